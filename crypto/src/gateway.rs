@@ -1,0 +1,260 @@
+//! What a client and its node say to each other over HTTPS, as CBOR bodies (`docs/reference/http.md`).
+//!
+//! The field order of each struct is wire format.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::record::{Class, Reason};
+use crate::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+
+/// The media type of all bodies.
+pub const MEDIA_TYPE: &str = "application/cbor";
+/// Bodies to the node, in bytes, beyond which it answers 413.
+pub const REQUEST_BYTES_MAX: usize = crate::limits::HANDSHAKE_RECORD_BYTES_MAX;
+/// Bodies from the node, in bytes: a page of the inbox holds at most one record beyond this less 1 MiB.
+pub const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Why the node did not do what was asked; the body of every answer but 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// One stable word for programs, such as `expired`.
+    pub code: String,
+    /// The thing, the reason and the next step, for people.
+    pub message: String,
+}
+
+/// `POST /v1/enrol`: the one call that needs no device certificate.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct EnrolRequest {
+    /// Which invitation.
+    #[serde(with = "serde_bytes")]
+    pub invitation: Vec<u8>,
+    /// Its secret code.
+    #[serde(with = "serde_bytes")]
+    pub code: Vec<u8>,
+    /// PKCS#10 (RFC 2986) for the device's key, DER; the node takes the public key from it and the subject from the invitation.
+    #[serde(with = "serde_bytes")]
+    pub request: Vec<u8>,
+}
+
+impl std::fmt::Debug for EnrolRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EnrolRequest { .. }")
+    }
+}
+
+/// What an enrolled device begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrolResponse {
+    /// The device's certificate and its registrar's, DER.
+    pub chain: Vec<ByteBuf>,
+    /// The charter in force, as a record.
+    #[serde(with = "serde_bytes")]
+    pub charter: Vec<u8>,
+}
+
+/// `GET /v1/trust`: what a client needs to judge certificates itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustResponse {
+    /// The charter in force, as a record.
+    #[serde(with = "serde_bytes")]
+    pub charter: Vec<u8>,
+    /// The CRL records in force.
+    pub crls: Vec<ByteBuf>,
+}
+
+/// `PUT /v1/key-package`: publishes the device's key package in its directory entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPackageRequest {
+    /// As an MLSMessage.
+    #[serde(with = "serde_bytes")]
+    pub key_package: Vec<u8>,
+    /// Whether the holder wants to be contacted now.
+    pub available: bool,
+}
+
+/// `GET /v1/directory?q=WORDS`: entries of devices and nodes, as records; the client verifies them itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryResponse {
+    /// Entry records, at most 100.
+    pub entries: Vec<ByteBuf>,
+    /// Whether there were more.
+    pub more: bool,
+}
+
+/// `POST /v1/envelopes`: asks the node to sign and spread one MLS message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendRequest {
+    /// Whose message.
+    pub conversation: ConversationId,
+    /// The epoch that the message states.
+    pub epoch: u64,
+    /// Application or submission.
+    pub class: Class,
+    /// The MLS message, or an encoded [`crate::record::Submission`].
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+    /// The trusts of all members, after the change that a submission makes.
+    pub custodians: Vec<TrustId>,
+    /// When every replica drops it.
+    pub expires: Timestamp,
+}
+
+/// The envelope is on the node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendResponse {
+    /// The envelope record.
+    pub id: RecordId,
+    /// When the node says that it was sent.
+    pub issued: Timestamp,
+}
+
+/// `GET /v1/inbox?after=SEQ`: what arrived for this device, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxResponse {
+    /// A page of items.
+    pub items: Vec<InboxItem>,
+    /// Whether there is more behind the last item.
+    pub more: bool,
+}
+
+/// One record for the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxItem {
+    /// The position in the device's inbox; grows.
+    pub seq: u64,
+    /// An envelope or a tombstone, as a record, and the chain of the node that signed it; absent if it was erased
+    /// in between.
+    pub record: Option<InboxRecord>,
+}
+
+/// A record and what verifies it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxRecord {
+    /// The record.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// The signing node's certificate and its registrar's, DER.
+    pub chain: Vec<ByteBuf>,
+}
+
+/// `POST /v1/inbox/seen`: everything up to this position is in the device's vault; the node forgets these positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenRequest {
+    /// The position.
+    pub seq: u64,
+}
+
+/// `GET /v1/envelopes/ID`: how far an envelope has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicksResponse {
+    /// Custodians, and when each one's node confirmed that the envelope is on its disk.
+    pub custodians: Vec<Tick>,
+}
+
+/// One custodian's confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The custodian.
+    pub trust: TrustId,
+    /// When it confirmed; absent until then.
+    pub confirmed: Option<Timestamp>,
+    /// The code with which it refused the envelope for good, if it did.
+    pub refused: Option<String>,
+}
+
+/// `POST /v1/deletions`: asks the node to order the erasure of messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// Whose messages.
+    pub conversation: ConversationId,
+    /// Envelopes that this device sent.
+    pub envelopes: Vec<RecordId>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// `GET /v1/deletions/ID`, and the answer to the request: who has erased and who has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionResponse {
+    /// The tombstone record.
+    pub tombstone: RecordId,
+    /// When it was ordered.
+    pub issued: Timestamp,
+    /// Why.
+    pub reason: Reason,
+    /// Each replica that must erase.
+    pub replicas: Vec<Replica>,
+}
+
+/// What is known of one replica's erasure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The custodian.
+    pub trust: TrustId,
+    /// Its signed attestation; absent until it came.
+    pub receipt: Option<Attestation>,
+}
+
+/// A replica's receipt. It proves that the replica's node attested erasure, no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attestation {
+    /// The receipt record.
+    pub id: RecordId,
+    /// When the node says that it had erased.
+    pub erased: Timestamp,
+    /// The receipt, as a record.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    /// The signing node's certificate and its registrar's, DER.
+    pub chain: Vec<ByteBuf>,
+}
+
+/// `GET /v1/events`: server-sent events; the data of each `inbox` event is the newest position of the device's inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxEvent(pub u64);
+
+/// What an operator hands to the person whom they invited, as one line of text.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Invitation {
+    /// The inviting trust.
+    pub trust: TrustId,
+    /// Fingerprint of the trust's root certificate: what the client trusts first.
+    pub root: Fingerprint,
+    /// `host:port` of the node's gateway.
+    pub address: String,
+    /// Which invitation.
+    #[serde(with = "serde_bytes")]
+    pub id: Vec<u8>,
+    /// Its secret code.
+    #[serde(with = "serde_bytes")]
+    pub code: Vec<u8>,
+}
+
+impl std::fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Invitation {{ trust: {}, address: {:?}, .. }}", self.trust, self.address)
+    }
+}
+
+/// Why a text is no invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an invitation: it is one line that begins with \"lanyard1-\"; ask who invited you for the whole line")]
+pub struct NotAnInvitation;
+
+const PREFIX: &str = "lanyard1-";
+
+impl Invitation {
+    /// The line to hand over.
+    pub fn to_line(&self) -> String {
+        format!("{PREFIX}{}", crate::ids::to_hex(&crate::cbor::to_vec(self)))
+    }
+
+    /// Reads the line.
+    pub fn from_line(line: &str) -> Result<Self, NotAnInvitation> {
+        let digits = line.trim().strip_prefix(PREFIX).ok_or(NotAnInvitation)?;
+        let bytes = crate::ids::from_hex(digits).ok_or(NotAnInvitation)?;
+        crate::cbor::from_slice(&bytes, 1024).map_err(|_| NotAnInvitation)
+    }
+}

@@ -1,0 +1,23 @@
+//! The domain-separation labels of everything that is signed, sealed or derived: one table, so that no two uses can meet.
+
+/// `external_aad` of the COSE signature of a record (RFC 9052, section 4.4).
+pub const RECORD: &[u8] = b"lanyard/record/v1";
+/// `external_aad` of the COSE signatures of a charter.
+pub const CHARTER: &[u8] = b"lanyard/charter/v1";
+/// HMAC-SHA-256 of an invitation's secret, as the node keeps it.
+pub const INVITATION: &[u8] = b"lanyard/invitation/v1";
+/// SHA-256 over who a person is, as the list of a conversation's administrators names them.
+pub const PERSON: &[u8] = b"lanyard/person/v1";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_label_begins_another() {
+        let all = [super::RECORD, super::CHARTER, super::INVITATION, super::PERSON];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                assert!(i == j || !a.starts_with(b));
+            }
+        }
+    }
+}

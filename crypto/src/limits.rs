@@ -1,0 +1,35 @@
+//! The limits of what is signed and sent (promise P8): one table, with the relations between them asserted.
+
+/// A record, unless it is a handshake, in bytes.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// An envelope that carries an MLS handshake (commit, welcome or submission), as a whole record, in bytes.
+pub const HANDSHAKE_RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// Trusts in one charter.
+pub const CHARTER_TRUSTS_MAX: usize = 300;
+/// A charter, as a whole record, in bytes: 300 trusts of about 1.5 KiB.
+pub const CHARTER_BYTES_MAX: usize = 1024 * 1024;
+/// Authorities of one network.
+pub const AUTHORITIES_MAX: usize = 32;
+/// Custodians of one record.
+pub const CUSTODIANS_MAX: usize = 64;
+/// Envelopes that one tombstone names.
+pub const TOMBSTONE_TARGETS_MAX: usize = 1024;
+/// Tombstones or expiries that one receipt attests.
+pub const RECEIPT_ITEMS_MAX: usize = 512;
+/// Key packages in one welcome's address list.
+pub const WELCOME_RECIPIENTS_MAX: usize = 1024;
+/// A certificate chain (leaf and registrar, DER), in bytes.
+pub const CHAIN_BYTES_MAX: usize = 8 * 1024;
+/// A key package in bytes; with X-Wing keys and a chain it takes about 5 KiB.
+pub const KEY_PACKAGE_BYTES_MAX: usize = 16 * 1024;
+/// Largest difference between two clocks that we accept, in seconds. A record from further in the future is refused,
+/// and a tombstone outlives what it names by twice as much.
+pub const CLOCK_SKEW_SECS_MAX: u64 = 300;
+/// Longest life of any record, in seconds (10 years): what a charter may allow at most.
+pub const LIFE_SECS_MAX: u64 = 10 * 366 * 24 * 3600;
+
+const _: () = assert!(RECORD_BYTES_MAX < HANDSHAKE_RECORD_BYTES_MAX);
+const _: () = assert!(TOMBSTONE_TARGETS_MAX * 34 + 4096 < RECORD_BYTES_MAX);
+const _: () = assert!(RECEIPT_ITEMS_MAX * 64 + 4096 < RECORD_BYTES_MAX);
+const _: () = assert!(CHAIN_BYTES_MAX + KEY_PACKAGE_BYTES_MAX + 4096 < RECORD_BYTES_MAX);
+const _: () = assert!(CHARTER_BYTES_MAX <= HANDSHAKE_RECORD_BYTES_MAX);

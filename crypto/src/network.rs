@@ -1,0 +1,294 @@
+//! What a charter makes trustworthy: members' chains, and what their registrars have revoked.
+//!
+//! [`Network`] is a snapshot: the engine builds it from what is stored and replaces it when a charter, a CRL or an entry
+//! arrives; threads that verify signatures share it. Chains are verified once, when they are learnt; what can change with time
+//! (validity, revocation, membership) is checked at every use.
+
+use std::collections::BTreeMap;
+
+use crate::charter::Charter;
+use crate::record::{Body, Crl, Decoded, Entry, Header};
+use crate::residency::Country;
+use crate::x509::{self, Certificate, ChainError, CrlPolicy, Purpose, RevocationList};
+use crate::mls::{ChainVerifier, DeviceIdentity, PersonKey};
+use crate::{Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};
+
+/// Why a certificate says nothing in this network at this moment. Always the fault of who shows it, or of time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The charter is past its expiry: nobody is admitted until there is a next one.
+    #[error("the charter expired: the network's authorities must sign the next version")]
+    CharterExpired,
+    /// The trust is not a member.
+    #[error("trust {0} is not in the charter")]
+    UnknownTrust(TrustId),
+    /// Nobody has shown the certificate with this fingerprint yet.
+    #[error("the signer's certificate is not known here (yet)")]
+    UnknownCertificate(Fingerprint),
+    /// The chain does not hold.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Not a certificate at all, or the wrong number of them.
+    #[error("not a certificate chain: {0}")]
+    NotAChain(String),
+    /// A node that stands outside the charter's countries, or that states none.
+    #[error("the certificate states the country {0}; the charter permits {1}")]
+    Country(String, String),
+}
+
+/// Who stands behind a certificate, at the moment at which it was checked.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The member trust that certified it.
+    pub trust: TrustId,
+    /// The certificate.
+    pub certificate: Certificate,
+}
+
+impl Identity {
+    /// The certificate's fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.certificate.fingerprint()
+    }
+
+    /// The node whose key the certificate holds; meaningful for [`Purpose::Node`].
+    pub fn node(&self) -> NodeId {
+        NodeId::new(*self.certificate.public_key())
+    }
+}
+
+/// A chain whose signatures hold up to a member's root.
+#[derive(Clone, Debug)]
+struct Known {
+    leaf: Certificate,
+    registrar: Certificate,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Network {
+    id: NetworkId,
+    charter_id: RecordId,
+    charter: Charter,
+    expires: Timestamp,
+    roots: BTreeMap<TrustId, Certificate>,
+    known: BTreeMap<Fingerprint, Known>,
+    revocations: BTreeMap<Fingerprint, RevocationList>,
+}
+
+impl Network {
+    /// The network under this charter, whose signatures the caller has verified. Everything learnt under `earlier` is
+    /// checked again under the new roots, and dropped if it no longer holds.
+    pub fn new(id: RecordId, header: &Header, charter: &Charter, earlier: Option<&Network>) -> Result<Self, crate::charter::CharterError> {
+        let roots = charter.check()?.into_iter().map(|root| (root.subject().trust.clone(), root)).collect();
+        let mut network = Self {
+            id: header.network.unwrap_or(NetworkId::new(*id.as_bytes())),
+            charter_id: id,
+            charter: charter.clone(),
+            expires: header.expires,
+            roots,
+            known: BTreeMap::new(),
+            revocations: BTreeMap::new(),
+        };
+        for known in earlier.iter().flat_map(|e| e.known.values()) {
+            let from = known.leaf.not_before().max(known.registrar.not_before());
+            if network.holds(&known.leaf, &known.registrar, known.leaf.purpose(), from).is_ok() {
+                network.known.insert(known.leaf.fingerprint(), known.clone());
+            }
+        }
+        let issuers = |e: &Network| e.revocations.clone();
+        network.revocations = earlier.map(issuers).unwrap_or_default();
+        Ok(network)
+    }
+
+    /// The record id of the network's first charter.
+    pub fn id(&self) -> NetworkId {
+        self.id
+    }
+
+    /// The charter in force.
+    pub fn charter(&self) -> &Charter {
+        &self.charter
+    }
+
+    /// Its record id.
+    pub fn charter_id(&self) -> RecordId {
+        self.charter_id
+    }
+
+    /// When the charter ends.
+    pub fn expires(&self) -> Timestamp {
+        self.expires
+    }
+
+    /// A member's root certificate.
+    pub fn root(&self, trust: &TrustId) -> Option<&Certificate> {
+        self.roots.get(trust)
+    }
+
+    /// Whether nodes may stand in this country.
+    pub fn permits(&self, country: Country) -> bool {
+        self.charter.countries.binary_search(&country).is_ok()
+    }
+
+    /// Verifies a chain (leaf and registrar, DER) in full, at this moment.
+    pub fn verify_chain<C: AsRef<[u8]>>(&self, chain: &[C], purpose: Purpose, at: Timestamp) -> Result<Identity, IdentityError> {
+        let (leaf, registrar) = parse_chain(chain)?;
+        self.holds(&leaf, &registrar, purpose, at)?;
+        self.now_valid(&Known { leaf, registrar }, at)
+    }
+
+    /// Remembers a chain whose holder may sign records. Validity in time is not asked for here but at each use.
+    pub fn learn<C: AsRef<[u8]>>(&mut self, chain: &[C]) -> Result<Certificate, IdentityError> {
+        let (leaf, registrar) = parse_chain(chain)?;
+        let from = leaf.not_before().max(registrar.not_before());
+        self.holds(&leaf, &registrar, leaf.purpose(), from)?;
+        self.known.insert(leaf.fingerprint(), Known { leaf: leaf.clone(), registrar });
+        Ok(leaf)
+    }
+
+    /// Whose certificate has this fingerprint, if it was learnt and is valid and unrevoked at this moment.
+    pub fn identity(&self, fingerprint: &Fingerprint, at: Timestamp) -> Result<Identity, IdentityError> {
+        let known = self.known.get(fingerprint).ok_or(IdentityError::UnknownCertificate(*fingerprint))?;
+        self.now_valid(known, at)
+    }
+
+    /// The chain with this leaf, DER, if it was learnt.
+    pub fn chain(&self, fingerprint: &Fingerprint) -> Option<[&[u8]; 2]> {
+        self.known.get(fingerprint).map(|k| [k.leaf.der(), k.registrar.der()])
+    }
+
+    /// Every node that was learnt and is valid at this moment.
+    pub fn nodes(&self, at: Timestamp) -> Vec<Identity> {
+        let nodes = self.known.values().filter(|k| k.leaf.purpose() == Purpose::Node);
+        nodes.filter_map(|k| self.now_valid(k, at).ok()).collect()
+    }
+
+    /// The list in force of this issuer.
+    pub fn revocation_list(&self, issuer: &Fingerprint) -> Option<&RevocationList> {
+        self.revocations.get(issuer)
+    }
+
+    /// Checks a CRL record's content: the issuer belongs to a member, and has signed the list.
+    pub fn check_crl(&self, crl: &Crl) -> Result<(Certificate, RevocationList), IdentityError> {
+        let issuer = Certificate::parse(&crl.issuer).map_err(|e| IdentityError::NotAChain(e.to_string()))?;
+        let trust = &issuer.subject().trust;
+        let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
+        if issuer.fingerprint() != root.fingerprint() {
+            let (list, at) = (|f: &Fingerprint| self.revocations.get(f), issuer.not_before());
+            x509::verify_chain(&issuer, &[], root, list, CrlPolicy::IfHeld, Purpose::Registrar, at)?;
+        }
+        let list = RevocationList::parse(&crl.list).map_err(|e| IdentityError::NotAChain(e.to_string()))?;
+        list.verify(&issuer).map_err(|e| IdentityError::NotAChain(e.to_string()))?;
+        Ok((issuer, list))
+    }
+
+    /// Takes a CRL that [`Network::check_crl`] has passed. The higher number wins; tells whether this one did.
+    pub fn revoke(&mut self, issuer: Fingerprint, list: RevocationList) -> bool {
+        let newer = self.revocations.get(&issuer).is_none_or(|held| held.number() < list.number());
+        if newer {
+            self.revocations.insert(issuer, list);
+        }
+        newer
+    }
+
+    /// Takes what a stored charter's network needs from a record that was verified before it was stored.
+    pub fn restore(&mut self, record: &Decoded) {
+        match record.body() {
+            Body::Crl(crl) => {
+                if let Ok((issuer, list)) = self.check_crl(crl) {
+                    self.revoke(issuer.fingerprint(), list);
+                }
+            }
+            Body::Entry(Entry { chain, .. }) => {
+                // A chain that the present charter does not carry any more is simply not learnt.
+                let _ = self.learn(chain);
+            }
+            Body::Charter(_) | Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {}
+        }
+    }
+
+    fn holds(&self, leaf: &Certificate, registrar: &Certificate, purpose: Purpose, at: Timestamp) -> Result<(), IdentityError> {
+        let trust = &leaf.subject().trust;
+        let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
+        let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
+        let registrar = std::slice::from_ref(registrar);
+        Ok(x509::verify_chain(leaf, registrar, root, lists, CrlPolicy::IfHeld, purpose, at)?)
+    }
+
+    /// What time and revocation may have changed since the chain was learnt.
+    fn now_valid(&self, known: &Known, at: Timestamp) -> Result<Identity, IdentityError> {
+        if at >= self.expires {
+            return Err(IdentityError::CharterExpired);
+        }
+        let trust = &known.leaf.subject().trust;
+        let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
+        let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
+        let registrar = std::slice::from_ref(&known.registrar);
+        x509::check_current(&known.leaf, registrar, root, lists, CrlPolicy::IfHeld, at)?;
+        if known.leaf.purpose() == Purpose::Node {
+            let stated = known.leaf.hosting_country();
+            if !stated.is_some_and(|c| self.permits(c)) {
+                let permitted: Vec<_> = self.charter.countries.iter().map(Country::to_string).collect();
+                let stated = stated.map_or("(none)".into(), |c| c.to_string());
+                return Err(IdentityError::Country(stated, permitted.join(" ")));
+            }
+        }
+        Ok(Identity { trust: trust.clone(), certificate: known.leaf.clone() })
+    }
+}
+
+/// What MLS asks about its members: [`crate::mls`].
+impl ChainVerifier for Network {
+    type Error = IdentityError;
+
+    fn verify(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<DeviceIdentity, IdentityError> {
+        match at {
+            Some(at) => Ok(device(&self.verify_chain(chain, Purpose::Device, at)?.certificate)),
+            None => Ok(device(&self.timeless(chain, Purpose::Device)?)),
+        }
+    }
+
+    fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, IdentityError> {
+        match at {
+            Some(at) => Ok(self.verify_chain(chain, Purpose::Node, at)?.trust),
+            None => Ok(self.timeless(chain, Purpose::Node)?.subject().trust.clone()),
+        }
+    }
+
+    fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, IdentityError> {
+        Ok(device(&parse_chain(chain)?.0))
+    }
+}
+
+impl Network {
+    /// Signatures, names and purpose alone, as they were when the chain began.
+    fn timeless(&self, chain: &[&[u8]], purpose: Purpose) -> Result<Certificate, IdentityError> {
+        let (leaf, registrar) = parse_chain(chain)?;
+        let trust = &leaf.subject().trust;
+        let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
+        let from = leaf.not_before().max(registrar.not_before());
+        x509::verify_chain(&leaf, &[registrar], root, |_| None, CrlPolicy::IfHeld, purpose, from)?;
+        Ok(leaf)
+    }
+}
+
+fn device(certificate: &Certificate) -> DeviceIdentity {
+    let subject = certificate.subject();
+    DeviceIdentity {
+        trust: subject.trust.clone(),
+        fingerprint: certificate.fingerprint(),
+        person: PersonKey::of(&subject.trust, subject.registration.as_deref(), certificate.public_key()),
+        name: subject.common_name.clone(),
+        role: subject.title.clone(),
+        key: *certificate.public_key(),
+    }
+}
+
+fn parse_chain<C: AsRef<[u8]>>(chain: &[C]) -> Result<(Certificate, Certificate), IdentityError> {
+    let parse = |der: &C| Certificate::parse(der.as_ref()).map_err(|e| IdentityError::NotAChain(e.to_string()));
+    match chain {
+        [leaf, registrar] => Ok((parse(leaf)?, parse(registrar)?)),
+        _ => Err(IdentityError::NotAChain(format!("2 certificates are needed, {} were shown", chain.len()))),
+    }
+}

@@ -1,0 +1,227 @@
+//! The kinds of record. Field order is wire format: the index is the CBOR key (`docs/reference/records.cddl`).
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::charter::Charter;
+use crate::{ConversationId, RecordId, Timestamp};
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// The rules and members of the network; signed by its authorities.
+    Charter(Charter),
+    /// What a trust's registrar, or its root, has revoked.
+    Crl(Crl),
+    /// A certified device or node of a trust; signed by the trust's registrar.
+    Entry(Entry),
+    /// One MLS message; signed by the sender's home node, a commit by the owner trust's node.
+    Envelope(Envelope),
+    /// An order to erase; signed by the node of a trust that may delete.
+    Tombstone(Tombstone),
+    /// What a replica has erased; signed by its node.
+    Receipt(Receipt),
+}
+
+/// The kind of a record, without what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the variants are those of Body")]
+pub enum Kind {
+    Charter = 0,
+    Crl = 1,
+    Entry = 2,
+    Envelope = 3,
+    Tombstone = 4,
+    Receipt = 5,
+}
+
+impl Kind {
+    /// As shown to people and written in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Charter => "charter",
+            Kind::Crl => "crl",
+            Kind::Entry => "entry",
+            Kind::Envelope => "envelope",
+            Kind::Tombstone => "tombstone",
+            Kind::Receipt => "receipt",
+        }
+    }
+}
+
+impl Body {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Body::Charter(_) => Kind::Charter,
+            Body::Crl(_) => Kind::Crl,
+            Body::Entry(_) => Kind::Entry,
+            Body::Envelope(_) => Kind::Envelope,
+            Body::Tombstone(_) => Kind::Tombstone,
+            Body::Receipt(_) => Kind::Receipt,
+        }
+    }
+}
+
+/// An X.509 CRL (RFC 5280, section 5) with the certificate of its issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crl {
+    /// The CRL, DER.
+    #[serde(with = "serde_bytes")]
+    pub list: Vec<u8>,
+    /// The issuer's certificate, DER: a registrar, or the root itself.
+    #[serde(with = "serde_bytes")]
+    pub issuer: Vec<u8>,
+}
+
+/// A directory entry: one certificate and what others need to reach its holder. The latest issued replaces earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The holder's certificate and the registrar's, DER, in this order.
+    pub chain: Vec<ByteBuf>,
+    /// Of a device: an MLS key package of last resort, as an MLSMessage. Of a node: absent.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_package: Option<ByteBuf>,
+    /// Of a node: the multiaddresses at which peers reach it. Of a device: empty.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub addresses: Vec<String>,
+    /// Of a device: whether its holder wants to be contacted now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub available: Option<bool>,
+}
+
+/// What the MLS message in an envelope is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// A PrivateMessage with application data.
+    Application,
+    /// A PublicMessage commit that the owner trust accepted; one per epoch.
+    Commit,
+    /// A Welcome for new members.
+    Welcome,
+    /// A change that a member asks the owner trust to accept: [`Submission`].
+    Submission,
+}
+
+impl Class {
+    /// As shown to people and written in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Application => "application",
+            Class::Commit => "commit",
+            Class::Welcome => "welcome",
+            Class::Submission => "submission",
+        }
+    }
+}
+
+/// One MLS message of one conversation. Who sent it only members learn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Also the MLS group id.
+    pub conversation: ConversationId,
+    /// The epoch in which the message was made; a welcome leads into it.
+    pub epoch: u64,
+    /// What the content is.
+    pub class: Class,
+    /// The MLS message as an MLSMessage (RFC 9420, section 6), or an encoded [`Submission`].
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+}
+
+/// What a member hands to the owner trust's node, which orders commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// A PublicMessage commit, as an MLSMessage.
+    #[serde(with = "serde_bytes")]
+    pub commit: Vec<u8>,
+    /// The Welcome for those whom it adds, as an MLSMessage.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub welcome: Option<ByteBuf>,
+    /// For the first commit of a conversation: the GroupInfo of the epoch before it, with its ratchet tree.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub group_info: Option<ByteBuf>,
+}
+
+/// Why something was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Reason {
+    Transcribed,
+    SentInError,
+    WrongRecipient,
+    PolicyExpired,
+    SubjectRequest,
+    Incident,
+}
+
+impl Reason {
+    /// Every reason, in wire order.
+    pub const ALL: [Reason; 6] = [
+        Reason::Transcribed,
+        Reason::SentInError,
+        Reason::WrongRecipient,
+        Reason::PolicyExpired,
+        Reason::SubjectRequest,
+        Reason::Incident,
+    ];
+
+    /// As typed and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Transcribed => "transcribed",
+            Reason::SentInError => "sent-in-error",
+            Reason::WrongRecipient => "wrong-recipient",
+            Reason::PolicyExpired => "policy-expired",
+            Reason::SubjectRequest => "subject-request",
+            Reason::Incident => "incident",
+        }
+    }
+
+    /// The reason of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.name() == name)
+    }
+}
+
+/// An order to erase application messages of one conversation. The record's own `expires` must not come before the
+/// expiry of anything that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Whose messages.
+    pub conversation: ConversationId,
+    /// Which of them.
+    pub target: Target,
+    /// Why.
+    pub reason: Reason,
+    /// Who authorised it: an opaque reference into the deleting trust's audit log.
+    #[serde(with = "serde_bytes")]
+    pub reference: Vec<u8>,
+}
+
+/// What a tombstone names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// These envelopes.
+    Envelopes(Vec<RecordId>),
+    /// Every application message issued at or before this moment.
+    UpTo(Timestamp),
+}
+
+/// A replica's attestation that it erased. It proves that the node attested it, no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The tombstones that it has carried out.
+    pub items: Vec<ReceiptItem>,
+}
+
+/// One tombstone that a replica has carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptItem {
+    /// The tombstone.
+    pub tombstone: RecordId,
+    /// When its envelopes were gone from this replica's disk.
+    pub erased: Timestamp,
+    /// How many envelopes it erased here; those that had never arrived do not count.
+    pub envelopes: u32,
+}

@@ -1,0 +1,248 @@
+//! Bytes to and from the signed shape: COSE_Sign1 (RFC 9052, section 4.2) and, for charters, COSE_Sign (section 4.1).
+//!
+//! Protected headers: `alg` (1) is EdDSA (-8); `x5t` (34, RFC 9360) is the SHA-256 fingerprint of the signer's certificate
+//! (-16), or for a charter's signatures `kid` (4) is the authority's public key. Unprotected headers are empty: whatever
+//! is not under the signature could be changed on the way, and with it the record's id.
+
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_bytes::{ByteBuf, Bytes};
+
+use super::{Body, DecodeError, Header, Kind, Payload, VERSION};
+use crate::charter::Charter;
+use crate::limits::{AUTHORITIES_MAX, HANDSHAKE_RECORD_BYTES_MAX};
+use crate::x509::SecretKey;
+use crate::{Fingerprint, RecordId, cbor, labels};
+
+const TAG_SIGN1: u64 = 18;
+const TAG_SIGN: u64 = 98;
+
+/// A record whose shape and bounds are right; nobody vouches for it yet.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    id: RecordId,
+    bytes: Arc<[u8]>,
+    header: Header,
+    body: Body,
+    pub(super) signatures: Signatures,
+}
+
+/// Who claims to have signed.
+#[derive(Clone, Debug)]
+pub(super) enum Signatures {
+    One { signer: Fingerprint, signature: [u8; 64], payload_len: usize },
+    Many(Vec<AuthoritySignature>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AuthoritySignature {
+    pub(super) key: [u8; 32],
+    pub(super) signature: [u8; 64],
+    pub(super) signed: Vec<u8>,
+}
+
+impl Decoded {
+    /// Decodes a record and checks every bound that does not depend on who signed it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let (payload, signatures) = match cbor::tag_of(bytes) {
+            Some(TAG_SIGN1) => open_sign1(bytes)?,
+            Some(TAG_SIGN) => open_sign(bytes)?,
+            _ => return Err(DecodeError::Cose("the tag of COSE_Sign1 or COSE_Sign is needed")),
+        };
+        let payload: Payload = cbor::from_slice(&payload, HANDSHAKE_RECORD_BYTES_MAX)?;
+        payload.check_bounds(bytes.len())?;
+        if matches!(signatures, Signatures::Many(_)) != (payload.body.kind() == Kind::Charter) {
+            return Err(DecodeError::Cose("charters are COSE_Sign, and nothing else is"));
+        }
+        Ok(Self {
+            id: RecordId::of(bytes),
+            bytes: bytes.into(),
+            header: payload.header(),
+            body: payload.body,
+            signatures,
+        })
+    }
+
+    /// SHA-256 of the bytes.
+    pub fn id(&self) -> RecordId {
+        self.id
+    }
+
+    /// The record as it travels.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
+    /// Who keeps it, and for how long.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// What it says.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// What the signer of a COSE_Sign1 signed. The payload stands before the signature, which takes 2 + 64 bytes.
+    pub(super) fn signed(&self, signer: Fingerprint, payload_len: usize) -> Vec<u8> {
+        let end = self.bytes.len() - 66;
+        sign1_structure(&cbor::to_vec(&Protected::Certificate(signer)), &self.bytes[end - payload_len..end])
+    }
+
+    /// The certificate that it claims to be signed with; a charter has none.
+    pub fn signer(&self) -> Option<Fingerprint> {
+        match &self.signatures {
+            Signatures::One { signer, .. } => Some(*signer),
+            Signatures::Many(_) => None,
+        }
+    }
+}
+
+/// Makes a record, signed with `key`, whose certificate has the fingerprint `certificate`.
+/// Fails on what [`Decoded::from_bytes`] would refuse.
+pub fn sign(header: Header, body: Body, certificate: Fingerprint, key: &SecretKey) -> Result<Decoded, DecodeError> {
+    let protected = cbor::to_vec(&Protected::Certificate(certificate));
+    let payload = payload_of(header, body);
+    let signature = key.sign(&sign1_structure(&protected, &payload));
+    let sign1 = Sign1(protected.into(), Empty {}, payload.into(), ByteBuf::from(signature.to_vec()));
+    Decoded::from_bytes(&cbor::to_vec_tagged(TAG_SIGN1, &sign1))
+}
+
+/// Makes a charter record with the signatures of `keys`, or adds them to those of `earlier`, the same charter with other
+/// signatures. Fails on what [`Decoded::from_bytes`] would refuse, and if `earlier` is another charter.
+pub fn sign_charter(
+    header: Header,
+    charter: Charter,
+    keys: &[&SecretKey],
+    earlier: Option<&Decoded>,
+) -> Result<Decoded, DecodeError> {
+    let payload = payload_of(header, Body::Charter(charter));
+    let mut lines: Vec<AuthoritySignature> = match earlier.map(|e| (&e.signatures, open_sign(&e.bytes))) {
+        None => Vec::new(),
+        Some((Signatures::Many(lines), Ok((same, _)))) if same == payload => lines.clone(),
+        Some(_) => return Err(DecodeError::Cose("the earlier signatures are of another charter")),
+    };
+    for key in keys {
+        let signed = sign_structure(&cbor::to_vec(&Protected::Authority(key.public())), &payload);
+        lines.retain(|line| line.key != key.public());
+        lines.push(AuthoritySignature { key: key.public(), signature: key.sign(&signed), signed });
+    }
+    lines.sort_by_key(|line| line.key);
+    let line = |l: AuthoritySignature| {
+        let protected = cbor::to_vec(&Protected::Authority(l.key));
+        SignatureLine(protected.into(), Empty {}, ByteBuf::from(l.signature.to_vec()))
+    };
+    let lines = lines.into_iter().map(line).collect();
+    let sign = Sign(cbor::to_vec(&Protected::Algorithm).into(), Empty {}, payload.into(), lines);
+    Decoded::from_bytes(&cbor::to_vec_tagged(TAG_SIGN, &sign))
+}
+
+fn payload_of(header: Header, body: Body) -> Vec<u8> {
+    let Header { network, custodians, issued, expires } = header;
+    cbor::to_vec(&Payload { version: VERSION, network, custodians, issued, expires, body })
+}
+
+/// COSE_Sign1: protected, unprotected, payload, signature.
+#[derive(Serialize, Deserialize)]
+struct Sign1(ByteBuf, Empty, ByteBuf, ByteBuf);
+
+/// COSE_Sign: protected, unprotected, payload, signatures.
+#[derive(Serialize, Deserialize)]
+struct Sign(ByteBuf, Empty, ByteBuf, Vec<SignatureLine>);
+
+/// COSE_Signature: protected, unprotected, signature.
+#[derive(Serialize, Deserialize)]
+struct SignatureLine(ByteBuf, Empty, ByteBuf);
+
+/// An empty map.
+#[derive(Serialize, Deserialize)]
+struct Empty {}
+
+fn open_sign1(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
+    let Sign1(protected, Empty {}, payload, signature) =
+        cbor::from_slice_tagged(TAG_SIGN1, bytes, HANDSHAKE_RECORD_BYTES_MAX)?;
+    let signer = Protected::certificate_in(&protected)?;
+    let (signature, payload_len) = (signature_of(&signature)?, payload.len());
+    Ok((payload.into_vec(), Signatures::One { signer, signature, payload_len }))
+}
+
+fn open_sign(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
+    let Sign(protected, Empty {}, payload, lines) =
+        cbor::from_slice_tagged(TAG_SIGN, bytes, HANDSHAKE_RECORD_BYTES_MAX)?;
+    if *protected != cbor::to_vec(&Protected::Algorithm) {
+        return Err(DecodeError::Cose("a charter's protected header names EdDSA alone"));
+    }
+    if lines.len() > 2 * AUTHORITIES_MAX {
+        return Err(DecodeError::Cose("a charter has at most 64 signatures"));
+    }
+    let open = |SignatureLine(protected, Empty {}, signature): SignatureLine| {
+        let key = Protected::authority_in(&protected)?;
+        let signed = sign_structure(&protected, &payload);
+        Ok(AuthoritySignature { key, signature: signature_of(&signature)?, signed })
+    };
+    let lines = lines.into_iter().map(open).collect::<Result<Vec<_>, DecodeError>>()?;
+    if !lines.windows(2).all(|w| w[0].key < w[1].key) {
+        return Err(DecodeError::Cose("a charter's signatures must be sorted by key, each once"));
+    }
+    Ok((payload.into_vec(), Signatures::Many(lines)))
+}
+
+fn signature_of(bytes: &[u8]) -> Result<[u8; 64], DecodeError> {
+    bytes.try_into().map_err(|_| DecodeError::Cose("an Ed25519 signature has 64 bytes"))
+}
+
+/// Sig_structure of COSE_Sign1 (RFC 9052, section 4.4).
+fn sign1_structure(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    cbor::to_vec(&("Signature1", Bytes::new(protected), Bytes::new(labels::RECORD), Bytes::new(payload)))
+}
+
+/// Sig_structure of COSE_Sign (RFC 9052, section 4.4) for the signer with this protected header.
+fn sign_structure(signer: &[u8], payload: &[u8]) -> Vec<u8> {
+    let body = cbor::to_vec(&Protected::Algorithm);
+    let (body, signer) = (Bytes::new(&body), Bytes::new(signer));
+    cbor::to_vec(&("Signature", body, signer, Bytes::new(labels::CHARTER), Bytes::new(payload)))
+}
+
+/// The protected headers that records have.
+enum Protected {
+    Algorithm,
+    Certificate(Fingerprint),
+    Authority([u8; 32]),
+}
+
+impl Protected {
+    /// The fingerprint in a header of the second form. Its variable part stands last, so whatever encodes back to the same
+    /// bytes is of this form.
+    fn certificate_in(bytes: &[u8]) -> Result<Fingerprint, DecodeError> {
+        let wrong = DecodeError::Cose("the protected header names EdDSA and the signer's certificate (x5t), no more");
+        let fingerprint = Fingerprint::new(*bytes.last_chunk::<32>().ok_or(wrong.clone())?);
+        if cbor::to_vec(&Protected::Certificate(fingerprint)) == bytes { Ok(fingerprint) } else { Err(wrong) }
+    }
+
+    fn authority_in(bytes: &[u8]) -> Result<[u8; 32], DecodeError> {
+        let wrong = DecodeError::Cose("a charter's signature names EdDSA and the authority's key (kid), no more");
+        let key = *bytes.last_chunk::<32>().ok_or(wrong.clone())?;
+        if cbor::to_vec(&Protected::Authority(key)) == bytes { Ok(key) } else { Err(wrong) }
+    }
+}
+
+impl Serialize for Protected {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const ALG: (i64, i64) = (1, -8);
+        const KID: i64 = 4;
+        const X5T: i64 = 34;
+        const SHA256: i64 = -16;
+        let mut map = serializer.serialize_map(Some(if matches!(self, Protected::Algorithm) { 1 } else { 2 }))?;
+        map.serialize_entry(&ALG.0, &ALG.1)?;
+        match self {
+            Protected::Algorithm => {}
+            Protected::Certificate(fingerprint) => {
+                map.serialize_entry(&X5T, &(SHA256, Bytes::new(fingerprint.as_bytes())))?;
+            }
+            Protected::Authority(key) => map.serialize_entry(&KID, Bytes::new(key))?,
+        }
+        map.end()
+    }
+}
