@@ -1,0 +1,110 @@
+//! The one catalogue of stored trees: key layout, value and owner of each.
+//!
+//! Numbers in keys are big-endian, so that ranges sort by them; `‖` joins parts. Ids of records, certificates
+//! and nodes are 32 bytes. A trust in a key is its ODS code, padded to 8 bytes with zeros where another part
+//! follows. A conversation in a key is one byte of length, then its bytes. "Owner" names the part of the
+//! program that alone writes the tree.
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $kind:ident;)+) => {
+        /// A tree of rows, sorted by key.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Tree {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl Tree {
+            /// Every tree, in the order of the catalogue.
+            pub const ALL: &[Tree] = &[$(Tree::$variant),+];
+
+            /// The tree's name on disk. Never changed once released: sealed rows are bound to it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Tree::$variant => $name,)+
+                }
+            }
+
+            /// Whether each value is sealed under a key of its own, so that deleting it erases it (P6).
+            /// Sealed trees can't be scanned: their row keys are opaque on disk.
+            pub const fn sealed(self) -> bool {
+                match self {
+                    $(Tree::$variant => catalogue!(@sealed $kind),)+
+                }
+            }
+        }
+    };
+    (@sealed sealed) => { true };
+    (@sealed plain) => { false };
+}
+
+catalogue! {
+    /// Facts of which there is one. Key: name. Value: by name. Owner: replica.
+    Meta = "meta", plain;
+    /// Records other than envelopes. Key: record id. Value: the record's bytes. Owner: replica.
+    Records = "records", plain;
+    /// Envelopes. Key: record id. Value: the record's bytes. Owner: replica.
+    Envelopes = "envelopes", sealed;
+    /// What expires when. Key: expires u64 ‖ record id. Value: the record's kind, one byte. Owner: replica.
+    Expiry = "expiry", plain;
+    /// What anti-entropy compares. Key: layer u8 ‖ bucket u64 ‖ record id. Value: custodians. Owner: replica.
+    Index = "index", plain;
+    /// Envelopes by conversation. Key: conversation ‖ sent u64 ‖ record id. Value: class. Owner: replica.
+    Conversations = "conversations", plain;
+    /// What is known of each record that is held. Key: record id. Value: its holding. Owner: replica.
+    Holdings = "holdings", plain;
+    /// What must not come back. Key: target (record id, or conversation) ‖ tombstone's record id. Value: who
+    /// ordered it, and up to when. Owner: replica.
+    Tombstones = "tombstones", plain;
+    /// What a trust has yet to acknowledge. Key: trust (8 bytes) ‖ sequence u64. Value: record id.
+    /// Owner: replica.
+    Outbox = "outbox", plain;
+    /// How far a record of this node has come. Key: record id ‖ trust. Value: waiting, confirmed or refused.
+    /// Owner: replica.
+    Ticks = "ticks", plain;
+    /// Certificate chains that records name. Key: fingerprint of the leaf. Value: the chain. Owner: replica.
+    Certificates = "certificates", plain;
+    /// The newest revocation list of each issuer. Key: fingerprint of the issuer. Value: record id.
+    /// Owner: replica.
+    Revocations = "revocations", plain;
+    /// Directory entries. Key: fingerprint of the device. Value: record id. Owner: replica.
+    Directory = "directory", plain;
+    /// Whose key package this is. Key: KeyPackageRef. Value: fingerprint of the device. Owner: replica.
+    Packages = "packages", plain;
+    /// Devices of this trust. Key: fingerprint of the device. Value: newest sequence in its inbox. Owner: replica.
+    Devices = "devices", plain;
+    /// Who is served a conversation. Key: conversation ‖ fingerprint of the device. Value: none. Owner: hub.
+    Members = "members", plain;
+    /// What waits for a device. Key: fingerprint of the device ‖ sequence u64. Value: record id.
+    /// Owner: replica.
+    Inbox = "inbox", plain;
+    /// Which device handed in a record. Key: record id. Value: fingerprint of the device. Owner: gateway.
+    Submitted = "submitted", plain;
+    /// Conversations that this trust owns. Key: conversation. Value: the group's public state. Owner: hub.
+    Hub = "hub", sealed;
+    /// The accepted commit of each epoch. Key: conversation ‖ epoch u64. Value: record id. Owner: hub.
+    Epochs = "epochs", plain;
+    /// Who has confirmed a deletion. Key: record id of the tombstone ‖ trust. Value: receipt's record id.
+    /// Owner: replica.
+    Tally = "tally", plain;
+    /// Invitations to enrol. Key: invitation id. Value: its state. Owner: gateway.
+    Invitations = "invitations", plain;
+    /// What was decided and refused. Key: sequence u64. Value: the entry. Owner: node.
+    Audit = "audit", plain;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = Tree::ALL.iter().map(|tree| tree.name()).collect();
+        assert_eq!(names.len(), Tree::ALL.len());
+    }
+
+    #[test]
+    fn content_is_sealed() {
+        let sealed: Vec<_> = Tree::ALL.iter().filter(|tree| tree.sealed()).collect();
+        assert_eq!(sealed, [&Tree::Envelopes, &Tree::Hub]);
+    }
+}

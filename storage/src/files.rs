@@ -1,0 +1,80 @@
+//! Writing files so that a crash leaves the old one or the new one, and so that a destroyed one is gone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::StorageError;
+
+/// Creates a directory and its parents, for this user only, unless it is there.
+pub(crate) fn create_dir(path: &Path) -> Result<(), StorageError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| StorageError::io(path, error))
+}
+
+/// Writes `bytes` to `path`, by way of `draft` in the same directory, for this user only. Once this returns,
+/// the file would survive a crash under its name.
+pub(crate) fn replace(path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    write_synced(draft, bytes).map_err(|error| StorageError::io(draft, error))?;
+    fs::rename(draft, path).map_err(|error| StorageError::io(path, error))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Appends `bytes` to `path`. Once this returns, they would survive a crash.
+pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let append = || {
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    };
+    append().map_err(|error| StorageError::io(path, error))
+}
+
+/// Cuts `path` to its first `len` bytes.
+pub(crate) fn truncate(path: &Path, len: u64) -> Result<(), StorageError> {
+    let truncate = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(len)?;
+        file.sync_all()
+    };
+    truncate().map_err(|error| StorageError::io(path, error))
+}
+
+/// Overwrites `path` in place, syncs it, and removes it. A file that is not there is no error.
+pub(crate) fn destroy(path: &Path) -> Result<(), StorageError> {
+    let destroy = || {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        io::copy(
+            &mut io::Read::take(io::repeat(0), file.metadata()?.len()),
+            &mut file,
+        )?;
+        file.sync_data()?;
+        fs::remove_file(path)
+    };
+    match destroy() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a directory survive a crash.
+pub(crate) fn sync_dir(path: &Path) -> Result<(), StorageError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| StorageError::io(path, error))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,331 @@
+//! The keys of sealed values, kept where they can be destroyed (P6).
+//!
+//! No store of sled's kind removes a deleted value from the disk, so what is deleted must be a key. The keys
+//! live in shards: small files, each under a wrapping key of its own ([`slot`]). New keys are appended to the
+//! newest shard, so that values of the same age share one and expire together. To erase keys, their shard is
+//! written again without them, under a fresh wrapping key, to the other of two alternating slots; then the old
+//! slot, which alone can open what was written under the old wrapping key, is overwritten and removed.
+//!
+//! A crash at any point leaves a slot that is whole: the old one, until the new one has its name and is synced.
+//! If both are there, the newer stands, and the old one is destroyed on opening. Tolerated: a crash, a torn
+//! append, a torn draft. Not tolerated: a file system that keeps the old blocks of an overwritten file
+//! (copy-on-write, snapshots, worn flash), together with the store key.
+
+mod slot;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::limits::SHARD_KEYS_MAX;
+use crate::seal::{Secret, random_bytes};
+use crate::{StorageError, files};
+use slot::{Content, Place, Slot};
+
+/// Names a key within its shard; random.
+pub(crate) type KeyId = [u8; 8];
+
+/// Names a key: what a sealed row says of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyRef {
+    /// The shard's number.
+    pub(crate) shard: u32,
+    /// The key in it.
+    pub(crate) id: KeyId,
+}
+
+/// All keys in memory, for readers on any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Keyring(RwLock<BTreeMap<KeyRef, Secret>>);
+
+impl Keyring {
+    /// The key, unless it was erased.
+    pub(crate) fn get(&self, key: KeyRef) -> Option<Secret> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned()
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut BTreeMap<KeyRef, Secret>) -> T) -> T {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The key files. Owned by the store's only writer; readers share the [`Keyring`].
+pub(crate) struct KeyShards {
+    dir: PathBuf,
+    /// Wraps the shards' wrapping keys.
+    store_wrap: Secret,
+    shards: BTreeMap<u32, Shard>,
+    ring: Arc<Keyring>,
+}
+
+struct Shard {
+    generation: u64,
+    wrapping: Secret,
+    frames: u64,
+    keys: usize,
+}
+
+impl KeyShards {
+    /// Reads all shards in `dir`, and finishes what a crash interrupted.
+    pub(crate) fn open(dir: PathBuf, store_wrap: Secret) -> Result<Self, StorageError> {
+        files::create_dir(&dir)?;
+        let found = list_slots(&dir)?;
+        let mut keys = Self {
+            dir,
+            store_wrap,
+            shards: BTreeMap::new(),
+            ring: Arc::default(),
+        };
+        for (shard, paths) in found {
+            keys.load_shard(shard, paths)?;
+        }
+        files::sync_dir(&keys.dir)?;
+        Ok(keys)
+    }
+
+    /// The keys, for readers.
+    pub(crate) fn ring(&self) -> Arc<Keyring> {
+        self.ring.clone()
+    }
+
+    /// Makes `count` new keys. Once this returns, they would survive a crash; those that no row names are
+    /// dropped when the store is opened.
+    pub(crate) fn create(&mut self, count: usize) -> Result<Vec<KeyRef>, StorageError> {
+        let mut created = Vec::new();
+        while created.len() < count {
+            let newest = self
+                .shards
+                .last_key_value()
+                .filter(|(_, shard)| shard.keys < SHARD_KEYS_MAX);
+            let (number, room) = match newest {
+                Some((&number, shard)) => (number, SHARD_KEYS_MAX - shard.keys),
+                None => (
+                    self.shards.last_key_value().map_or(0, |(&number, _)| number + 1),
+                    SHARD_KEYS_MAX,
+                ),
+            };
+            let mut fresh = BTreeMap::new();
+            while fresh.len() < room.min(count - created.len()) {
+                let key = KeyRef {
+                    shard: number,
+                    id: random_bytes()?,
+                };
+                if self.ring.get(key).is_none() {
+                    fresh.insert(key, Secret::random()?);
+                }
+            }
+            self.append(number, &fresh)?;
+            created.extend(fresh.keys());
+            self.ring.update(|ring| ring.extend(fresh));
+        }
+        Ok(created)
+    }
+
+    /// Erases keys. Once this returns, they are neither in memory nor on disk, and what they sealed is noise.
+    pub(crate) fn erase(&mut self, erased: &BTreeSet<KeyRef>) -> Result<(), StorageError> {
+        self.ring
+            .update(|ring| erased.iter().for_each(|key| drop(ring.remove(key))));
+        let shards: BTreeSet<u32> = erased.iter().map(|key| key.shard).collect();
+        for number in shards {
+            self.rewrite(number)?;
+        }
+        Ok(())
+    }
+
+    /// Erases every key but those in `live`, and returns how many these were.
+    pub(crate) fn retain(&mut self, live: &BTreeSet<KeyRef>) -> Result<usize, StorageError> {
+        let all = self
+            .ring
+            .update(|ring| ring.keys().copied().collect::<BTreeSet<_>>());
+        let unused: BTreeSet<_> = all.difference(live).copied().collect();
+        self.erase(&unused)?;
+        Ok(unused.len())
+    }
+
+    fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
+        let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
+        let Some(shard) = self.shards.get_mut(&number) else {
+            let place = Place {
+                shard: number,
+                generation: 0,
+            };
+            let (bytes, wrapping) = slot::encode(&self.store_wrap, place, entries)?;
+            files::replace(
+                &slot_path(&self.dir, place),
+                &draft_path(&self.dir, number),
+                &bytes,
+            )?;
+            self.shards.insert(
+                number,
+                Shard {
+                    generation: 0,
+                    wrapping,
+                    frames: 1,
+                    keys: fresh.len(),
+                },
+            );
+            return Ok(());
+        };
+        let place = Place {
+            shard: number,
+            generation: shard.generation,
+        };
+        let frame = slot::encode_frame(&shard.wrapping, place, shard.frames, entries)?;
+        files::append(&slot_path(&self.dir, place), &frame)?;
+        shard.frames += 1;
+        shard.keys += fresh.len();
+        Ok(())
+    }
+
+    /// Writes a shard again with the keys that are still in memory, and destroys what it was.
+    fn rewrite(&mut self, number: u32) -> Result<(), StorageError> {
+        let Some(shard) = self.shards.get_mut(&number) else {
+            return Ok(());
+        };
+        let old = Place {
+            shard: number,
+            generation: shard.generation,
+        };
+        let new = Place {
+            shard: number,
+            generation: shard.generation + 1,
+        };
+        let (bytes, wrapping, keys) = self.ring.update(|ring| {
+            let keys = ring
+                .range(shard_range(number))
+                .map(|(key, secret)| (key.id, secret));
+            let count = keys.clone().count();
+            slot::encode(&self.store_wrap, new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
+        })?;
+        files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
+        files::destroy(&slot_path(&self.dir, old))?;
+        *shard = Shard {
+            generation: new.generation,
+            wrapping,
+            frames: 1,
+            keys,
+        };
+        if keys == 0 {
+            files::destroy(&slot_path(&self.dir, new))?;
+            self.shards.remove(&number);
+        }
+        Ok(())
+    }
+
+    fn load_shard(&mut self, number: u32, paths: Vec<PathBuf>) -> Result<(), StorageError> {
+        let mut newest: Option<(PathBuf, Content)> = None;
+        let mut others = Vec::new();
+        let mut broken = None;
+        for path in paths {
+            // A draft has no standing, even if it is whole: nobody was told of it.
+            if path == draft_path(&self.dir, number) {
+                others.push(path);
+                continue;
+            }
+            match slot::read(&self.store_wrap, number, &path)? {
+                Slot::Blank => others.push(path),
+                Slot::Broken(reason) => {
+                    broken = Some(StorageError::damaged(&path, reason));
+                    others.push(path);
+                }
+                Slot::Whole(content) => {
+                    let newer = newest
+                        .as_ref()
+                        .is_none_or(|(_, n)| n.place.generation < content.place.generation);
+                    let loser = if newer {
+                        newest.replace((path, content)).map(|(path, _)| path)
+                    } else {
+                        Some(path)
+                    };
+                    others.extend(loser);
+                }
+            }
+        }
+        // Without a whole slot, a broken one is not what a crash leaves: its keys are lost, and so are its rows.
+        if newest.is_none()
+            && let Some(error) = broken
+        {
+            return Err(error);
+        }
+        // An old slot is destroyed before the new one is used: its presence says that no frame was appended yet.
+        others.iter().try_for_each(|path| files::destroy(path))?;
+        let Some((path, content)) = newest else {
+            return Ok(());
+        };
+        if content.keys.is_empty() {
+            return files::destroy(&path);
+        }
+        if content.torn {
+            files::truncate(&path, content.whole_len)?;
+        }
+        let Content {
+            place,
+            wrapping,
+            frames,
+            keys,
+            ..
+        } = content;
+        self.shards.insert(
+            number,
+            Shard {
+                generation: place.generation,
+                wrapping,
+                frames,
+                keys: keys.len(),
+            },
+        );
+        let keys = keys
+            .into_iter()
+            .map(|(id, secret)| (KeyRef { shard: number, id }, secret));
+        self.ring.update(|ring| ring.extend(keys));
+        Ok(())
+    }
+}
+
+/// Secrets stay out.
+impl std::fmt::Debug for KeyShards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KeyShards({} in {})", self.shards.len(), self.dir.display())
+    }
+}
+
+fn shard_range(shard: u32) -> std::ops::RangeInclusive<KeyRef> {
+    KeyRef { shard, id: [0; 8] }..=KeyRef {
+        shard,
+        id: [u8::MAX; 8],
+    }
+}
+
+fn slot_path(dir: &Path, place: Place) -> PathBuf {
+    let slot = if place.generation.is_multiple_of(2) {
+        "a"
+    } else {
+        "b"
+    };
+    dir.join(format!("{:06}.{slot}", place.shard))
+}
+
+fn draft_path(dir: &Path, shard: u32) -> PathBuf {
+    dir.join(format!("{shard:06}.new"))
+}
+
+/// The files of each shard.
+fn list_slots(dir: &Path) -> Result<BTreeMap<u32, Vec<PathBuf>>, StorageError> {
+    let mut found: BTreeMap<u32, Vec<PathBuf>> = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(|error| StorageError::io(dir, error))? {
+        let path = entry.map_err(|error| StorageError::io(dir, error))?.path();
+        let shard = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        let known = path
+            .extension()
+            .is_some_and(|slot| slot == "a" || slot == "b" || slot == "new");
+        if let Some(shard) = shard.filter(|_| known) {
+            found.entry(shard).or_default().push(path);
+        }
+    }
+    Ok(found)
+}

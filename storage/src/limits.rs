@@ -1,0 +1,61 @@
+//! Every bound of this crate, with the relations between them.
+
+/// Longest key, in bytes. 256 of them make a page of sled's, which must stay below [`PAGE_BYTES_MAX`].
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Longest value, in bytes: the public state of a large conversation, several times an MLS handshake message
+/// of 1 MiB.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+
+/// Largest batch, in bytes of keys and values.
+pub const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// Most changes in one batch.
+pub const BATCH_CHANGES_MAX: usize = 65_536;
+
+/// Commits that wait for the writer; a further caller waits before it is in the queue.
+pub const QUEUE_COMMITS_MAX: usize = 1_024;
+
+/// Bytes of batches that one sync covers, unless a single batch is larger.
+pub const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Commits that one sync covers.
+pub const GROUP_COMMITS_MAX: usize = 512;
+
+/// sled's cache, in bytes. Its default of 1 GiB would be most of a small node's memory.
+pub const CACHE_BYTES: u64 = 64 << 20;
+
+/// How long to wait for the lock of a process that is ending, in milliseconds.
+pub const LOCK_WAIT_MS_MAX: u64 = 5_000;
+
+/// Between two tries for that lock, in milliseconds.
+pub const LOCK_RETRY_MS: u64 = 20;
+
+/// A value longer than this is cut into parts of this size, each a row, so that no page of sled's grows beyond
+/// [`PAGE_BYTES_MAX`].
+pub const PART_BYTES: usize = 4 << 10;
+
+/// Above a quarter of its segment size, sled moves a page to a file of its own, which it never syncs.
+pub const PAGE_BYTES_MAX: usize = 128 << 10;
+
+/// Rows on one of sled's leaf pages before it splits, and keys on one of its index pages.
+const LEAF_ROWS_MAX: usize = 18;
+const INDEX_KEYS_MAX: usize = 258;
+
+/// Keys in one shard. A rewrite costs in proportion to it, on every erasure.
+pub const SHARD_KEYS_MAX: usize = 4_096;
+
+/// Longest shard file, in bytes: as many keys, each in a frame of its own, twice over.
+pub const SHARD_BYTES_MAX: u64 = 2 << 20;
+
+/// Most shards: the file names have six digits.
+pub const SHARDS_MAX: u32 = 1_000_000;
+
+// What a frame of one key takes in a shard file: length, nonce, row key, serial, key, tag.
+const FRAME_BYTES_MAX: usize = 4 + 12 + 32 + 8 + 32 + 16;
+
+const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(LEAF_ROWS_MAX * (PART_BYTES + KEY_BYTES_MAX + 64) < PAGE_BYTES_MAX);
+const _: () = assert!(INDEX_KEYS_MAX * (KEY_BYTES_MAX + 16) < PAGE_BYTES_MAX);
+const _: () = assert!(2 * SHARD_KEYS_MAX * FRAME_BYTES_MAX < SHARD_BYTES_MAX as usize);
+const _: () = assert!(VALUE_BYTES_MAX / PART_BYTES < u16::MAX as usize);
