@@ -1,0 +1,219 @@
+//! Admission: whether a verified record may be stored here and now (promises P2, P3, P6, P8).
+//!
+//! What holds for every replica alike (rights, bounds, tombstones) comes before what depends on this one (custody), so
+//! that gossip relays to others only what they would take.
+
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, HANDSHAKE_RECORD_BYTES_MAX};
+use lanyard_crypto::mls::peek::{Content, Peek};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{Body, Class, Decoded, Envelope, Target, Tombstone, Verified};
+use lanyard_crypto::{RecordId, Timestamp, TrustId};
+use lanyard_storage::{StorageError, Tree, View};
+
+use crate::erase::{self, Order};
+use crate::holding::{Holding, node_trust};
+use crate::keys;
+use crate::verdict::Refusal;
+
+/// A record that may be stored. Made only by [`admit`].
+pub(crate) struct Admitted(Verified);
+
+impl Admitted {
+    pub(crate) fn record(&self) -> &Verified {
+        &self.0
+    }
+}
+
+/// What admission found.
+pub(crate) enum Admission {
+    /// To be stored.
+    New(Box<Admitted>),
+    /// Held already.
+    Known,
+    /// Not for this replica, at most for others.
+    No(Refusal),
+}
+
+/// Decides. Errors are the disk's.
+pub(crate) fn admit(
+    record: Verified,
+    own: &TrustId,
+    network: &Network,
+    view: &dyn View,
+    now: Timestamp,
+) -> Result<Admission, StorageError> {
+    if view.contains(Tree::Holdings, record.id().as_bytes())? {
+        return Ok(Admission::Known);
+    }
+    Ok(match check(&record, own, network, view, now)? {
+        Ok(()) => Admission::New(Box::new(Admitted(record))),
+        Err(why) => Admission::No(why),
+    })
+}
+
+fn check(
+    record: &Verified,
+    own: &TrustId,
+    network: &Network,
+    view: &dyn View,
+    now: Timestamp,
+) -> Result<Result<(), Refusal>, StorageError> {
+    if let Err(why) = check_time(record, now) {
+        return Ok(Err(why));
+    }
+    let outcome = match record.body() {
+        Body::Charter(charter) => network
+            .charter()
+            .check_follows(network.charter_id(), charter)
+            .map_err(|e| Refusal::Unverified(e.into())),
+        Body::Crl(_) => check_crl(record, network),
+        Body::Entry(_) => check_entry(record, view)?,
+        Body::Envelope(envelope) => check_envelope(record, envelope, network, view)?,
+        Body::Tombstone(tombstone) => check_tombstone(record, tombstone, network, view)?,
+        Body::Receipt(_) => Ok(()),
+    };
+    if outcome.is_ok() && !Holding::of(record).is_for(own) {
+        return Ok(Err(Refusal::NotCustodian));
+    }
+    Ok(outcome)
+}
+
+fn check_time(record: &Verified, now: Timestamp) -> Result<(), Refusal> {
+    let header = record.header();
+    if header.issued > now.plus_secs(CLOCK_SKEW_SECS_MAX) {
+        return Err(Refusal::Future(header.issued.as_secs() - now.as_secs()));
+    }
+    if header.expires <= now { Err(Refusal::Expired) } else { Ok(()) }
+}
+
+fn check_crl(record: &Verified, network: &Network) -> Result<(), Refusal> {
+    let Some((issuer, list)) = record.revocations() else {
+        unreachable!("a verified CRL record carries its list")
+    };
+    match network.revocation_list(&issuer.fingerprint()) {
+        Some(held) if held.number() >= list.number() => Err(Refusal::Superseded("revocation list")),
+        _ => Ok(()),
+    }
+}
+
+fn check_entry(record: &Verified, view: &dyn View) -> Result<Result<(), Refusal>, StorageError> {
+    let Some(subject) = record.subject() else { unreachable!("a verified entry carries its subject") };
+    let Some(held) = view.get(Tree::Directory, subject.fingerprint().as_bytes())? else { return Ok(Ok(())) };
+    let held = RecordId::try_from(held.as_slice()).ok().map(|id| Ok((id, Holding::get(view, &id)?))).transpose()?;
+    Ok(match held {
+        // The id decides between two of the same second, alike at every replica.
+        Some((id, Some(holding))) if (holding.issued, id) >= (record.header().issued, record.id()) => {
+            Err(Refusal::Superseded("directory entry"))
+        }
+        _ => Ok(()),
+    })
+}
+
+fn check_envelope(
+    record: &Verified,
+    envelope: &Envelope,
+    network: &Network,
+    view: &dyn View,
+) -> Result<Result<(), Refusal>, StorageError> {
+    let header = record.header();
+    let (life, allowed) = (header.expires.as_secs() - header.issued.as_secs(), network.charter().policy.retention_secs_max);
+    if life > allowed {
+        return Ok(Err(Refusal::Retention(life, allowed)));
+    }
+    let Some(sender) = node_trust(record.signer()) else { unreachable!("nodes alone sign envelopes") };
+    let owner = envelope.conversation.owner();
+    for (needed, what) in [(sender, "the sender's trust"), (owner, "the conversation's owner")] {
+        if header.custodians.binary_search(needed).is_err() {
+            return Ok(Err(Refusal::Custodians(format!("{what}, {needed}, is missing"))));
+        }
+    }
+    if matches!(envelope.class, Class::Commit | Class::Welcome) && sender != owner {
+        return Ok(Err(Refusal::NotOwner(owner.to_string())));
+    }
+    if let Err(why) = check_content(envelope) {
+        return Ok(Err(why));
+    }
+    match envelope.class {
+        Class::Application => {
+            if let Some(tombstone) = erase::tombstone_for(view, &record.id(), envelope, header.issued, sender)? {
+                return Ok(Err(Refusal::Deleted(tombstone.to_string())));
+            }
+        }
+        Class::Commit => {
+            if view.contains(Tree::Epochs, &keys::epoch(&envelope.conversation, envelope.epoch))? {
+                return Ok(Err(Refusal::DuplicateCommit(envelope.epoch)));
+            }
+        }
+        Class::Welcome | Class::Submission => {}
+    }
+    Ok(Ok(()))
+}
+
+/// Whether the content is the MLS message that the envelope states, as far as it can be read without a key.
+fn check_content(envelope: &Envelope) -> Result<(), Refusal> {
+    let mismatch = |what: &str| Err(Refusal::Content(what.into()));
+    if envelope.class == Class::Submission {
+        return Ok(()); // The hub opens it.
+    }
+    let peek = match Peek::of(&envelope.content, HANDSHAKE_RECORD_BYTES_MAX) {
+        Ok(peek) => peek,
+        Err(e) => return mismatch(&e.to_string()),
+    };
+    let (group, epoch) = match (envelope.class, peek) {
+        (Class::Application, Peek::Private { group, epoch, content: Content::Application }) => (group, epoch),
+        (Class::Commit, Peek::Public { group, epoch, content: Content::Commit, .. }) => (group, epoch),
+        (Class::Welcome, Peek::Welcome { .. }) => return Ok(()),
+        _ => return mismatch(&format!("not a message of class {}", envelope.class.name())),
+    };
+    if group != envelope.conversation.to_bytes() {
+        return mismatch("of another conversation");
+    }
+    if epoch != envelope.epoch { mismatch("of another epoch") } else { Ok(()) }
+}
+
+fn check_tombstone(
+    record: &Verified,
+    tombstone: &Tombstone,
+    network: &Network,
+    view: &dyn View,
+) -> Result<Result<(), Refusal>, StorageError> {
+    let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
+    let order = Order { by: by.clone(), up_to: None };
+    let margin = 2 * CLOCK_SKEW_SECS_MAX;
+    match &tombstone.target {
+        Target::UpTo(up_to) => {
+            if by != tombstone.conversation.owner() {
+                return Ok(Err(Refusal::MayNotDelete(by.to_string())));
+            }
+            if *up_to > record.header().issued {
+                return Ok(Err(Refusal::TombstoneTooShort));
+            }
+            let last = up_to.plus_secs(network.charter().policy.retention_secs_max + margin);
+            if record.header().expires < last {
+                return Ok(Err(Refusal::TombstoneTooShort));
+            }
+        }
+        Target::Envelopes(ids) => {
+            for id in ids {
+                // What is not here yet is judged when it arrives.
+                let Some(held) = Holding::get(view, id)? else { continue };
+                let ours = held.conversation.as_ref() == Some(&tombstone.conversation);
+                let application = held.class == Some(Class::Application);
+                if !ours || !application || !order.may_erase(held.signer.as_ref(), &tombstone.conversation) {
+                    return Ok(Err(Refusal::MayNotDelete(by.to_string())));
+                }
+                if record.header().expires < held.expires.plus_secs(margin) {
+                    return Ok(Err(Refusal::TombstoneTooShort));
+                }
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The record's bytes as they were stored, decoded.
+pub(crate) fn stored(view: &dyn View, id: &RecordId) -> Result<Option<(Holding, Decoded)>, StorageError> {
+    let Some(holding) = Holding::get(view, id)? else { return Ok(None) };
+    let bytes = view.get(holding.tree(), id.as_bytes())?;
+    Ok(bytes.and_then(|b| Decoded::from_bytes(&b).ok()).map(|record| (holding, record)))
+}

@@ -1,0 +1,82 @@
+//! The audit log: what was decided and refused, with reasons, and without content or names of people.
+
+use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId, cbor};
+use lanyard_storage::{StorageError, Tree, View};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{AUDIT_DETAIL_BYTES_MAX, AUDIT_ENTRIES_MAX};
+use crate::turn::Turn;
+
+/// One line of the audit log. Field order is its format.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// A stable word, such as `refused`, `admitted`, `deleted`.
+    pub event: String,
+    /// A stable word for the reason, such as `wrong-country`; empty if there is nothing to explain.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// The peer that it is about.
+    pub node: Option<NodeId>,
+    /// The trust that it is about.
+    pub trust: Option<TrustId>,
+    /// The network address that it is about.
+    pub address: Option<String>,
+    /// The record that it is about.
+    pub record: Option<RecordId>,
+}
+
+impl AuditEntry {
+    /// An entry of this event.
+    pub fn new(event: &str, code: &str, detail: impl Into<String>) -> Self {
+        Self { event: event.into(), code: code.into(), detail: detail.into(), ..Self::default() }
+    }
+
+    /// Names the peer.
+    pub fn node(self, node: NodeId) -> Self {
+        Self { node: Some(node), ..self }
+    }
+
+    /// Names the trust.
+    pub fn trust(self, trust: TrustId) -> Self {
+        Self { trust: Some(trust), ..self }
+    }
+
+    /// Names the address.
+    pub fn address(self, address: impl Into<String>) -> Self {
+        Self { address: Some(address.into()), ..self }
+    }
+
+    /// Names the record.
+    pub fn record(self, record: RecordId) -> Self {
+        Self { record: Some(record), ..self }
+    }
+}
+
+/// Appends an entry; the oldest gives way once the log is full.
+pub(crate) fn append(turn: &mut Turn<'_>, mut entry: AuditEntry) -> Result<AuditEntry, StorageError> {
+    entry.at = turn.now;
+    if entry.detail.len() > AUDIT_DETAIL_BYTES_MAX {
+        let end = (0..=AUDIT_DETAIL_BYTES_MAX).rev().find(|i| entry.detail.is_char_boundary(*i)).unwrap_or(0);
+        entry.detail.truncate(end);
+    }
+    let seq = turn.next_number("audit")?;
+    turn.rows.put(Tree::Audit, seq.to_be_bytes(), cbor::to_vec(&entry));
+    if let Some(oldest) = seq.checked_sub(AUDIT_ENTRIES_MAX) {
+        turn.rows.delete(Tree::Audit, oldest.to_be_bytes());
+    }
+    Ok(entry)
+}
+
+/// Up to `limit` entries after the position `after`, each with its position, oldest first.
+pub fn read(view: &dyn View, after: u64, limit: usize) -> Result<Vec<(u64, AuditEntry)>, StorageError> {
+    use std::ops::Bound;
+    let from = after.to_be_bytes();
+    let rows = view.scan(Tree::Audit, (Bound::Excluded(&from[..]), Bound::Unbounded), limit)?;
+    let entry = |(key, row): (Vec<u8>, Vec<u8>)| {
+        Some((crate::keys::last_u64(&key), cbor::from_slice(&row, 8 * 1024).ok()?))
+    };
+    Ok(rows.into_iter().filter_map(entry).collect())
+}

@@ -1,0 +1,143 @@
+//! The hub (draft-ietf-mimi-arch): the owner trust's node orders the commits of its conversations, one per epoch.
+//!
+//! A member hands in a [`Submission`]; the hub validates it with the public half of MLS, and publishes the commit and the
+//! welcome as envelopes of its own, in the same batch as its new public state. A submission for an epoch that has its commit
+//! already is refused, and so is one by who is no administrator; its sender sees the published commit instead.
+
+use lanyard_crypto::mls::PublicGroup;
+use lanyard_crypto::mls::peek::Peek;
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{Body, Class, Envelope, Header, Submission, Verified};
+use lanyard_crypto::{ConversationId, RecordId, TrustId, cbor, limits};
+use lanyard_storage::{StorageError, Tree, View};
+
+use crate::Replica;
+use crate::admit;
+use crate::keys;
+use crate::turn::Turn;
+use crate::verdict::Refusal;
+
+/// The outcome of a submission: the published commit, or why there is none.
+pub(crate) type Ordered = Result<RecordId, Refusal>;
+
+impl Replica {
+    /// Orders a verified submission to a conversation of this trust.
+    pub(crate) fn order(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<Ordered, StorageError> {
+        let Body::Envelope(envelope) = record.body() else { unreachable!("called with an envelope") };
+        let submission: Submission = match cbor::from_slice(&envelope.content, limits::HANDSHAKE_RECORD_BYTES_MAX) {
+            Ok(submission) => submission,
+            Err(e) => return Ok(Err(Refusal::Content(e.to_string()))),
+        };
+        let conversation = &envelope.conversation;
+        if let Some(published) = self.commit_of(turn, conversation, envelope.epoch)? {
+            // The same commit again: an answer was lost on the way.
+            let same = published.1 == submission.commit;
+            return Ok(if same { Ok(published.0) } else { Err(Refusal::DuplicateCommit(envelope.epoch)) });
+        }
+        if let Some(welcome) = &submission.welcome
+            && !matches!(Peek::of(welcome, limits::HANDSHAKE_RECORD_BYTES_MAX), Ok(Peek::Welcome { .. }))
+        {
+            return Ok(Err(Refusal::Content("the welcome is not one".into())));
+        }
+        let mut group = match self.group(turn, conversation, &submission)? {
+            Ok(group) => group,
+            Err(why) => return Ok(Err(why)),
+        };
+        if group.epoch() != envelope.epoch {
+            return Ok(Err(Refusal::Content(format!("the conversation is in epoch {}", group.epoch()))));
+        }
+        let (before, accepted, after) = match step(&mut group, &submission.commit, turn) {
+            Ok(done) => done,
+            Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
+        };
+        if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust) {
+            return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
+        }
+        let Ok(snapshot) = group.snapshot() else { return Ok(Err(Refusal::Change("the group's state".into()))) };
+        turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
+        let custodians: Vec<TrustId> = {
+            let mut all = before;
+            all.extend(after);
+            all.insert(self.own.trust.clone());
+            all.into_iter().collect()
+        };
+        let commit = self.publish_handshake(turn, envelope, Class::Commit, submission.commit, &custodians)?;
+        // Delivered to them once more, so that they learn of it; nothing after.
+        for removed in accepted.removed.iter().filter(|d| d.trust == self.own.trust) {
+            turn.rows.delete(Tree::Members, keys::member(conversation, &removed.fingerprint));
+        }
+        if let Some(welcome) = submission.welcome {
+            self.publish_handshake(turn, envelope, Class::Welcome, welcome.into_vec(), &custodians)?;
+        }
+        Ok(Ok(commit))
+    }
+
+    fn commit_of(
+        &self,
+        turn: &Turn<'_>,
+        conversation: &ConversationId,
+        epoch: u64,
+    ) -> Result<Option<(RecordId, Vec<u8>)>, StorageError> {
+        let Some(row) = turn.rows.get(Tree::Epochs, &keys::epoch(conversation, epoch))? else { return Ok(None) };
+        let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
+        let content = match admit::stored(&turn.rows, &id)? {
+            Some((_, record)) => match record.body() {
+                Body::Envelope(envelope) => envelope.content.clone(),
+                _ => Vec::new(),
+            },
+            None => Vec::new(),
+        };
+        Ok(Some((id, content)))
+    }
+
+    fn group(
+        &self,
+        turn: &Turn<'_>,
+        conversation: &ConversationId,
+        submission: &Submission,
+    ) -> Result<Result<PublicGroup<Network>, Refusal>, StorageError> {
+        let refuse = |e: &dyn std::fmt::Display| Refusal::Change(e.to_string());
+        let network = self.network.clone();
+        Ok(match (turn.rows.get(Tree::Hub, &keys::conversation(conversation))?, &submission.group_info) {
+            (Some(state), _) => PublicGroup::load(network, &state, None).map_err(|e| refuse(&e)),
+            (None, Some(info)) => {
+                PublicGroup::observe(network, conversation, info, turn.now).map_err(|e| refuse(&e))
+            }
+            (None, None) => Err(Refusal::NotFound(format!("conversation {conversation}"))),
+        })
+    }
+
+    fn publish_handshake(
+        &mut self,
+        turn: &mut Turn<'_>,
+        submitted: &Envelope,
+        class: Class,
+        content: Vec<u8>,
+        custodians: &[TrustId],
+    ) -> Result<RecordId, StorageError> {
+        let header = Header {
+            network: Some(self.network.id()),
+            custodians: custodians.to_vec(),
+            issued: turn.now,
+            expires: turn.now.plus_secs(self.network.charter().policy.retention_secs_max),
+        };
+        let epoch = submitted.epoch + u64::from(class == Class::Welcome);
+        let envelope = Envelope { conversation: submitted.conversation.clone(), epoch, class, content };
+        self.originate(turn, header, Body::Envelope(envelope))
+            .map(|done| done.expect("the hub publishes what it has just validated"))
+    }
+}
+
+type Trusts = std::collections::BTreeSet<TrustId>;
+
+fn step(
+    group: &mut PublicGroup<Network>,
+    commit: &[u8],
+    turn: &Turn<'_>,
+) -> Result<(Trusts, lanyard_crypto::mls::public_group::Accepted, Trusts), lanyard_crypto::mls::public_group::PublicGroupError>
+{
+    let before = group.trusts()?;
+    let accepted = group.accept_commit(commit, turn.now)?;
+    let after = group.trusts()?;
+    Ok((before, accepted, after))
+}

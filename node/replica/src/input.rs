@@ -1,0 +1,209 @@
+//! What goes into a step and what comes out of it.
+
+use std::sync::Arc;
+
+use lanyard_crypto::gateway;
+use lanyard_crypto::record::{Reason, Target, Verified};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_storage::Batch;
+
+use crate::audit::AuditEntry;
+use crate::frame::Frame;
+use crate::verdict::{Refusal, Verdict};
+
+/// Something that happened, for [`crate::Replica::step`].
+#[derive(Debug)]
+pub enum Input {
+    /// Records arrived and their signatures have been looked at.
+    Records {
+        /// From where.
+        from: Source,
+        /// What came of each.
+        arrivals: Vec<Arrival>,
+    },
+    /// A client or an operator asks for something.
+    Request {
+        /// Comes back in [`Output::Reply`].
+        ticket: u64,
+        /// What.
+        request: Request,
+    },
+    /// An admitted peer is connected.
+    Connected {
+        /// The peer.
+        node: NodeId,
+        /// Its trust.
+        trust: TrustId,
+        /// The certificate chain that it has shown, DER; empty if the driver does not have it.
+        chain: Vec<Vec<u8>>,
+    },
+    /// The last connection to a peer is gone.
+    Disconnected(NodeId),
+    /// A peer sent a frame other than records.
+    Frame {
+        /// Who.
+        from: NodeId,
+        /// What.
+        frame: Frame,
+    },
+    /// The driver noticed something that belongs in the audit log.
+    Note(AuditEntry),
+    /// Time passed; once a second.
+    Tick,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A peer's stream: acknowledged by [`Frame::Answers`].
+    Peer(NodeId),
+    /// Gossip: answered by [`Output::Verdict`].
+    Gossip {
+        /// The peer that relayed it.
+        from: NodeId,
+        /// The gossip layer's name of the message.
+        message: Vec<u8>,
+    },
+    /// This trust's own registrar or operator: answered by [`Output::Reply`]. Spread to everybody.
+    Local {
+        /// Comes back in the reply.
+        ticket: u64,
+    },
+}
+
+/// A record after its signatures were looked at.
+#[derive(Debug)]
+pub enum Arrival {
+    /// Somebody who may vouches for it.
+    Verified(Box<Verified>),
+    /// It ends here.
+    Refused {
+        /// Its id: the hash of its bytes, whatever they are.
+        id: RecordId,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+/// What clients and operators ask for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A device hands in an MLS message.
+    Send {
+        /// Which device; the gateway has verified it.
+        device: Fingerprint,
+        /// What.
+        request: gateway::SendRequest,
+    },
+    /// Messages are to be erased everywhere.
+    Delete {
+        /// Who asks.
+        by: Deleter,
+        /// Of which conversation.
+        conversation: ConversationId,
+        /// Which of them.
+        target: Target,
+        /// Why.
+        reason: Reason,
+        /// An opaque reference into this trust's audit log, at most 64 bytes.
+        reference: Vec<u8>,
+    },
+    /// A device has taken everything up to this position into its vault.
+    Seen {
+        /// Which device.
+        device: Fingerprint,
+        /// The position.
+        seq: u64,
+    },
+    /// A device is not to be served a conversation any more.
+    Leave {
+        /// Which device.
+        device: Fingerprint,
+        /// Which conversation.
+        conversation: ConversationId,
+    },
+}
+
+/// Who asks for a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleter {
+    /// The device that sent the messages.
+    Device(Fingerprint),
+    /// The trust's records officer, through its operator.
+    Officer,
+}
+
+/// The answer to a [`Request`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The envelope is stored.
+    Sent {
+        /// Its record.
+        id: RecordId,
+        /// When it was issued.
+        issued: Timestamp,
+    },
+    /// The tombstone is stored and carried out here.
+    Deleted(RecordId),
+    /// Done.
+    Done,
+}
+
+/// What the driver carries out after the batch is committed.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a frame to a connected peer.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// What.
+        frame: Frame,
+    },
+    /// Gossip a record.
+    Publish(Arc<[u8]>),
+    /// Tell gossip what to do with a message.
+    Verdict {
+        /// The peer that relayed it.
+        from: NodeId,
+        /// The gossip layer's name of the message.
+        message: Vec<u8>,
+        /// What to do.
+        verdict: Verdict,
+    },
+    /// There is something in the outbox for this trust: see [`crate::query::outbox`].
+    Wake(TrustId),
+    /// A device's inbox has grown.
+    Notify {
+        /// The device.
+        device: Fingerprint,
+        /// The newest position in its inbox.
+        seq: u64,
+    },
+    /// Answer a request.
+    Reply {
+        /// Of the request.
+        ticket: u64,
+        /// The answer.
+        reply: Result<Reply, gateway::Refusal>,
+    },
+    /// Close all connections to a peer.
+    Disconnect {
+        /// The peer.
+        node: NodeId,
+        /// Why, for the log.
+        why: String,
+    },
+    /// [`crate::Replica::network`] has changed: admissions and sessions are to be checked again.
+    TrustChanged,
+    /// An entry was added to the audit log.
+    Audit(AuditEntry),
+}
+
+/// One atomic batch, and what to do once it is committed.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be committed first.
+    pub batch: Batch,
+    /// To be carried out afterwards, in this order; never if the commit failed.
+    pub outputs: Vec<Output>,
+}

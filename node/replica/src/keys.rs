@@ -1,0 +1,79 @@
+//! Row keys, as the catalogue of trees lays them out.
+
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+
+use crate::limits::BUCKET_SECS;
+
+/// The trust's code, padded to 8 bytes.
+pub(crate) fn trust(trust: &TrustId) -> [u8; 8] {
+    let mut key = [0; 8];
+    let code = trust.as_str().as_bytes();
+    key[..code.len()].copy_from_slice(code);
+    key
+}
+
+/// The trust in 8 padded bytes.
+pub(crate) fn trust_in(key: &[u8]) -> Option<TrustId> {
+    std::str::from_utf8(key).ok()?.trim_end_matches('\0').parse().ok()
+}
+
+/// The conversation, with its length before it.
+pub(crate) fn conversation(id: &ConversationId) -> Vec<u8> {
+    let bytes = id.to_bytes();
+    [&[bytes.len() as u8][..], &bytes].concat()
+}
+
+pub(crate) fn conversation_row(id: &ConversationId, issued: Timestamp, record: &RecordId) -> Vec<u8> {
+    [&conversation(id)[..], &issued.as_secs().to_be_bytes(), record.as_bytes()].concat()
+}
+
+pub(crate) fn member(id: &ConversationId, device: &Fingerprint) -> Vec<u8> {
+    [&conversation(id)[..], device.as_bytes()].concat()
+}
+
+pub(crate) fn epoch(id: &ConversationId, epoch: u64) -> Vec<u8> {
+    [&conversation(id)[..], &epoch.to_be_bytes()].concat()
+}
+
+pub(crate) fn expiry(expires: Timestamp, record: &RecordId) -> Vec<u8> {
+    [&expires.as_secs().to_be_bytes()[..], record.as_bytes()].concat()
+}
+
+pub(crate) fn index(layer: u8, issued: Timestamp, record: &RecordId) -> Vec<u8> {
+    [&bucket(layer, issued.as_secs() / BUCKET_SECS)[..], record.as_bytes()].concat()
+}
+
+pub(crate) fn bucket(layer: u8, bucket: u64) -> Vec<u8> {
+    [&[layer][..], &bucket.to_be_bytes()].concat()
+}
+
+/// The bucket and the record of an index row.
+pub(crate) fn index_parts(key: &[u8]) -> Option<(u64, RecordId)> {
+    let (bucket, id) = key.get(1..)?.split_first_chunk::<8>()?;
+    Some((u64::from_be_bytes(*bucket), RecordId::try_from(id).ok()?))
+}
+
+pub(crate) fn inbox(device: &Fingerprint, seq: u64) -> Vec<u8> {
+    [&device.as_bytes()[..], &seq.to_be_bytes()].concat()
+}
+
+pub(crate) fn outbox(to: &TrustId, seq: u64) -> Vec<u8> {
+    [trust(to), seq.to_be_bytes()].concat()
+}
+
+pub(crate) fn tick(record: &RecordId, by: &TrustId) -> Vec<u8> {
+    [&record.as_bytes()[..], &trust(by)].concat()
+}
+
+pub(crate) fn target(record: &RecordId, tombstone: &RecordId) -> Vec<u8> {
+    [&record.as_bytes()[..], tombstone.as_bytes()].concat()
+}
+
+pub(crate) fn conversation_target(id: &ConversationId, tombstone: &RecordId) -> Vec<u8> {
+    [&conversation(id)[..], tombstone.as_bytes()].concat()
+}
+
+/// The last 8 bytes of a key as a number.
+pub(crate) fn last_u64(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))
+}

@@ -1,0 +1,328 @@
+//! Lanyard's engine: one pure step from an input and a view to an atomic batch and a list of outputs.
+//!
+//! [`Replica::step`] takes what happened, the time, and a view of what is stored. It returns what is to be stored, as one
+//! atomic batch, and what is to be done once that is committed. It has no clock, no randomness and no I/O of its own, so
+//! the same engine runs under the node's driver and under a simulator. A driver commits the batch first and carries out the
+//! outputs, in order, only afterwards; if the commit fails it discards the replica and opens a new one from the store.
+//!
+//! Every record, whichever way it came (a client, a peer's stream, gossip, anti-entropy), enters by the same door:
+//! verified outside, [admitted](admit) against charter, custody, expiry and tombstones, kept with all its consequences in one
+//! batch. The promises, where they are held:
+//!
+//! - P1: the engine sees ciphertext and the public half of MLS ([`hub`]); it has no key to content.
+//! - P2: [`admit`] takes only [`lanyard_crypto::record::Verified`], which only the verifier makes.
+//! - P3: the border is the node's; here a record's signer must hold a certificate of a permitted country, and what
+//!   changes that is told at once ([`Output::TrustChanged`]).
+//! - P4: a record is answered for ([`frame::Frame::Answers`], [`Output::Reply`]) only by an output, hence after its commit.
+//! - P5: [`sync`] compares and completes; admission is the same in every order of arrival.
+//! - P6: [`erase`]: rows of tombstones forbid what they name, before or after it arrives; [`sync`] serves nothing expired.
+//! - P7: a receipt is signed in the step that erases, and leaves after its commit.
+//! - P8: [`limits`]; every refusal is ruled by one table, [`verdict`].
+
+mod admit;
+pub mod audit;
+mod erase;
+pub mod frame;
+pub mod holding;
+mod hub;
+mod input;
+mod keep;
+mod keys;
+pub mod limits;
+pub mod query;
+mod request;
+mod spread;
+mod sync;
+mod turn;
+pub mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{self, Body, Decoded, Verified, VerifyError};
+use lanyard_crypto::x509::SecretKey;
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_storage::{StorageError, Tree, View};
+
+use admit::Admission;
+use audit::AuditEntry;
+use frame::{Frame, Refused};
+pub use input::{Arrival, Deleter, Input, Output, Reply, Request, Source, Step};
+use turn::Turn;
+use verdict::{Refusal, Verdict};
+
+/// Who this node is.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Its trust.
+    pub trust: TrustId,
+    /// Its public key.
+    pub node: NodeId,
+    /// Its certificate.
+    pub certificate: Fingerprint,
+    /// Its key, which signs records.
+    pub key: SecretKey,
+    /// Its certificate and its registrar's, DER.
+    pub chain: Vec<Vec<u8>>,
+}
+
+/// Why a replica can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk's.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The operator's: the charter that the configuration names is none.
+    #[error("the charter that the configuration names: {0}")]
+    Charter(VerifyError),
+    /// The operator's: the store belongs to another network than the charter.
+    #[error("the store belongs to network {0}, the charter that the configuration names to {1}")]
+    OtherNetwork(lanyard_crypto::NetworkId, lanyard_crypto::NetworkId),
+    /// The disk's: what the store names is not there.
+    #[error("the charter in force is missing from the store: restore it from a backup")]
+    Missing,
+}
+
+/// The engine. Opened from a store, fed by [`Replica::step`].
+#[derive(Debug)]
+pub struct Replica {
+    own: Own,
+    network: Arc<Network>,
+    connected: BTreeMap<NodeId, TrustId>,
+    penalties: BTreeMap<NodeId, u32>,
+    /// When the last round of anti-entropy with a peer began.
+    rounds: BTreeMap<NodeId, Timestamp>,
+    /// Peers with which a round is wanted sooner.
+    due: BTreeSet<NodeId>,
+}
+
+/// What came of a record that arrived.
+enum Taken {
+    Stored,
+    Relayed,
+    Refused(Refusal),
+}
+
+impl Replica {
+    /// Opens the replica. `charter` is the one that the operator trusts: it starts a new store; an existing store has its own,
+    /// perhaps newer one, of the same network.
+    pub fn open(view: &dyn View, own: Own, charter: &Decoded) -> Result<Self, OpenError> {
+        let trusted = record::open_trusted(charter).map_err(OpenError::Charter)?;
+        let mut network = match view.get(Tree::Meta, b"charter")? {
+            None => trusted,
+            Some(id) => {
+                let id = RecordId::try_from(id.as_slice()).map_err(|_| OpenError::Missing)?;
+                let (_, stored) = admit::stored(view, &id)?.ok_or(OpenError::Missing)?;
+                let Body::Charter(charter) = stored.body() else { return Err(OpenError::Missing) };
+                let held = Network::new(id, stored.header(), charter, None)
+                    .map_err(|e| OpenError::Charter(VerifyError::Charter(e)))?;
+                if held.id() != trusted.id() {
+                    return Err(OpenError::OtherNetwork(held.id(), trusted.id()));
+                }
+                held
+            }
+        };
+        for tree in [Tree::Directory, Tree::Revocations] {
+            query::for_each(view, tree, &[], |_, row| {
+                if let Ok(id) = RecordId::try_from(row)
+                    && let Some((_, record)) = admit::stored(view, &id)?
+                {
+                    network.restore(&record);
+                }
+                Ok(())
+            })?;
+        }
+        // Known without an entry, so that this node can sign before its registrar has published it.
+        let _ = network.learn(&own.chain);
+        Ok(Self {
+            own,
+            network: Arc::new(network),
+            connected: BTreeMap::new(),
+            penalties: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            due: BTreeSet::new(),
+        })
+    }
+
+    /// What the charter in force makes trustworthy, for verifying signatures and admitting peers.
+    pub fn network(&self) -> Arc<Network> {
+        self.network.clone()
+    }
+
+    /// One step; see the crate's documentation.
+    ///
+    /// # Errors
+    /// The view's alone; then nothing has happened, and the replica is to be opened anew.
+    pub fn step(&mut self, input: Input, now: Timestamp, view: &dyn View) -> Result<Step, StorageError> {
+        let mut turn = Turn::new(view, now);
+        match input {
+            Input::Records { from, arrivals } => self.records(&mut turn, from, arrivals)?,
+            Input::Request { ticket, request } => self.request(&mut turn, ticket, request)?,
+            Input::Connected { node, trust, chain } => {
+                // Its records can be verified from now on; its directory entry will follow.
+                if Arc::make_mut(&mut self.network).learn(&chain).is_ok() {
+                    turn.trust_changed = true;
+                }
+                turn.audit(AuditEntry::new("connected", "", "").node(node).trust(trust.clone()))?;
+                self.connected.insert(node, trust.clone());
+                turn.wake(&trust);
+                self.due.insert(node);
+                self.rounds_due(&mut turn)?;
+            }
+            Input::Disconnected(node) => {
+                self.connected.remove(&node);
+                self.rounds.remove(&node);
+                self.due.remove(&node);
+                turn.audit(AuditEntry::new("disconnected", "", "").node(node))?;
+            }
+            Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
+            Input::Note(entry) => turn.audit(entry)?,
+            Input::Tick => {
+                erase::expire(&mut turn)?;
+                self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
+                self.penalties.retain(|_, p| *p > 0);
+                self.rounds_due(&mut turn)?;
+            }
+        }
+        self.attest(&mut turn)?;
+        Ok(turn.finish())
+    }
+
+    fn records(&mut self, turn: &mut Turn<'_>, from: Source, arrivals: Vec<Arrival>) -> Result<(), StorageError> {
+        let (mut stored, mut refused) = (Vec::new(), Vec::new());
+        for arrival in arrivals {
+            let (id, taken) = match arrival {
+                Arrival::Refused { id, why } => (id, Taken::Refused(why)),
+                Arrival::Verified(record) => {
+                    let origin = matches!(from, Source::Local { .. });
+                    (record.id(), self.take(turn, *record, origin)?)
+                }
+            };
+            self.answer(turn, &from, id, &taken)?;
+            match taken {
+                Taken::Stored => stored.push(id),
+                Taken::Refused(why) if why.ruling().last => {
+                    refused.push(Refused { id, code: why.ruling().code.into() });
+                }
+                Taken::Refused(_) | Taken::Relayed => {}
+            }
+        }
+        if let Source::Peer(to) = from
+            && !(stored.is_empty() && refused.is_empty())
+        {
+            turn.outputs.push(Output::Send { to, frame: Frame::Answers { stored, refused } });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, turn: &mut Turn<'_>, record: Verified, origin: bool) -> Result<Taken, StorageError> {
+        Ok(match admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)? {
+            Admission::Known => Taken::Stored,
+            Admission::No(Refusal::NotCustodian) if !origin => Taken::Relayed,
+            Admission::No(why) => Taken::Refused(why),
+            Admission::New(admitted) if self.orders(admitted.record()) => {
+                match self.order(turn, admitted.record())? {
+                    Ok(_) => Taken::Stored,
+                    Err(why) => Taken::Refused(why),
+                }
+            }
+            Admission::New(admitted) => {
+                self.keep(turn, &admitted, origin)?;
+                Taken::Stored
+            }
+        })
+    }
+
+    /// Tells who brought the record what came of it.
+    fn answer(&mut self, turn: &mut Turn<'_>, from: &Source, id: RecordId, taken: &Taken) -> Result<(), StorageError> {
+        let ruling = match taken {
+            Taken::Refused(why) => Some(why.ruling()),
+            Taken::Stored | Taken::Relayed => None,
+        };
+        if let Taken::Refused(why) = taken {
+            let entry = AuditEntry::new("refused", why.ruling().code, why.to_string()).record(id);
+            turn.audit(match from {
+                Source::Peer(node) | Source::Gossip { from: node, .. } => entry.node(*node),
+                Source::Local { .. } => entry,
+            })?;
+        }
+        match from {
+            Source::Peer(node) => {
+                // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
+                let stray = Refusal::NotCustodian.ruling().penalty;
+                let penalty = if matches!(taken, Taken::Relayed) { stray } else { ruling.map_or(0, |r| r.penalty) };
+                self.punish(turn, *node, penalty);
+            }
+            Source::Gossip { from, message } => {
+                let verdict = ruling.map_or(Verdict::Accept, |r| r.verdict);
+                turn.outputs.push(Output::Verdict { from: *from, message: message.clone(), verdict });
+                self.punish(turn, *from, if verdict == Verdict::Reject { ruling.map_or(0, |r| r.penalty) } else { 0 });
+            }
+            Source::Local { ticket } => {
+                let reply = match taken {
+                    Taken::Refused(why) => Err(why.to_answer()),
+                    Taken::Stored | Taken::Relayed => Ok(Reply::Done),
+                };
+                turn.reply(*ticket, reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn punish(&mut self, turn: &mut Turn<'_>, node: NodeId, penalty: u32) {
+        let points = self.penalties.entry(node).or_default();
+        *points = points.saturating_add(penalty);
+        if *points >= limits::PENALTY_MAX {
+            *points = 0;
+            turn.outputs.push(Output::Disconnect { node, why: "too many unacceptable records".into() });
+        }
+    }
+
+    fn frame(&mut self, turn: &mut Turn<'_>, from: NodeId, frame: Frame) -> Result<(), StorageError> {
+        // A frame that outlived its connection says nothing any more.
+        let Some(trust) = self.connected.get(&from).cloned() else { return Ok(()) };
+        match frame {
+            Frame::Records(_) => unreachable!("the driver verifies records first, and feeds them as Input::Records"),
+            Frame::Answers { stored, refused } => {
+                spread::answered(turn, &trust, &stored, &refused)?;
+                for id in stored.iter().chain(refused.iter().map(|r| &r.id)) {
+                    spread::retire_submission(turn, id)?;
+                }
+                Ok(())
+            }
+            Frame::Summary(summary) => self.compare(turn, from, &trust, &summary),
+            Frame::Bucket(bucket) => self.exchange(turn, from, &trust, &bucket),
+            Frame::Want(ids) => self.send_records(turn, from, &trust, &ids),
+        }
+    }
+
+    fn rounds_due(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
+        for (node, trust) in self.connected.clone() {
+            let last = self.rounds.get(&node);
+            let old = last.is_none_or(|at| at.plus_secs(limits::SYNC_INTERVAL_SECS) <= turn.now);
+            if old || self.due.remove(&node) {
+                self.rounds.insert(node, turn.now);
+                self.begin_round(turn, node, &trust)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The batch that founds a store on the charter that the operator trusts. Not needed, and nothing, for a store that has one.
+pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batch, StorageError> {
+    let mut batch = lanyard_storage::Batch::new();
+    if view.get(Tree::Meta, b"charter")?.is_none() {
+        let header = charter.header();
+        let held = holding::Holding::of_charter(header);
+        batch.put(Tree::Meta, "charter", *charter.id().as_bytes());
+        batch.put(Tree::Records, *charter.id().as_bytes(), charter.bytes().to_vec());
+        batch.put(Tree::Holdings, *charter.id().as_bytes(), held.to_row());
+        batch.put(Tree::Index, keys::index(0, header.issued, &charter.id()), held.to_row());
+    }
+    Ok(batch)
+}

@@ -1,0 +1,43 @@
+//! The engine's limits (promise P8): one table, with the relations between them asserted.
+
+use lanyard_crypto::limits::{HANDSHAKE_RECORD_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// A frame between two nodes, in bytes.
+pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Records in one frame, in bytes; the rest of the frame is framing and ids.
+pub const FRAME_RECORDS_BYTES_MAX: usize = 3 * 512 * 1024;
+/// Records in one frame.
+pub const FRAME_RECORDS_MAX: usize = 1024;
+/// Record ids in one frame.
+pub const FRAME_IDS_MAX: usize = 16 * 1024;
+/// Buckets in one summary.
+pub const SUMMARY_BUCKETS_MAX: usize = 4096;
+/// What one step sends to bring a peer up to date, in bytes; the rest follows in the next round.
+pub const CATCH_UP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Width of a time bucket of anti-entropy, in seconds.
+pub const BUCKET_SECS: u64 = 3600;
+/// Longest time between two rounds of anti-entropy with a connected peer, in seconds.
+pub const SYNC_INTERVAL_SECS: u64 = 30;
+/// Rows that are read at once in a scan.
+pub const SCAN_ROWS: usize = 4096;
+/// Records that one step expires; the next step goes on.
+pub const EXPIRE_PER_STEP_MAX: usize = 1024;
+/// Envelopes that one tombstone erases in one step; the following steps go on.
+pub const ERASE_PER_STEP_MAX: usize = 4096;
+/// Entries of the audit log; the oldest give way.
+pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+/// An audit entry's detail, in bytes.
+pub const AUDIT_DETAIL_BYTES_MAX: usize = 512;
+/// Devices of this trust in one conversation.
+pub const LOCAL_MEMBERS_MAX: usize = 4096;
+/// Penalty points at which a peer loses its connection; each second forgives one.
+pub const PENALTY_MAX: u32 = 100;
+/// How long a receipt is kept, in seconds (8 years): the destruction log outlives what was destroyed.
+pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
+
+const _: () = assert!(FRAME_RECORDS_BYTES_MAX + FRAME_RECORDS_MAX * 8 < FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_IDS_MAX * 34 + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(SUMMARY_BUCKETS_MAX * 64 + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
+const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
+const _: () = assert!(RECEIPT_LIFE_SECS < lanyard_crypto::limits::LIFE_SECS_MAX);

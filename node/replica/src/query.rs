@@ -1,0 +1,275 @@
+//! Reading: pure functions over a view, for the gateway, the operator's commands and the driver.
+
+use std::ops::Bound;
+
+use lanyard_crypto::gateway::{
+    Attestation, DeletionResponse, DirectoryResponse, InboxItem, InboxRecord, InboxResponse, Replica, Tick,
+    TicksResponse, TrustResponse,
+};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{Body, Decoded, Kind};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_storage::{StorageError, Tree, View};
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+
+use crate::admit::stored;
+use crate::holding::Holding;
+use crate::keys;
+use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
+use crate::spread::{self, Progress};
+
+/// Entries in one answer of the directory.
+pub const DIRECTORY_ENTRIES_MAX: usize = 100;
+/// Items in one page of the inbox.
+pub const INBOX_ITEMS_MAX: usize = 256;
+/// Records in one page of the inbox, in bytes.
+pub const INBOX_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Calls `each` with every row whose key begins with `prefix`, by key, a few thousand at a time.
+pub fn for_each(
+    view: &dyn View,
+    tree: Tree,
+    prefix: &[u8],
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let end = lanyard_storage::prefix_end(prefix);
+    let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut from = Bound::Included(prefix.to_vec());
+    loop {
+        let rows = view.scan(tree, (from.as_ref().map(Vec::as_slice), end), SCAN_ROWS)?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        from = Bound::Excluded(last.clone());
+        for (key, row) in &rows {
+            each(key, row)?;
+        }
+    }
+}
+
+/// What waits for a trust: record ids and bytes after the outbox position `after`, enough for one frame, with the position of the
+/// last.
+pub fn outbox(view: &dyn View, to: &TrustId, after: u64) -> Result<(u64, Vec<ByteBuf>), StorageError> {
+    let (low, high) = (keys::outbox(to, after), keys::outbox(to, u64::MAX));
+    let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
+    let (mut last, mut bytes, mut records) = (after, 0, Vec::new());
+    for (key, id) in view.scan(Tree::Outbox, range, FRAME_RECORDS_MAX)? {
+        let Ok(id) = RecordId::try_from(id.as_slice()) else { continue };
+        if let Some(held) = Holding::get(view, &id)?
+            && let Some(record) = view.get(held.tree(), id.as_bytes())?
+        {
+            if bytes + record.len() > FRAME_RECORDS_BYTES_MAX {
+                break;
+            }
+            bytes += record.len();
+            records.push(ByteBuf::from(record));
+        }
+        last = keys::last_u64(&key);
+    }
+    Ok((last, records))
+}
+
+/// A page of a device's inbox, after the position `after`.
+pub fn inbox(view: &dyn View, network: &Network, device: &Fingerprint, after: u64, now: Timestamp) -> Result<InboxResponse, StorageError> {
+    let (low, high) = (keys::inbox(device, after), keys::inbox(device, u64::MAX));
+    let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
+    let rows = view.scan(Tree::Inbox, range, INBOX_ITEMS_MAX + 1)?;
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for (key, id) in &rows {
+        let record = match RecordId::try_from(id.as_slice()) {
+            Ok(id) => stored(view, &id)?.filter(|(held, _)| held.expires > now).and_then(|(_, r)| signed(network, &r)),
+            Err(_) => None,
+        };
+        let len = record.as_ref().map_or(0, |r| r.bytes.len());
+        if items.len() == INBOX_ITEMS_MAX || (bytes + len > INBOX_BYTES_MAX && !items.is_empty()) {
+            return Ok(InboxResponse { items, more: true });
+        }
+        bytes += len;
+        items.push(InboxItem { seq: keys::last_u64(key), record });
+    }
+    Ok(InboxResponse { items, more: false })
+}
+
+/// The newest position in a device's inbox.
+pub fn inbox_newest(view: &dyn View, device: &Fingerprint) -> Result<u64, StorageError> {
+    Ok(view.get(Tree::Devices, device.as_bytes())?.map_or(0, |row| keys::last_u64(&row)))
+}
+
+fn signed(network: &Network, record: &Decoded) -> Option<InboxRecord> {
+    let chain = network.chain(&record.signer()?)?;
+    Some(InboxRecord { bytes: record.bytes().to_vec(), chain: chain.map(|c| ByteBuf::from(c.to_vec())).into() })
+}
+
+/// How far a record of this node has come; none if it is not one, or was erased.
+pub fn ticks(view: &dyn View, id: &RecordId) -> Result<Option<TicksResponse>, StorageError> {
+    let rows = view.scan_prefix(Tree::Ticks, id.as_bytes(), SCAN_ROWS)?;
+    if rows.is_empty() && Holding::get(view, id)?.is_none() {
+        return Ok(None);
+    }
+    let tick = |(key, row): &(Vec<u8>, Vec<u8>)| {
+        let (confirmed, refused) = match spread::progress(row)? {
+            Progress::Waiting(_) => (None, None),
+            Progress::Confirmed(at) => (Some(at), None),
+            Progress::Refused(code) => (None, Some(code)),
+        };
+        Some(Tick { trust: keys::trust_in(&key[32..])?, confirmed, refused })
+    };
+    Ok(Some(TicksResponse { custodians: rows.iter().filter_map(tick).collect() }))
+}
+
+/// Who has carried out a tombstone, and who has not; none if it is not held.
+pub fn deletion(view: &dyn View, network: &Network, id: &RecordId) -> Result<Option<DeletionResponse>, StorageError> {
+    let Some((held, record)) = stored(view, id)? else { return Ok(None) };
+    let Body::Tombstone(tombstone) = record.body() else { return Ok(None) };
+    let mut replicas = Vec::new();
+    for trust in held.custodians {
+        let receipt = attestation(view, network, id, &trust)?;
+        replicas.push(Replica { trust, receipt });
+    }
+    Ok(Some(DeletionResponse { tombstone: *id, issued: held.issued, reason: tombstone.reason, replicas }))
+}
+
+fn attestation(view: &dyn View, network: &Network, tombstone: &RecordId, by: &TrustId) -> Result<Option<Attestation>, StorageError> {
+    let Some(row) = view.get(Tree::Tally, &keys::tick(tombstone, by))? else { return Ok(None) };
+    let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
+    let Some((_, record)) = stored(view, &id)? else { return Ok(None) };
+    let Body::Receipt(receipt) = record.body() else { return Ok(None) };
+    let item = receipt.items.iter().find(|i| i.tombstone == *tombstone);
+    Ok(item.and_then(|item| {
+        let InboxRecord { bytes, chain } = signed(network, &record)?;
+        Some(Attestation { id, erased: item.erased, bytes, chain })
+    }))
+}
+
+/// The deletions whose tombstones are held, newest first, at most `limit`.
+pub fn deletions(view: &dyn View, network: &Network, limit: usize) -> Result<Vec<DeletionResponse>, StorageError> {
+    let (low, high) = ([1], [2]);
+    let rows = view.scan_back(Tree::Index, (Bound::Included(&low[..]), Bound::Excluded(&high[..])), limit)?;
+    let mut deletions = Vec::new();
+    for (key, _) in rows {
+        if let Some((_, id)) = keys::index_parts(&key) {
+            deletions.extend(deletion(view, network, &id)?);
+        }
+    }
+    deletions.sort_by_key(|d| std::cmp::Reverse(d.issued));
+    Ok(deletions)
+}
+
+/// Directory entries of people whose name, role, organisation, trust or registration holds every one of the words, whatever
+/// their case. Without words: everybody, up to the bound.
+pub fn directory(view: &dyn View, words: &str, now: Timestamp) -> Result<DirectoryResponse, StorageError> {
+    use lanyard_crypto::x509::{Certificate, Purpose};
+    let words: Vec<String> = words.to_lowercase().split_whitespace().map(str::to_owned).collect();
+    let (mut entries, mut more) = (Vec::new(), false);
+    for_each(view, Tree::Directory, &[], |_, row| {
+        let Ok(id) = RecordId::try_from(row) else { return Ok(()) };
+        let Some((held, record)) = stored(view, &id)? else { return Ok(()) };
+        let Body::Entry(entry) = record.body() else { return Ok(()) };
+        let Ok(leaf) = Certificate::parse(&entry.chain[0]) else { return Ok(()) };
+        let subject = leaf.subject();
+        let text = [
+            subject.common_name.as_str(),
+            subject.organisation.as_str(),
+            subject.trust.as_str(),
+            subject.title.as_deref().unwrap_or_default(),
+            subject.department.as_deref().unwrap_or_default(),
+            subject.registration.as_deref().unwrap_or_default(),
+        ]
+        .join("\n")
+        .to_lowercase();
+        let fits = leaf.purpose() == Purpose::Device && held.expires > now && words.iter().all(|w| text.contains(w));
+        if fits && entries.len() == DIRECTORY_ENTRIES_MAX {
+            more = true;
+        } else if fits {
+            entries.push(ByteBuf::from(record.bytes().to_vec()));
+        }
+        Ok(())
+    })?;
+    Ok(DirectoryResponse { entries, more })
+}
+
+/// The directory entry in force of a certificate.
+pub fn entry(view: &dyn View, device: &Fingerprint) -> Result<Option<Decoded>, StorageError> {
+    let id = view.get(Tree::Directory, device.as_bytes())?.and_then(|row| RecordId::try_from(row.as_slice()).ok());
+    Ok(match id {
+        Some(id) => stored(view, &id)?.map(|(_, record)| record),
+        None => None,
+    })
+}
+
+/// The charter in force and the revocation lists, as records.
+pub fn trust(view: &dyn View) -> Result<TrustResponse, StorageError> {
+    let charter = match view.get(Tree::Meta, b"charter")? {
+        Some(id) => view.get(Tree::Records, &id)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let mut crls = Vec::new();
+    for_each(view, Tree::Revocations, &[], |_, id| {
+        crls.extend(view.get(Tree::Records, id)?.map(ByteBuf::from));
+        Ok(())
+    })?;
+    Ok(TrustResponse { charter, crls })
+}
+
+/// How much is held and how much waits, for the operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Envelopes held.
+    pub envelopes: u64,
+    /// Tombstones held.
+    pub tombstones: u64,
+    /// Receipts held.
+    pub receipts: u64,
+    /// Directory entries held.
+    pub entries: u64,
+    /// Records that some trust has yet to acknowledge, by trust.
+    pub waiting: std::collections::BTreeMap<String, u64>,
+}
+
+/// Counts by reading all rows: for `status`, not for a hot path.
+pub fn counts(view: &dyn View) -> Result<Counts, StorageError> {
+    let mut counts = Counts::default();
+    for_each(view, Tree::Expiry, &[], |_, kind| {
+        match kind {
+            [k] if *k == Kind::Envelope as u8 => counts.envelopes += 1,
+            [k] if *k == Kind::Tombstone as u8 => counts.tombstones += 1,
+            [k] if *k == Kind::Receipt as u8 => counts.receipts += 1,
+            [k] if *k == Kind::Entry as u8 => counts.entries += 1,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    for_each(view, Tree::Outbox, &[], |key, _| {
+        if let Some(trust) = keys::trust_in(&key[..8]) {
+            *counts.waiting.entry(trust.to_string()).or_default() += 1;
+        }
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+/// The bytes of a record as they are held, for whoever wants to see what a node holds of a message.
+pub fn record_bytes(view: &dyn View, id: &RecordId) -> Result<Option<Vec<u8>>, StorageError> {
+    match Holding::get(view, id)? {
+        Some(held) => view.get(held.tree(), id.as_bytes()),
+        None => Ok(None),
+    }
+}
+
+/// The nodes that have published their addresses, with these.
+pub fn node_addresses(view: &dyn View) -> Result<Vec<(NodeId, Vec<String>)>, StorageError> {
+    use lanyard_crypto::x509::{Certificate, Purpose};
+    let mut nodes = Vec::new();
+    for_each(view, Tree::Directory, &[], |_, row| {
+        let Ok(id) = RecordId::try_from(row) else { return Ok(()) };
+        let Some((_, record)) = stored(view, &id)? else { return Ok(()) };
+        let Body::Entry(entry) = record.body() else { return Ok(()) };
+        if let Ok(leaf) = Certificate::parse(&entry.chain[0])
+            && leaf.purpose() == Purpose::Node
+            && !entry.addresses.is_empty()
+        {
+            nodes.push((NodeId::new(*leaf.public_key()), entry.addresses.clone()));
+        }
+        Ok(())
+    })?;
+    Ok(nodes)
+}

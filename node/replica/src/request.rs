@@ -1,0 +1,197 @@
+//! What clients and operators ask for.
+
+use std::collections::BTreeSet;
+
+use lanyard_crypto::gateway::SendRequest;
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::record::{
+    self, Body, Class, Envelope, Header, Receipt, Reason, Submission, Target, Tombstone, Verified,
+};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor, limits};
+use lanyard_storage::{StorageError, Tree, View};
+
+use crate::Replica;
+use crate::admit::{self, Admission};
+use crate::audit::AuditEntry;
+use crate::holding::Holding;
+use crate::input::{Deleter, Reply, Request};
+use crate::keys;
+use crate::limits::{RECEIPT_LIFE_SECS, SCAN_ROWS};
+use crate::turn::Turn;
+use crate::verdict::Refusal;
+
+impl Replica {
+    pub(crate) fn request(&mut self, turn: &mut Turn<'_>, ticket: u64, request: Request) -> Result<(), StorageError> {
+        let outcome = match request {
+            Request::Send { device, request } => self.send(turn, &device, request)?,
+            Request::Delete { by, conversation, target, reason, reference } => {
+                self.delete(turn, by, conversation, target, reason, reference)?
+            }
+            Request::Seen { device, seq } => seen(turn, &device, seq)?,
+            Request::Leave { device, conversation } => {
+                turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
+                Ok(Reply::Done)
+            }
+        };
+        if let Err(why) = &outcome {
+            turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;
+        }
+        turn.reply(ticket, outcome.map_err(|why| why.to_answer()));
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        turn: &mut Turn<'_>,
+        device: &Fingerprint,
+        request: SendRequest,
+    ) -> Result<Result<Reply, Refusal>, StorageError> {
+        let SendRequest { conversation, epoch, class, content, custodians, expires } = request;
+        let owner = conversation.owner().clone();
+        let custodians: BTreeSet<TrustId> = match class {
+            Class::Application => custodians.into_iter().chain([owner.clone(), self.own.trust.clone()]).collect(),
+            Class::Submission => [owner.clone(), self.own.trust.clone()].into(),
+            Class::Commit | Class::Welcome => return Ok(Err(Refusal::NotOwner(owner.to_string()))),
+        };
+        if let Some(stranger) = custodians.iter().find(|t| self.network.charter().member(t).is_none()) {
+            return Ok(Err(Refusal::Custodians(format!("{stranger} is not in the charter"))));
+        }
+        let member = turn.rows.contains(Tree::Members, &keys::member(&conversation, device))?;
+        let founds = class == Class::Submission && owner == self.own.trust && founding(&content);
+        if !member && !founds {
+            return Ok(Err(Refusal::NotMember));
+        }
+        let issued = turn.now;
+        let header =
+            Header { network: Some(self.network.id()), custodians: custodians.into_iter().collect(), issued, expires };
+        let body = Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content });
+        if founds {
+            turn.rows.put(Tree::Members, keys::member(&conversation, device), []);
+        }
+        let outcome = self.originate(turn, header, body)?;
+        match &outcome {
+            Ok(id) if class == Class::Application => turn.rows.put(Tree::Submitted, *id.as_bytes(), *device.as_bytes()),
+            Err(_) if founds => turn.rows.delete(Tree::Members, keys::member(&conversation, device)),
+            _ => {}
+        }
+        Ok(outcome.map(|id| Reply::Sent { id, issued }))
+    }
+
+    fn delete(
+        &mut self,
+        turn: &mut Turn<'_>,
+        by: Deleter,
+        conversation: ConversationId,
+        target: Target,
+        reason: Reason,
+        reference: Vec<u8>,
+    ) -> Result<Result<Reply, Refusal>, StorageError> {
+        let mut custodians = BTreeSet::from([self.own.trust.clone(), conversation.owner().clone()]);
+        let margin = 2 * CLOCK_SKEW_SECS_MAX;
+        let mut expires = turn.now.plus_secs(margin);
+        match &target {
+            Target::Envelopes(ids) => {
+                for id in ids {
+                    let held = Holding::get(&turn.rows, id)?;
+                    let Some(held) = held.filter(|h| h.conversation.as_ref() == Some(&conversation)) else {
+                        return Ok(Err(Refusal::NotFound(format!("message {id}"))));
+                    };
+                    if let Deleter::Device(device) = by
+                        && turn.rows.get(Tree::Submitted, id.as_bytes())?.as_deref() != Some(device.as_bytes())
+                    {
+                        return Ok(Err(Refusal::NotSender(format!("message {id}"))));
+                    }
+                    expires = expires.max(held.expires.plus_secs(margin));
+                    custodians.extend(held.custodians);
+                }
+            }
+            Target::UpTo(up_to) => {
+                if by != Deleter::Officer {
+                    return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
+                }
+                expires = expires.max(up_to.plus_secs(self.network.charter().policy.retention_secs_max + margin));
+                for (key, _) in turn.rows.scan_prefix(Tree::Conversations, &keys::conversation(&conversation), SCAN_ROWS)? {
+                    let id = key.last_chunk::<32>().map(|id| RecordId::new(*id));
+                    if let Some(held) = id.map(|id| Holding::get(&turn.rows, &id)).transpose()?.flatten() {
+                        custodians.extend(held.custodians);
+                    }
+                }
+            }
+        }
+        let custodians = custodians.into_iter().collect();
+        let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+        let body = Body::Tombstone(Tombstone { conversation, target, reason, reference });
+        Ok(self.originate(turn, header, body)?.map(Reply::Deleted))
+    }
+
+    /// Signs a record as this node, and stores and spreads it as any other.
+    pub(crate) fn originate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        header: Header,
+        body: Body,
+    ) -> Result<Result<RecordId, Refusal>, StorageError> {
+        let signed = match record::sign(header, body, self.own.certificate, &self.own.key) {
+            Ok(signed) => signed,
+            Err(e) => return Ok(Err(e.into())),
+        };
+        match record::verify(signed, &self.network) {
+            Ok(verified) => self.take_own(turn, verified),
+            Err(e) => Ok(Err(e.into())),
+        }
+    }
+
+    fn take_own(&mut self, turn: &mut Turn<'_>, verified: Verified) -> Result<Result<RecordId, Refusal>, StorageError> {
+        let id = verified.id();
+        match admit::admit(verified, &self.own.trust, &self.network, &turn.rows, turn.now)? {
+            Admission::Known => Ok(Ok(id)),
+            Admission::No(why) => Ok(Err(why)),
+            Admission::New(admitted) => {
+                if self.orders(admitted.record()) {
+                    return self.order(turn, admitted.record());
+                }
+                self.keep(turn, &admitted, true)?;
+                Ok(Ok(id))
+            }
+        }
+    }
+
+    /// Whether this is a submission to a conversation of this trust, which is ordered rather than kept.
+    pub(crate) fn orders(&self, record: &Verified) -> bool {
+        matches!(record.body(), Body::Envelope(e)
+            if e.class == Class::Submission && *e.conversation.owner() == self.own.trust)
+    }
+
+    /// Attests what this step has erased: one receipt for each trust that ordered it.
+    pub(crate) fn attest(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
+        for (by, mut items) in std::mem::take(&mut turn.erased) {
+            items.sort_by_key(|item| item.tombstone);
+            for items in items.chunks(limits::RECEIPT_ITEMS_MAX) {
+                let custodians = BTreeSet::from([by.clone(), self.own.trust.clone()]).into_iter().collect();
+                let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
+                let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+                let body = Body::Receipt(Receipt { items: items.to_vec() });
+                if let Err(why) = self.originate(turn, header, body)? {
+                    // Our own certificate has lapsed: erased all the same, and attested by nobody until it is renewed.
+                    turn.audit(AuditEntry::new("receipt-unsigned", why.ruling().code, why.to_string()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn founding(content: &[u8]) -> bool {
+    let submission = cbor::from_slice::<Submission>(content, limits::HANDSHAKE_RECORD_BYTES_MAX);
+    submission.is_ok_and(|s| s.group_info.is_some())
+}
+
+fn seen(turn: &mut Turn<'_>, device: &Fingerprint, seq: u64) -> Result<Result<Reply, Refusal>, StorageError> {
+    use std::ops::Bound;
+    let (from, until) = (keys::inbox(device, 0), keys::inbox(device, seq));
+    let range = (Bound::Included(from.as_slice()), Bound::Included(until.as_slice()));
+    for (key, _) in turn.rows.scan(Tree::Inbox, range, SCAN_ROWS)? {
+        turn.rows.delete(Tree::Inbox, key);
+    }
+    Ok(Ok(Reply::Done))
+}

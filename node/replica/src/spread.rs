@@ -1,0 +1,98 @@
+//! Direct delivery: what waits for each trust, and how far each record has come.
+//!
+//! A record of this node waits in the outbox of each custodian until one of that trust's nodes says that it is on
+//! its disk, or that it never will be. The driver sends what waits in batches, as fast as the peer takes them.
+
+use lanyard_crypto::record::Class;
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId, cbor};
+use lanyard_storage::{StorageError, Tree, View};
+use serde::{Deserialize, Serialize};
+
+use crate::erase;
+use crate::frame::Refused;
+use crate::holding::Holding;
+use crate::keys;
+use crate::limits::LOCAL_MEMBERS_MAX;
+use crate::turn::Turn;
+
+/// A row of [`Tree::Ticks`]. Variant order is its format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Progress {
+    /// In the trust's outbox, under this number.
+    Waiting(u64),
+    /// On a disk of the trust, since.
+    Confirmed(Timestamp),
+    /// Refused for good, with this code.
+    Refused(String),
+}
+
+pub(crate) fn progress(row: &[u8]) -> Option<Progress> {
+    cbor::from_slice(row, 256).ok()
+}
+
+/// Puts a record into a trust's outbox.
+pub(crate) fn enqueue(turn: &mut Turn<'_>, id: &RecordId, to: &TrustId) -> Result<(), StorageError> {
+    let seq = turn.next_number("outbox")?;
+    turn.rows.put(Tree::Outbox, keys::outbox(to, seq), *id.as_bytes());
+    turn.rows.put(Tree::Ticks, keys::tick(id, to), cbor::to_vec(&Progress::Waiting(seq)));
+    turn.wake(to);
+    Ok(())
+}
+
+/// A trust's node has answered for records of ours.
+pub(crate) fn answered(
+    turn: &mut Turn<'_>,
+    by: &TrustId,
+    stored: &[RecordId],
+    refused: &[Refused],
+) -> Result<(), StorageError> {
+    let confirmed = Progress::Confirmed(turn.now);
+    for id in stored {
+        settle(turn, id, by, &confirmed)?;
+    }
+    for Refused { id, code } in refused {
+        let code: String = code.chars().take(64).collect();
+        settle(turn, id, by, &Progress::Refused(code))?;
+    }
+    Ok(())
+}
+
+fn settle(turn: &mut Turn<'_>, id: &RecordId, by: &TrustId, outcome: &Progress) -> Result<(), StorageError> {
+    let key = keys::tick(id, by);
+    let Some(Progress::Waiting(seq)) = turn.rows.get(Tree::Ticks, &key)?.as_deref().and_then(progress) else {
+        return Ok(());
+    };
+    turn.rows.delete(Tree::Outbox, keys::outbox(by, seq));
+    turn.rows.put(Tree::Ticks, key, cbor::to_vec(outcome));
+    Ok(())
+}
+
+/// Nothing of a record is to be sent any more.
+pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    for (key, row) in turn.rows.scan_prefix(Tree::Ticks, id.as_bytes(), lanyard_crypto::limits::CHARTER_TRUSTS_MAX)? {
+        if let (Some(Progress::Waiting(seq)), Some(trust)) = (progress(&row), keys::trust_in(&key[32..])) {
+            turn.rows.delete(Tree::Outbox, keys::outbox(&trust, seq));
+        }
+        turn.rows.delete(Tree::Ticks, key);
+    }
+    Ok(())
+}
+
+/// The devices of this trust that are served a conversation.
+pub(crate) fn local_members(view: &dyn View, conversation: &ConversationId) -> Result<Vec<Fingerprint>, StorageError> {
+    let rows = view.scan_prefix(Tree::Members, &keys::conversation(conversation), LOCAL_MEMBERS_MAX)?;
+    Ok(rows.iter().filter_map(|(key, _)| key.last_chunk::<32>().map(|f| Fingerprint::new(*f))).collect())
+}
+
+/// A submission that the owner trust has answered has done its work; only its outcome is kept, until it expires.
+pub(crate) fn retire_submission(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    let Some(held) = Holding::get(&turn.rows, id)? else { return Ok(()) };
+    if held.class == Some(Class::Submission) {
+        let outcome = turn.rows.scan_prefix(Tree::Ticks, id.as_bytes(), 2)?;
+        erase::erase(turn, id, &held)?;
+        for (key, row) in outcome {
+            turn.rows.put(Tree::Ticks, key, row);
+        }
+    }
+    Ok(())
+}

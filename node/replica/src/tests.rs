@@ -1,0 +1,12 @@
+//! Tests of the engine over a store in memory: several replicas in a [`world`], which carries what they send by hand.
+
+mod admission;
+mod clients;
+mod erasure;
+mod fixtures;
+mod hub;
+mod order;
+mod spreading;
+mod syncing;
+mod trust;
+mod world;

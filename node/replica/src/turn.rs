@@ -1,0 +1,81 @@
+//! One step under way: the rows as they will be, and the outputs so far.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lanyard_crypto::gateway;
+use lanyard_crypto::record::ReceiptItem;
+use lanyard_crypto::{Fingerprint, RecordId, Timestamp, TrustId};
+use lanyard_storage::{Overlay, StorageError, Tree, View};
+
+use crate::audit::{self, AuditEntry};
+use crate::input::{Output, Reply, Step};
+use crate::keys;
+
+/// Fed by the modules of the engine within one step, and turned into the [`Step`] at its end.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) rows: Overlay<&'a dyn View>,
+    pub(crate) outputs: Vec<Output>,
+    /// What has been erased and is to be attested, by the trust that ordered it.
+    pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
+    /// Set once the network's trust has changed.
+    pub(crate) trust_changed: bool,
+    notify: BTreeMap<Fingerprint, u64>,
+    wake: BTreeSet<TrustId>,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(view: &'a dyn View, now: Timestamp) -> Self {
+        Self {
+            now,
+            rows: Overlay::new(view),
+            outputs: Vec::new(),
+            erased: BTreeMap::new(),
+            trust_changed: false,
+            notify: BTreeMap::new(),
+            wake: BTreeSet::new(),
+        }
+    }
+
+    /// Ends the step. Devices and trusts are told once, however much there is for them.
+    pub(crate) fn finish(mut self) -> Step {
+        if self.trust_changed {
+            self.outputs.push(Output::TrustChanged);
+        }
+        self.outputs.extend(self.wake.into_iter().map(Output::Wake));
+        self.outputs.extend(self.notify.into_iter().map(|(device, seq)| Output::Notify { device, seq }));
+        Step { batch: self.rows.into_batch(), outputs: self.outputs }
+    }
+
+    /// The next of the numbers that `name` counts: 1, 2, 3, …
+    pub(crate) fn next_number(&mut self, name: &str) -> Result<u64, StorageError> {
+        let key = format!("next-{name}");
+        let number = self.rows.get(Tree::Meta, key.as_bytes())?.map_or(1, |row| keys::last_u64(&row));
+        self.rows.put(Tree::Meta, key, (number + 1).to_be_bytes());
+        Ok(number)
+    }
+
+    /// Adds a record to a device's inbox.
+    pub(crate) fn deliver(&mut self, device: &Fingerprint, record: &RecordId) -> Result<(), StorageError> {
+        let newest = self.rows.get(Tree::Devices, device.as_bytes())?.map_or(0, |row| keys::last_u64(&row));
+        let seq = newest + 1;
+        self.rows.put(Tree::Devices, *device.as_bytes(), seq.to_be_bytes());
+        self.rows.put(Tree::Inbox, keys::inbox(device, seq), *record.as_bytes());
+        self.notify.insert(*device, seq);
+        Ok(())
+    }
+
+    pub(crate) fn wake(&mut self, trust: &TrustId) {
+        self.wake.insert(trust.clone());
+    }
+
+    pub(crate) fn audit(&mut self, entry: AuditEntry) -> Result<(), StorageError> {
+        let entry = audit::append(self, entry)?;
+        self.outputs.push(Output::Audit(entry));
+        Ok(())
+    }
+
+    pub(crate) fn reply(&mut self, ticket: u64, reply: Result<Reply, gateway::Refusal>) {
+        self.outputs.push(Output::Reply { ticket, reply });
+    }
+}

@@ -1,0 +1,173 @@
+//! The one table of refusals: what each reason means for the gossip that brought it, for the peer that sent it, and for
+//! whoever reads the audit log. There is no `_` arm: a new reason compiles only once somebody has decided all three.
+
+use lanyard_crypto::gateway;
+use lanyard_crypto::network::IdentityError;
+use lanyard_crypto::record::{DecodeError, VerifyError};
+
+/// Why a record, or a request, was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The bytes are no record.
+    #[error("not a record: {0}")]
+    Malformed(DecodeError),
+    /// Nobody who may vouches for it.
+    #[error("not vouched for: {0}")]
+    Unverified(VerifyError),
+    /// Issued further in the future than clocks may differ.
+    #[error("issued {0} seconds in the future; clocks may differ by 300: check both clocks")]
+    Future(u64),
+    /// Past its expiry.
+    #[error("past its expiry")]
+    Expired,
+    /// Expires later than the charter lets an envelope live.
+    #[error("lives {0} seconds; the charter allows {1}")]
+    Retention(u64, u64),
+    /// This trust is no custodian of the record.
+    #[error("this trust is not among the custodians")]
+    NotCustodian,
+    /// A custodian that is no member, or one that is missing.
+    #[error("custodians: {0}")]
+    Custodians(String),
+    /// A tombstone names it.
+    #[error("deleted by tombstone {0}")]
+    Deleted(String),
+    /// A newer record of the same subject is held.
+    #[error("a newer {0} is in force here")]
+    Superseded(&'static str),
+    /// The tombstone's trust neither sent what it names nor owns the conversation.
+    #[error("trust {0} may not delete this: neither its sender's trust nor the conversation's owner")]
+    MayNotDelete(String),
+    /// The tombstone would be gone before what it names has expired.
+    #[error("the tombstone expires before what it names")]
+    TombstoneTooShort,
+    /// A commit or welcome that the owner trust did not publish.
+    #[error("only {0}, which owns the conversation, publishes its commits and welcomes")]
+    NotOwner(String),
+    /// Another commit has this epoch.
+    #[error("epoch {0} already has its commit: process it, and make the change again")]
+    DuplicateCommit(u64),
+    /// The hub's rules, or MLS itself, refuse the change.
+    #[error("the change is not acceptable: {0}")]
+    Change(String),
+    /// The MLS message is not what the envelope says.
+    #[error("the MLS message is not what the envelope states: {0}")]
+    Content(String),
+    /// The device is no member of the conversation as far as this node knows.
+    #[error("this device is not a member of the conversation")]
+    NotMember,
+    /// The device asks to delete what it did not send.
+    #[error("this device did not send {0}: only its sender, or a records officer, may delete it")]
+    NotSender(String),
+    /// The request names what is not here.
+    #[error("{0} is not held here")]
+    NotFound(String),
+}
+
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        Refusal::Malformed(error)
+    }
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        Refusal::Unverified(error)
+    }
+}
+
+/// What gossip does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Relay it.
+    Accept,
+    /// Drop it without blame.
+    Ignore,
+    /// Drop it and hold it against the peer that relayed it.
+    Reject,
+}
+
+/// The decisions about one reason for refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The stable word for it, in the audit log and in answers.
+    pub code: &'static str,
+    /// For gossip.
+    pub verdict: Verdict,
+    /// Points against the peer that sent it; at [`crate::limits::PENALTY_MAX`] it loses its connection.
+    pub penalty: u32,
+    /// Whether the sender should stop offering it. If not, it may be acceptable later.
+    pub last: bool,
+}
+
+const fn rule(code: &'static str, verdict: Verdict, penalty: u32, last: bool) -> Ruling {
+    Ruling { code, verdict, penalty, last }
+}
+
+impl Refusal {
+    /// The table.
+    pub fn ruling(&self) -> Ruling {
+        use Verdict::{Accept, Ignore, Reject};
+        match self {
+            Refusal::Malformed(DecodeError::Cbor(_)) => rule("malformed", Reject, 50, true),
+            Refusal::Malformed(DecodeError::Cose(_)) => rule("malformed", Reject, 50, true),
+            Refusal::Malformed(DecodeError::Bounds(_)) => rule("out-of-bounds", Reject, 50, true),
+            // A network upgrades node by node: a newer format is nobody's fault.
+            Refusal::Malformed(DecodeError::Version(_)) => rule("unknown-version", Ignore, 0, false),
+            Refusal::Unverified(error) => unverified(error),
+            Refusal::Future(_) => rule("future", Ignore, 1, false),
+            Refusal::Expired => rule("expired", Ignore, 0, true),
+            Refusal::Retention(..) => rule("retention", Reject, 10, true),
+            // On its way to others: gossip relays what direct delivery should not have brought.
+            Refusal::NotCustodian => rule("not-custodian", Accept, 5, true),
+            Refusal::Custodians(_) => rule("custodians", Reject, 10, true),
+            Refusal::Deleted(_) => rule("deleted", Ignore, 0, true),
+            Refusal::Superseded(_) => rule("superseded", Ignore, 0, true),
+            Refusal::MayNotDelete(_) => rule("may-not-delete", Reject, 20, true),
+            Refusal::TombstoneTooShort => rule("tombstone-too-short", Reject, 20, true),
+            Refusal::NotOwner(_) => rule("not-owner", Reject, 20, true),
+            Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 1, true),
+            Refusal::Change(_) => rule("change-refused", Ignore, 1, true),
+            Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
+            Refusal::NotMember => rule("not-member", Reject, 0, true),
+            Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
+            Refusal::NotFound(_) => rule("not-found", Reject, 0, true),
+        }
+    }
+
+    /// The answer to a client or an operator.
+    pub fn to_answer(&self) -> gateway::Refusal {
+        gateway::Refusal { code: self.ruling().code.into(), message: self.to_string() }
+    }
+}
+
+fn unverified(error: &VerifyError) -> Ruling {
+    use Verdict::{Ignore, Reject};
+    match error {
+        VerifyError::OtherNetwork => rule("other-network", Reject, 20, true),
+        VerifyError::Signature => rule("bad-signature", Reject, 100, true),
+        VerifyError::Signer(error) | VerifyError::Content(error) => match error {
+            // Its entry may still be on its way.
+            IdentityError::UnknownCertificate(_) => rule("unknown-signer", Ignore, 0, false),
+            IdentityError::CharterExpired => rule("charter-expired", Ignore, 0, false),
+            IdentityError::UnknownTrust(_) => rule("unknown-trust", Reject, 10, false),
+            // Not `Reject`: the relaying peer may not have heard of a revocation yet.
+            IdentityError::Chain(_) => rule("bad-chain", Ignore, 5, false),
+            IdentityError::NotAChain(_) => rule("bad-chain", Reject, 20, true),
+            IdentityError::Country(..) => rule("wrong-country", Reject, 20, false),
+        },
+        VerifyError::Right { .. } => rule("no-right", Reject, 50, true),
+        VerifyError::OtherTrust { .. } => rule("other-trust", Reject, 50, true),
+        VerifyError::Charter(error) => {
+            use lanyard_crypto::charter::CharterError as E;
+            match error {
+                E::Invalid { .. } => rule("charter-invalid", Reject, 20, true),
+                E::Threshold { .. } => rule("charter-threshold", Reject, 50, true),
+                E::Rollback { .. } => rule("charter-rollback", Ignore, 1, true),
+                E::Fork { .. } => rule("charter-fork", Ignore, 1, true),
+                E::Gap { .. } => rule("charter-gap", Ignore, 0, false),
+                E::OtherNetwork { .. } => rule("other-network", Reject, 20, true),
+            }
+        }
+    }
+}
