@@ -1,7 +1,7 @@
 //! The encoding of everything that is signed or sent: deterministic CBOR (RFC 8949, section 4.2) through serde.
 //!
-//! A struct becomes a map whose keys are the field's indices; an enum's variant a map of one, keyed by the
-//! variant's index. New fields and variants are appended. Decoding is strict without a parser of our own: what is
+//! A struct becomes a map whose keys are the field's indices; an enum's variant an array of its index and what it holds, or
+//! the index alone if it holds nothing. New fields and variants are appended. Decoding is strict without a parser of our own: what is
 //! read is encoded again and must give the same bytes, so that indefinite lengths, long integers, unknown or
 //! unsorted or repeated keys and trailing bytes are all refused. The size is bounded by the caller; the depth by the type
 //! that is asked for, since none of ours nests without bound (and by serde_cbor itself at 128). A length that the
@@ -35,7 +35,11 @@ pub enum CborError {
 
 /// Encodes `value` deterministically.
 pub fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_cbor::ser::to_vec_packed(value).expect("our types encode, and a vector takes all that is written to it")
+    let mut bytes = Vec::new();
+    // As a map of one, serde_cbor would spell out the names of variants that hold a single value.
+    let mut serializer = serde_cbor::Serializer::new(&mut bytes).packed_format().legacy_enums();
+    value.serialize(&mut serializer).expect("our types encode, and a vector takes all that is written to it");
+    bytes
 }
 
 /// Decodes a `T` from the whole of `bytes`, which must be at most `bytes_max` long and deterministically encoded.
@@ -51,32 +55,29 @@ pub fn from_slice<T: Serialize + DeserializeOwned>(bytes: &[u8], bytes_max: usiz
 }
 
 /// Encodes `value` under a CBOR tag (RFC 8949, section 3.4).
-pub fn to_vec_tagged<T: Serialize>(tag: u64, value: &T) -> Vec<u8> {
-    to_vec(&serde_cbor::tags::Tagged::new(Some(tag), value))
+pub fn to_vec_tagged<T: Serialize>(tag: u8, value: &T) -> Vec<u8> {
+    to_vec(&serde_cbor::tags::Tagged::new(Some(tag.into()), value))
 }
 
 /// The tag that `bytes` begins with, if any. Reads no further.
-pub fn tag_of(bytes: &[u8]) -> Option<u64> {
+pub fn tag_of(bytes: &[u8]) -> Option<u8> {
     match bytes {
-        [first @ 0xc0..=0xd7, ..] => Some(u64::from(first & 0x1f)),
-        [0xd8, tag, ..] => Some(u64::from(*tag)),
+        [first @ 0xc0..=0xd7, ..] => Some(first & 0x1f),
+        [0xd8, tag, ..] => Some(*tag),
         _ => None,
     }
 }
 
 /// As [`from_slice`], for a value under the given tag.
-pub fn from_slice_tagged<T: Serialize + DeserializeOwned>(tag: u64, bytes: &[u8], bytes_max: usize) -> Result<T, CborError> {
-    if tag_of(bytes) != Some(tag) {
-        return Err(CborError::Malformed(format!("tag {tag} is needed")));
-    }
+pub fn from_slice_tagged<T: Serialize + DeserializeOwned>(tag: u8, bytes: &[u8], bytes_max: usize) -> Result<T, CborError> {
     if bytes.len() > bytes_max {
         return Err(CborError::TooLong { actual: bytes.len(), max: bytes_max });
     }
-    let value: T = serde_cbor::from_slice(bytes).map_err(|e| CborError::Malformed(reason(&e)))?;
-    if to_vec_tagged(tag, &value) != bytes {
-        return Err(CborError::NotDeterministic);
-    }
-    Ok(value)
+    // serde_cbor reads a tag only where it is asked for a type of its own. Ours stand at the beginning, in one form.
+    let (short, long) = ([0xc0 | tag], [0xd8, tag]);
+    let head = if tag < 24 { &short[..] } else { &long[..] };
+    let value = bytes.strip_prefix(head).ok_or_else(|| CborError::Malformed(format!("tag {tag} is needed")))?;
+    from_slice(value, bytes_max)
 }
 
 /// The category and place of a decoder's error: its full text may quote the input.
@@ -104,6 +105,7 @@ mod tests {
     enum Choice {
         One(u8),
         Two { a: u8 },
+        None,
     }
 
     fn sample() -> Sample {
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn keys_are_small_integers() {
         let bytes = to_vec(&sample());
-        assert_eq!(bytes, [0xa3, 0, 0x18, 24, 1, 0x42, 1, 2, 2, 0xa1, 1, 0xa1, 0, 3]);
+        assert_eq!(bytes, [0xa3, 0, 0x18, 24, 1, 0x42, 1, 2, 2, 0x82, 1, 0xa1, 0, 3]);
         assert_eq!(from_slice::<Sample>(&bytes, 64), Ok(sample()));
         let tagged = to_vec_tagged(18, &sample());
         assert_eq!(tagged[0], 0xd2);
@@ -121,7 +123,11 @@ mod tests {
         assert_eq!(from_slice_tagged::<Sample>(18, &tagged, 64), Ok(sample()));
         assert!(from_slice_tagged::<Sample>(17, &tagged, 64).is_err());
         let one = Sample { choice: Choice::One(1), rest: Some("x".into()), ..sample() };
-        assert_eq!(from_slice::<Sample>(&to_vec(&one), 64), Ok(one));
+        let bytes = to_vec(&one);
+        assert_eq!(bytes[8..], [2, 0x82, 0, 1, 3, 0x61, b'x']);
+        assert_eq!(from_slice::<Sample>(&bytes, 64), Ok(one));
+        assert_eq!(to_vec(&Choice::None), [2]);
+        assert_eq!(from_slice(&[2], 64), Ok(Choice::None));
     }
 
     #[test]
@@ -135,7 +141,8 @@ mod tests {
         let repeated = [&[0xa4][..], &good[1..], &[0, 1]].concat();
         let unsorted = [&[0xa3, 1, 0x42, 1, 2, 0, 0x18, 24][..], &good[8..]].concat();
         let named = [&[0xa3, 0x66][..], b"number", &good[2..]].concat();
-        for bad in [long_integer, indefinite, trailing, unknown_key, repeated, unsorted, named] {
+        let mapped = [&good[..9], &[0xa1, 1, 0xa1, 0, 3]].concat();
+        for bad in [long_integer, indefinite, trailing, unknown_key, repeated, unsorted, named, mapped] {
             assert!(from_slice::<Sample>(&bad, 64).is_err(), "{bad:02x?}");
         }
         for cut in 0..good.len() {

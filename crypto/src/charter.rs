@@ -74,7 +74,7 @@ pub struct Charter {
     pub name: String,
     /// 1 for the first; each next one is larger by 1.
     pub version: u64,
-    /// The record id of the charter before; absent in version 1.
+    /// The [`crate::record::Decoded::statement`] of the charter before; absent in version 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub previous: Option<RecordId>,
     /// Who signs the next version.
@@ -178,7 +178,7 @@ impl Charter {
         Ok(())
     }
 
-    /// Whether `next`, which is not this one, may follow this charter, whose record id is `own`. Signatures apart.
+    /// Whether `next`, which is not this one, may follow this charter, whose statement is `own`. Signatures apart.
     pub fn check_follows(&self, own: RecordId, next: &Charter) -> Result<(), CharterError> {
         let (offered, current) = (next.version, self.version);
         match offered.checked_sub(current) {

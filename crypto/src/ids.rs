@@ -143,7 +143,7 @@ bytes_id!(
     "a certificate fingerprint"
 );
 bytes_id!(
-    /// A regional network: the record id of its first charter.
+    /// A regional network: SHA-256 of what the authorities signed as its first charter.
     NetworkId,
     "a network id"
 );

@@ -11,12 +11,16 @@
 
 pub mod cbor;
 pub mod charter;
+#[cfg(test)]
+mod charter_tests;
 pub mod gateway;
 pub mod ids;
 pub mod labels;
 pub mod limits;
 pub mod mls;
 pub mod network;
+#[cfg(test)]
+mod network_tests;
 pub mod record;
 pub mod residency;
 pub mod x509;

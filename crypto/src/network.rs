@@ -74,10 +74,11 @@ pub struct Network {
     roots: BTreeMap<TrustId, Certificate>,
     known: BTreeMap<Fingerprint, Known>,
     revocations: BTreeMap<Fingerprint, RevocationList>,
+    revision: u64,
 }
 
 impl Network {
-    /// The network under this charter, whose signatures the caller has verified. Everything learnt under `earlier` is
+    /// The network under this charter, whose signatures the caller has verified; `id` is its [`Decoded::statement`]. Everything learnt under `earlier` is
     /// checked again under the new roots, and dropped if it no longer holds.
     pub fn new(id: RecordId, header: &Header, charter: &Charter, earlier: Option<&Network>) -> Result<Self, crate::charter::CharterError> {
         let roots = charter.check()?.into_iter().map(|root| (root.subject().trust.clone(), root)).collect();
@@ -89,6 +90,7 @@ impl Network {
             roots,
             known: BTreeMap::new(),
             revocations: BTreeMap::new(),
+            revision: earlier.map_or(0, |e| e.revision + 1),
         };
         for known in earlier.iter().flat_map(|e| e.known.values()) {
             let from = known.leaf.not_before().max(known.registrar.not_before());
@@ -101,9 +103,15 @@ impl Network {
         Ok(network)
     }
 
-    /// The record id of the network's first charter.
+    /// The [`Decoded::statement`] of the network's first charter.
     pub fn id(&self) -> NetworkId {
         self.id
+    }
+
+    /// Grows with whatever may take trust away: a charter, or a revocation list. A record that was verified under another revision
+    /// of the same network has to be verified again.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// The charter in force.
@@ -111,7 +119,7 @@ impl Network {
         &self.charter
     }
 
-    /// Its record id.
+    /// Its [`Decoded::statement`].
     pub fn charter_id(&self) -> RecordId {
         self.charter_id
     }
@@ -183,10 +191,12 @@ impl Network {
         Ok((issuer, list))
     }
 
-    /// Takes a CRL that [`Network::check_crl`] has passed. The higher number wins; tells whether this one did.
+    /// Takes a CRL that [`Network::check_crl`] has passed. The higher number wins, and of two with the same one the later call;
+    /// tells whether this one did.
     pub fn revoke(&mut self, issuer: Fingerprint, list: RevocationList) -> bool {
-        let newer = self.revocations.get(&issuer).is_none_or(|held| held.number() < list.number());
+        let newer = self.revocations.get(&issuer).is_none_or(|held| held.number() <= list.number());
         if newer {
+            self.revision += 1;
             self.revocations.insert(issuer, list);
         }
         newer

@@ -16,8 +16,8 @@ use crate::limits::{AUTHORITIES_MAX, HANDSHAKE_RECORD_BYTES_MAX};
 use crate::x509::SecretKey;
 use crate::{Fingerprint, RecordId, cbor, labels};
 
-const TAG_SIGN1: u64 = 18;
-const TAG_SIGN: u64 = 98;
+const TAG_SIGN1: u8 = 18;
+const TAG_SIGN: u8 = 98;
 
 /// A record whose shape and bounds are right; nobody vouches for it yet.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct Decoded {
 #[derive(Clone, Debug)]
 pub(super) enum Signatures {
     One { signer: Fingerprint, signature: [u8; 64], payload_len: usize },
-    Many(Vec<AuthoritySignature>),
+    Many { lines: Vec<AuthoritySignature>, statement: RecordId },
 }
 
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Decoded {
         };
         let payload: Payload = cbor::from_slice(&payload, HANDSHAKE_RECORD_BYTES_MAX)?;
         payload.check_bounds(bytes.len())?;
-        if matches!(signatures, Signatures::Many(_)) != (payload.body.kind() == Kind::Charter) {
+        if matches!(signatures, Signatures::Many { .. }) != (payload.body.kind() == Kind::Charter) {
             return Err(DecodeError::Cose("charters are COSE_Sign, and nothing else is"));
         }
         Ok(Self {
@@ -68,6 +68,15 @@ impl Decoded {
     /// SHA-256 of the bytes.
     pub fn id(&self) -> RecordId {
         self.id
+    }
+
+    /// SHA-256 of what is signed. Of a charter the same whatever signatures it was given, so that collecting one more, or losing
+    /// one on the way, does not make another charter of it: the network's id, and the name by which the next version follows.
+    pub fn statement(&self) -> RecordId {
+        match &self.signatures {
+            Signatures::One { payload_len, .. } => RecordId::of(self.payload(*payload_len)),
+            Signatures::Many { statement, .. } => *statement,
+        }
     }
 
     /// The record as it travels.
@@ -85,17 +94,22 @@ impl Decoded {
         &self.body
     }
 
-    /// What the signer of a COSE_Sign1 signed. The payload stands before the signature, which takes 2 + 64 bytes.
+    /// What the signer of a COSE_Sign1 signed.
     pub(super) fn signed(&self, signer: Fingerprint, payload_len: usize) -> Vec<u8> {
+        sign1_structure(&cbor::to_vec(&Protected::Certificate(signer)), self.payload(payload_len))
+    }
+
+    /// The payload of a COSE_Sign1. It stands before the signature, which takes 2 + 64 bytes.
+    fn payload(&self, payload_len: usize) -> &[u8] {
         let end = self.bytes.len() - 66;
-        sign1_structure(&cbor::to_vec(&Protected::Certificate(signer)), &self.bytes[end - payload_len..end])
+        &self.bytes[end - payload_len..end]
     }
 
     /// The certificate that it claims to be signed with; a charter has none.
     pub fn signer(&self) -> Option<Fingerprint> {
         match &self.signatures {
             Signatures::One { signer, .. } => Some(*signer),
-            Signatures::Many(_) => None,
+            Signatures::Many { .. } => None,
         }
     }
 }
@@ -121,7 +135,7 @@ pub fn sign_charter(
     let payload = payload_of(header, Body::Charter(charter));
     let mut lines: Vec<AuthoritySignature> = match earlier.map(|e| (&e.signatures, open_sign(&e.bytes))) {
         None => Vec::new(),
-        Some((Signatures::Many(lines), Ok((same, _)))) if same == payload => lines.clone(),
+        Some((Signatures::Many { lines, .. }, Ok((same, _)))) if same == payload => lines.clone(),
         Some(_) => return Err(DecodeError::Cose("the earlier signatures are of another charter")),
     };
     for key in keys {
@@ -186,7 +200,8 @@ fn open_sign(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
     if !lines.windows(2).all(|w| w[0].key < w[1].key) {
         return Err(DecodeError::Cose("a charter's signatures must be sorted by key, each once"));
     }
-    Ok((payload.into_vec(), Signatures::Many(lines)))
+    let statement = RecordId::of(&payload);
+    Ok((payload.into_vec(), Signatures::Many { lines, statement }))
 }
 
 fn signature_of(bytes: &[u8]) -> Result<[u8; 64], DecodeError> {

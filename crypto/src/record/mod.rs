@@ -13,7 +13,7 @@ mod cose;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use body::{
     Body, Class, Crl, Entry, Envelope, Kind, Reason, Receipt, ReceiptItem, Submission, Target, Tombstone,

@@ -14,7 +14,7 @@ use super::{Body, Decoded, Header, Kind};
 use crate::charter::CharterError;
 use crate::network::{Identity, IdentityError, Network};
 use crate::x509::{Certificate, Purpose, RevocationList};
-use crate::{NodeId, RecordId, TrustId};
+use crate::{NetworkId, NodeId, RecordId, TrustId};
 
 /// Batches beyond this gain little: 76,000/s against 27,000/s one by one, at 256 in trials.
 const BATCH_MAX: usize = 256;
@@ -87,6 +87,7 @@ pub struct Verified {
     decoded: Decoded,
     signer: Signer,
     content: Content,
+    network_revision: u64,
 }
 
 /// What was parsed on the way, so that nothing is parsed twice.
@@ -121,6 +122,11 @@ impl Verified {
     /// The record without its guarantee.
     pub fn decoded(&self) -> &Decoded {
         &self.decoded
+    }
+
+    /// The [`Network::revision`] under which it was verified.
+    pub fn network_revision(&self) -> u64 {
+        self.network_revision
     }
 
     /// Who vouches for it.
@@ -239,7 +245,7 @@ impl Prepared {
                             return Err(VerifyError::Right { kind: Kind::Crl.name(), purpose: "different issuer's".into() });
                         }
                         let (trust, lines) = (issuer.subject().trust.clone(), line(&issuer)?);
-                        Ok(Self::done(record, Signer::Registrar(trust), Content::Crl { issuer, list }, lines))
+                        Ok(Self::done(network, record, Signer::Registrar(trust), Content::Crl { issuer, list }, lines))
                     }
                     Body::Entry(entry) => {
                         let registrar = Certificate::parse(&entry.chain[1])
@@ -256,7 +262,7 @@ impl Prepared {
                         let Identity { trust, certificate: subject } =
                             network.verify_chain(&entry.chain, purpose, issued).map_err(VerifyError::Content)?;
                         let lines = line(&registrar)?;
-                        Ok(Self::done(record, Signer::Registrar(trust), Content::Entry { subject }, lines))
+                        Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
                     }
                     Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
                         let identity = network.identity(&signer, issued).map_err(VerifyError::Signer)?;
@@ -266,29 +272,31 @@ impl Prepared {
                         }
                         let lines = line(&identity.certificate)?;
                         let signer = Signer::Node { node: identity.node(), trust: identity.trust };
-                        Ok(Self::done(record, signer, Content::Plain, lines))
+                        Ok(Self::done(network, record, signer, Content::Plain, lines))
                     }
         }
     }
 
     fn charter(record: Decoded, network: &Network) -> Result<Self, VerifyError> {
-        let (Body::Charter(charter), Signatures::Many(lines)) = (record.body(), &record.signatures) else {
+        let (Body::Charter(charter), Signatures::Many { lines, .. }) = (record.body(), &record.signatures) else {
             unreachable!("decoding lets only a charter be a COSE_Sign")
         };
         charter.check()?;
-        if record.id() != network.charter_id() {
-            if record.header().network.is_none() {
+        if record.statement() != network.charter_id() {
+            let first = record.header().network.is_none();
+            if first && NetworkId::new(*record.statement().as_bytes()) != network.id() {
                 return Err(CharterError::OtherNetwork { version: charter.version }.into());
             }
             network.charter().check_follows(network.charter_id(), charter)?;
             check_signed(network.charter(), charter, lines)?;
         }
         check_signed(charter, charter, lines)?;
-        Ok(Self::done(record, Signer::Authorities, Content::Plain, Vec::new()))
+        Ok(Self::done(network, record, Signer::Authorities, Content::Plain, Vec::new()))
     }
 
-    fn done(decoded: Decoded, signer: Signer, content: Content, lines: Vec<Line>) -> Self {
-        Self { verified: Verified { decoded, signer, content }, lines }
+    fn done(network: &Network, decoded: Decoded, signer: Signer, content: Content, lines: Vec<Line>) -> Self {
+        let network_revision = network.revision();
+        Self { verified: Verified { decoded, signer, content, network_revision }, lines }
     }
 }
 
@@ -301,9 +309,9 @@ fn check_signed(rules: &crate::charter::Charter, offered: &crate::charter::Chart
 
 /// Opens a charter that the operator trusts, as the start of all trust: it must be signed under its own rules.
 pub fn open_trusted(record: &Decoded) -> Result<Network, VerifyError> {
-    let (Body::Charter(charter), Signatures::Many(lines)) = (record.body(), &record.signatures) else {
+    let (Body::Charter(charter), Signatures::Many { lines, .. }) = (record.body(), &record.signatures) else {
         return Err(VerifyError::Right { kind: record.body().kind().name(), purpose: "authority's".into() });
     };
     check_signed(charter, charter, lines)?;
-    Ok(Network::new(record.id(), record.header(), charter, None)?)
+    Ok(Network::new(record.statement(), record.header(), charter, None)?)
 }

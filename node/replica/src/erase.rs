@@ -2,55 +2,77 @@
 //!
 //! Deleting wins in every order of arrival. A tombstone leaves a row for each of its targets, whether or not the target has
 //! arrived; admission looks there. The row goes when the tombstone expires, which is after everything that it names has
-//! expired by more than clocks may differ, so that no replica would take such an envelope back. Nothing is pruned on any
-//! other ground.
+//! expired by more than clocks may differ, so that no replica would take such an envelope back.
+//!
+//! Whether a tombstone has force over an envelope depends on these two alone, never on what came first or on what else
+//! the tombstone names: so all replicas end alike (P5). Only when the envelope is here can it be told; a row without force
+//! goes then, and so does a tombstone of which no row is left.
 
-use lanyard_crypto::record::{Class, Envelope, Kind, ReceiptItem, Target, Tombstone, Verified};
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::record::{Body, Class, Kind, ReceiptItem, Target, Tombstone, Verified};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditEntry;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
-use crate::limits::{ERASE_PER_STEP_MAX, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::limits::{EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::query::for_each;
 use crate::spread;
 use crate::turn::Turn;
+use crate::verdict::Refusal;
 
-/// A row of [`Tree::Tombstones`]: who ordered the erasure. Field order is its format.
+/// A row of [`Tree::Tombstones`]: what is ordered, and by whom. Field order is its format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
-    pub(crate) by: TrustId,
+    by: TrustId,
+    conversation: ConversationId,
     /// Of a conversation's row: up to when.
-    pub(crate) up_to: Option<Timestamp>,
+    up_to: Option<Timestamp>,
+    /// When the tombstone is dropped.
+    expires: Timestamp,
 }
 
 impl Order {
-    /// The sender's trust and the owner trust may delete, nobody else.
-    pub(crate) fn may_erase(&self, sender: Option<&TrustId>, conversation: &ConversationId) -> bool {
-        sender == Some(&self.by) || conversation.owner() == &self.by
+    pub(crate) fn of(record: &Verified, tombstone: &Tombstone) -> Self {
+        let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
+        let up_to = match &tombstone.target {
+            Target::Envelopes(_) => None,
+            Target::UpTo(up_to) => Some(*up_to),
+        };
+        let conversation = tombstone.conversation.clone();
+        Self { by: by.clone(), conversation, up_to, expires: record.header().expires }
+    }
+
+    /// Whether it has force over this record, which it names: an application message of its conversation, by the sender's trust
+    /// or the owner trust (nobody else may delete), for as long as the message could come back.
+    pub(crate) fn judge(&self, held: &Holding) -> Result<(), Refusal> {
+        let message = held.class == Some(Class::Application) && held.conversation.as_ref() == Some(&self.conversation);
+        let named = self.up_to.is_none_or(|up_to| held.issued <= up_to);
+        let rightful = held.signer.as_ref() == Some(&self.by) || *self.conversation.owner() == self.by;
+        if !message || !named || !rightful {
+            return Err(Refusal::MayNotDelete(self.by.to_string()));
+        }
+        // For a whole conversation admission has asked for more than any message of it could need.
+        let needed = held.expires.plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        if self.up_to.is_none() && self.expires < needed { Err(Refusal::TombstoneTooShort) } else { Ok(()) }
     }
 }
 
-/// The tombstone that forbids this application message, if there is one.
-pub(crate) fn tombstone_for(
-    view: &dyn View,
-    id: &RecordId,
-    envelope: &Envelope,
-    issued: Timestamp,
-    sender: &TrustId,
-) -> Result<Option<RecordId>, StorageError> {
-    let conversation = &envelope.conversation;
-    for (key, row) in view.scan_prefix(Tree::Tombstones, id.as_bytes(), SCAN_ROWS)? {
-        if order(&row).may_erase(Some(sender), conversation) {
-            return Ok(tombstone_in(&key));
-        }
+/// The tombstone that forbids this record, if there is one.
+pub(crate) fn tombstone_for(view: &dyn View, id: &RecordId, held: &Holding) -> Result<Option<RecordId>, StorageError> {
+    let Some(conversation) = &held.conversation else { return Ok(None) };
+    let mut found = None;
+    for prefix in [id.as_bytes().to_vec(), keys::conversation(conversation)] {
+        for_each(view, Tree::Tombstones, &prefix, |key, row| {
+            if found.is_none() && order(row).judge(held).is_ok() {
+                found = tombstone_in(key);
+            }
+            Ok(())
+        })?;
     }
-    for (key, row) in view.scan_prefix(Tree::Tombstones, &keys::conversation(conversation), SCAN_ROWS)? {
-        if order(&row).up_to.is_some_and(|up_to| issued <= up_to) {
-            return Ok(tombstone_in(&key));
-        }
-    }
-    Ok(None)
+    Ok(found)
 }
 
 fn order(row: &[u8]) -> Order {
@@ -63,51 +85,120 @@ fn tombstone_in(key: &[u8]) -> Option<RecordId> {
 
 /// Carries out an admitted tombstone, and notes what is to be attested.
 pub(crate) fn carry_out(turn: &mut Turn<'_>, record: &Verified, tombstone: &Tombstone) -> Result<(), StorageError> {
-    let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
-    let conversation = &tombstone.conversation;
-    let mut envelopes = 0;
+    let (id, order) = (record.id(), Order::of(record, tombstone));
+    let row = cbor::to_vec(&order);
     match &tombstone.target {
         Target::Envelopes(ids) => {
-            let row = cbor::to_vec(&Order { by: by.clone(), up_to: None });
-            for id in ids {
-                turn.rows.put(Tree::Tombstones, keys::target(id, &record.id()), row.clone());
-                if let Some(held) = Holding::get(&turn.rows, id)? {
-                    erase(turn, id, &held)?;
-                    envelopes += 1;
+            let mut envelopes = 0;
+            for target in ids {
+                match Holding::get(&turn.rows, target)? {
+                    Some(held) if order.judge(&held).is_err() => continue,
+                    Some(held) => {
+                        erase(turn, target, &held)?;
+                        envelopes += 1;
+                    }
+                    None => {}
                 }
+                turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
             }
+            attest(turn, order.by, id, envelopes);
         }
         Target::UpTo(up_to) => {
-            let row = cbor::to_vec(&Order { by: by.clone(), up_to: Some(*up_to) });
-            turn.rows.put(Tree::Tombstones, keys::conversation_target(conversation, &record.id()), row);
-            envelopes = erase_up_to(turn, conversation, *up_to)?;
+            turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
+            erase_up_to(turn, &id, order.by, &order.conversation, *up_to, 0)?;
         }
     }
-    let item = ReceiptItem { tombstone: record.id(), erased: turn.now, envelopes };
-    turn.erased.entry(by.clone()).or_default().push(item);
-    deliver_tombstone(turn, conversation, &record.id())
+    deliver_tombstone(turn, &tombstone.conversation, &id)
 }
 
-fn erase_up_to(turn: &mut Turn<'_>, conversation: &ConversationId, up_to: Timestamp) -> Result<u32, StorageError> {
+fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32) {
+    let item = ReceiptItem { tombstone, erased: turn.now, envelopes };
+    turn.erased.entry(by).or_default().push(item);
+}
+
+/// Erases the conversation's messages up to a moment, as many as one step takes. `before` were erased by earlier steps. The rest
+/// is noted, and not served any more ([`is_withheld`]).
+fn erase_up_to(
+    turn: &mut Turn<'_>,
+    id: &RecordId,
+    by: TrustId,
+    conversation: &ConversationId,
+    up_to: Timestamp,
+    before: u32,
+) -> Result<(), StorageError> {
     use std::ops::Bound;
-    let mut count = 0;
+    let mut count = before;
     let mut from = keys::conversation(conversation);
     let end = keys::conversation_row(conversation, up_to.plus_secs(1), &RecordId::new([0; 32]));
     loop {
         let range = (Bound::Excluded(from.as_slice()), Bound::Excluded(end.as_slice()));
-        let rows = turn.rows.scan(Tree::Conversations, range, ERASE_PER_STEP_MAX)?;
-        let Some((last, _)) = rows.last() else { return Ok(count) };
+        let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
+        let Some((last, _)) = rows.last() else {
+            turn.rows.delete(Tree::Meta, keys::unfinished(id));
+            attest(turn, by, *id, count);
+            return Ok(());
+        };
         from = last.clone();
         for (key, class) in rows {
-            let Some(id) = tombstone_in(&key) else { continue };
+            if turn.is_full() {
+                turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
+                return Ok(());
+            }
+            let Some(target) = tombstone_in(&key) else { continue };
             if class == [Class::Application as u8]
-                && let Some(held) = Holding::get(&turn.rows, &id)?
+                && let Some(held) = Holding::get(&turn.rows, &target)?
             {
-                erase(turn, &id, &held)?;
+                erase(turn, &target, &held)?;
                 count += 1;
             }
         }
     }
+}
+
+/// Goes on with what earlier steps have left of tombstones for whole conversations.
+pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::UNFINISHED, SCAN_ROWS)? {
+        let count = row.try_into().map_or(0, u32::from_be_bytes);
+        let Some(id) = tombstone_in(&key) else { continue };
+        let Some((Holding { signer: Some(by), .. }, record)) = crate::admit::stored(&turn.rows, &id)? else {
+            turn.rows.delete(Tree::Meta, key);
+            continue;
+        };
+        if let Body::Tombstone(Tombstone { conversation, target: Target::UpTo(up_to), .. }) = record.body() {
+            erase_up_to(turn, &id, by, conversation, *up_to, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a record that is still here waits for its erasure by a later step, and so is not served.
+pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
+    let waits = held.class == Some(Class::Application) && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
+    Ok(waits && tombstone_for(view, id, held)?.is_some())
+}
+
+/// Now that a message is here, and is not deleted, the rows that name it have no force over it.
+pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    let mut void = Vec::new();
+    for_each(&turn.rows, Tree::Tombstones, id.as_bytes(), |key, row| {
+        void.extend(tombstone_in(key).map(|tombstone| (tombstone, order(row).by)));
+        Ok(())
+    })?;
+    for (tombstone, by) in void {
+        turn.rows.delete(Tree::Tombstones, keys::target(id, &tombstone));
+        let Some((held, record)) = crate::admit::stored(&turn.rows, &tombstone)? else { continue };
+        let Body::Tombstone(Tombstone { target: Target::Envelopes(ids), .. }) = record.body() else { continue };
+        let mut left = false;
+        for target in ids {
+            left |= turn.rows.contains(Tree::Tombstones, &keys::target(target, &tombstone))?;
+        }
+        if !left {
+            let why = Refusal::MayNotDelete(by.to_string());
+            turn.audit(AuditEntry::new("refused", why.ruling().code, why.to_string()).record(tombstone).trust(by))?;
+            erase(turn, &tombstone, &held)?;
+        }
+    }
+    Ok(())
 }
 
 /// Clients erase their plaintext when they see the tombstone.
@@ -135,34 +226,58 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     Ok(())
 }
 
-/// Drops what has expired. Tells whether there is more.
-pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<bool, StorageError> {
+/// Drops what has expired, as much as one step takes; the next tick goes on.
+pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     use std::ops::Bound;
     let end = keys::expiry(turn.now.plus_secs(1), &RecordId::new([0; 32]));
     let range = (Bound::Unbounded, Bound::Excluded(end.as_slice()));
-    let due = turn.rows.scan(Tree::Expiry, range, EXPIRE_PER_STEP_MAX)?;
-    for (key, _) in &due {
-        let Some(id) = tombstone_in(key) else { continue };
-        let Some(held) = Holding::get(&turn.rows, &id)? else { continue };
+    for (key, _) in turn.rows.scan(Tree::Expiry, range, EXPIRE_PER_STEP_MAX)? {
+        if turn.is_full() {
+            return Ok(());
+        }
+        let held = tombstone_in(&key).map(|id| Ok((id, Holding::get(&turn.rows, &id)?))).transpose()?;
+        let Some((id, Some(held))) = held else {
+            // Of a submission that was answered the outcome is left.
+            if let Some((id, None)) = held {
+                spread::forget(turn, &id)?;
+            }
+            turn.rows.delete(Tree::Expiry, key);
+            continue;
+        };
+        if is_in_force(turn, &id, &held)? {
+            turn.rows.delete(Tree::Expiry, key);
+            turn.rows.delete(Tree::Index, keys::index(crate::holding::LAYERS[0], held.issued, &id));
+            continue;
+        }
         if held.kind == Kind::Tombstone as u8 {
             forget_tombstone(turn, &id)?;
         }
         if held.kind == Kind::Receipt as u8 {
             forget_receipt(turn, &id)?;
         }
-        // The charter in force stays readable after its expiry, so that the reason can be shown.
-        if held.kind == Kind::Charter as u8 && turn.rows.get(Tree::Meta, b"charter")?.as_deref() == Some(id.as_bytes()) {
-            turn.rows.delete(Tree::Expiry, key.clone());
-            continue;
-        }
         erase(turn, &id, &held)?;
     }
-    Ok(due.len() == EXPIRE_PER_STEP_MAX)
+    Ok(())
+}
+
+/// What stays in force here until a newer one replaces it, though it is not spread any more: the charter, so that the reason can
+/// be shown when it has expired, and the newest revocation list of each issuer, since what was revoked stays revoked.
+fn is_in_force(turn: &Turn<'_>, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
+    if held.kind == Kind::Charter as u8 {
+        return Ok(turn.rows.get(Tree::Meta, b"charter")?.as_deref() == Some(id.as_bytes()));
+    }
+    if held.kind != Kind::Crl as u8 {
+        return Ok(false);
+    }
+    let Some((_, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(false) };
+    let Body::Crl(crl) = record.body() else { return Ok(false) };
+    let issuer = lanyard_crypto::Fingerprint::of(&crl.issuer);
+    Ok(turn.rows.get(Tree::Revocations, issuer.as_bytes())?.as_deref() == Some(id.as_bytes()))
 }
 
 fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let Some((_, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
-    let lanyard_crypto::record::Body::Tombstone(tombstone) = record.body() else { return Ok(()) };
+    let Body::Tombstone(tombstone) = record.body() else { return Ok(()) };
     match &tombstone.target {
         Target::Envelopes(ids) => ids.iter().for_each(|t| turn.rows.delete(Tree::Tombstones, keys::target(t, id))),
         Target::UpTo(_) => {
@@ -174,8 +289,14 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
 
 fn forget_receipt(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let Some((held, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
-    if let (lanyard_crypto::record::Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
-        receipt.items.iter().for_each(|i| turn.rows.delete(Tree::Tally, keys::tick(&i.tombstone, trust)));
+    if let (Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
+        for item in &receipt.items {
+            let tick = keys::tick(&item.tombstone, trust);
+            // A later receipt for the same tombstone keeps its place.
+            if turn.rows.get(Tree::Tally, &tick)?.as_deref() == Some(id.as_bytes()) {
+                turn.rows.delete(Tree::Tally, tick);
+            }
+        }
     }
     Ok(())
 }

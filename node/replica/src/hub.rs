@@ -13,6 +13,7 @@ use lanyard_storage::{StorageError, Tree, View};
 
 use crate::Replica;
 use crate::admit;
+use crate::audit::AuditEntry;
 use crate::keys;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
@@ -54,20 +55,27 @@ impl Replica {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
         }
         let Ok(snapshot) = group.snapshot() else { return Ok(Err(Refusal::Change("the group's state".into()))) };
-        turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
         let custodians: Vec<TrustId> = {
             let mut all = before;
             all.extend(after);
             all.insert(self.own.trust.clone());
             all.into_iter().collect()
         };
-        let commit = self.publish_handshake(turn, envelope, Class::Commit, submission.commit, &custodians)?;
+        // Fails, and changes nothing, if there are too many trusts for one conversation, or this node's certificate has lapsed.
+        let commit = match self.publish_handshake(turn, envelope, Class::Commit, submission.commit, &custodians)? {
+            Ok(commit) => commit,
+            Err(why) => return Ok(Err(why)),
+        };
+        turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
         // Delivered to them once more, so that they learn of it; nothing after.
         for removed in accepted.removed.iter().filter(|d| d.trust == self.own.trust) {
             turn.rows.delete(Tree::Members, keys::member(conversation, &removed.fingerprint));
         }
         if let Some(welcome) = submission.welcome {
-            self.publish_handshake(turn, envelope, Class::Welcome, welcome.into_vec(), &custodians)?;
+            let welcome = welcome.into_vec();
+            if let Err(why) = self.publish_handshake(turn, envelope, Class::Welcome, welcome, &custodians)? {
+                turn.audit(AuditEntry::new("welcome-unpublished", why.ruling().code, why.to_string()))?;
+            }
         }
         Ok(Ok(commit))
     }
@@ -114,7 +122,7 @@ impl Replica {
         class: Class,
         content: Vec<u8>,
         custodians: &[TrustId],
-    ) -> Result<RecordId, StorageError> {
+    ) -> Result<Ordered, StorageError> {
         let header = Header {
             network: Some(self.network.id()),
             custodians: custodians.to_vec(),
@@ -124,7 +132,6 @@ impl Replica {
         let epoch = submitted.epoch + u64::from(class == Class::Welcome);
         let envelope = Envelope { conversation: submitted.conversation.clone(), epoch, class, content };
         self.originate(turn, header, Body::Envelope(envelope))
-            .map(|done| done.expect("the hub publishes what it has just validated"))
     }
 }
 

@@ -4,18 +4,19 @@ use lanyard_crypto::mls::key_package;
 use lanyard_crypto::mls::peek::Peek;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Receipt, Verified};
-use lanyard_crypto::{Fingerprint, RecordId, limits};
+use lanyard_crypto::{Fingerprint, RecordId, Timestamp, limits};
 use lanyard_storage::{StorageError, Tree, View};
 use std::sync::Arc;
 
 use crate::Replica;
-use crate::admit::Admitted;
+use crate::admit::{self, Admitted};
 use crate::audit::AuditEntry;
 use crate::erase;
 use crate::holding::{Holding, node_trust};
 use crate::input::Output;
 use crate::keys;
-use crate::limits::LOCAL_MEMBERS_MAX;
+use crate::limits::{BACKLOG_MAX, LOCAL_MEMBERS_MAX};
+use crate::query;
 use crate::spread;
 use crate::turn::Turn;
 
@@ -61,12 +62,31 @@ impl Replica {
 
     fn follow_charter(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
         let Body::Charter(charter) = record.body() else { unreachable!("called with a charter") };
-        let network = Network::new(record.id(), record.header(), charter, Some(&self.network))
+        let network = Network::new(record.decoded().statement(), record.header(), charter, Some(&self.network))
             .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
+        self.learn_again(turn)?;
+        let network = self.network.clone();
+        for (node, _) in self.connected.iter().filter(|(_, trust)| network.charter().member(trust).is_none()) {
+            turn.outputs.push(Output::Disconnect { node: *node, why: "its trust is not in the charter any more".into() });
+        }
+        self.connected.retain(|_, trust| network.charter().member(trust).is_some());
         turn.rows.put(Tree::Meta, "charter", *record.id().as_bytes());
         turn.trust_changed = true;
         turn.audit(AuditEntry::new("charter", "", format!("version {} is in force", charter.version)).record(record.id()))
+    }
+
+    /// Learns from the directory whom a new charter lets in again.
+    fn learn_again(&mut self, turn: &Turn<'_>) -> Result<(), StorageError> {
+        let network = Arc::make_mut(&mut self.network);
+        query::for_each(&turn.rows, Tree::Directory, &[], |_, row| {
+            if let Ok(id) = RecordId::try_from(row)
+                && let Some((_, record)) = admit::stored(&turn.rows, &id)?
+            {
+                network.restore(&record);
+            }
+            Ok(())
+        })
     }
 
     fn follow_crl(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
@@ -113,20 +133,50 @@ fn follow_envelope(turn: &mut Turn<'_>, id: &RecordId, envelope: &Envelope, held
     turn.rows.put(Tree::Conversations, row, [envelope.class as u8]);
     match envelope.class {
         Class::Submission => return Ok(()),
-        Class::Application => {}
+        Class::Application => erase::drop_void_orders(turn, id)?,
         Class::Commit => {
             turn.rows.put(Tree::Epochs, keys::epoch(conversation, envelope.epoch), *id.as_bytes());
         }
         Class::Welcome => {
             for device in welcomed(&turn.rows, &envelope.content)? {
-                turn.rows.put(Tree::Members, keys::member(conversation, &device), []);
+                let member = keys::member(conversation, &device);
+                let new = !turn.rows.contains(Tree::Members, &member)?;
+                turn.rows.put(Tree::Members, member, []);
                 turn.deliver(&device, id)?;
+                if new {
+                    deliver_backlog(turn, &device, envelope, held)?;
+                }
             }
             return Ok(());
         }
     }
     for device in spread::local_members(&turn.rows, conversation)? {
         turn.deliver(&device, id)?;
+    }
+    Ok(())
+}
+
+/// What was written in the epoch of a welcome, or after it, and came here before the welcome did.
+fn deliver_backlog(
+    turn: &mut Turn<'_>,
+    device: &Fingerprint,
+    welcome: &Envelope,
+    held: &Holding,
+) -> Result<(), StorageError> {
+    use std::ops::Bound;
+    // The epoch began when the welcome was issued, by the owner's clock.
+    let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
+    let low = keys::conversation_row(&welcome.conversation, since, &RecordId::new([0; 32]));
+    let high = keys::conversation_row(&welcome.conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
+    let range = (Bound::Included(low.as_slice()), Bound::Included(high.as_slice()));
+    for (key, _) in turn.rows.scan(Tree::Conversations, range, BACKLOG_MAX)? {
+        let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+        if let Some((_, record)) = admit::stored(&turn.rows, &id)?
+            && let Body::Envelope(Envelope { class: Class::Application | Class::Commit, epoch, .. }) = record.body()
+            && *epoch >= welcome.epoch
+        {
+            turn.deliver(device, &id)?;
+        }
     }
     Ok(())
 }

@@ -73,6 +73,13 @@ pub(crate) fn conversation_target(id: &ConversationId, tombstone: &RecordId) -> 
     [&conversation(id)[..], tombstone.as_bytes()].concat()
 }
 
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the tombstones that are not carried out in full.
+pub(crate) const UNFINISHED: &[u8] = b"erasing-";
+
+pub(crate) fn unfinished(tombstone: &RecordId) -> Vec<u8> {
+    [UNFINISHED, tombstone.as_bytes()].concat()
+}
+
 /// The last 8 bytes of a key as a number.
 pub(crate) fn last_u64(key: &[u8]) -> u64 {
     key.last_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b))

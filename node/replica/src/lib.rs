@@ -94,10 +94,12 @@ pub struct Replica {
     network: Arc<Network>,
     connected: BTreeMap<NodeId, TrustId>,
     penalties: BTreeMap<NodeId, u32>,
-    /// When the last round of anti-entropy with a peer began.
+    /// When the last round of anti-entropy with a peer began, on either side.
     rounds: BTreeMap<NodeId, Timestamp>,
     /// Peers with which a round is wanted sooner.
     due: BTreeSet<NodeId>,
+    /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
+    step_changes_max: usize,
 }
 
 /// What came of a record that arrived.
@@ -118,7 +120,7 @@ impl Replica {
                 let id = RecordId::try_from(id.as_slice()).map_err(|_| OpenError::Missing)?;
                 let (_, stored) = admit::stored(view, &id)?.ok_or(OpenError::Missing)?;
                 let Body::Charter(charter) = stored.body() else { return Err(OpenError::Missing) };
-                let held = Network::new(id, stored.header(), charter, None)
+                let held = Network::new(stored.statement(), stored.header(), charter, None)
                     .map_err(|e| OpenError::Charter(VerifyError::Charter(e)))?;
                 if held.id() != trusted.id() {
                     return Err(OpenError::OtherNetwork(held.id(), trusted.id()));
@@ -145,6 +147,7 @@ impl Replica {
             penalties: BTreeMap::new(),
             rounds: BTreeMap::new(),
             due: BTreeSet::new(),
+            step_changes_max: limits::STEP_CHANGES_MAX,
         })
     }
 
@@ -158,7 +161,7 @@ impl Replica {
     /// # Errors
     /// The view's alone; then nothing has happened, and the replica is to be opened anew.
     pub fn step(&mut self, input: Input, now: Timestamp, view: &dyn View) -> Result<Step, StorageError> {
-        let mut turn = Turn::new(view, now);
+        let mut turn = Turn::new(view, now, self.step_changes_max);
         match input {
             Input::Records { from, arrivals } => self.records(&mut turn, from, arrivals)?,
             Input::Request { ticket, request } => self.request(&mut turn, ticket, request)?,
@@ -170,8 +173,13 @@ impl Replica {
                 turn.audit(AuditEntry::new("connected", "", "").node(node).trust(trust.clone()))?;
                 self.connected.insert(node, trust.clone());
                 turn.wake(&trust);
-                self.due.insert(node);
-                self.rounds_due(&mut turn)?;
+                // One of the two begins a round at once, so that nothing is sent twice.
+                if self.own.node < node {
+                    self.due.insert(node);
+                    self.rounds_due(&mut turn)?;
+                } else {
+                    self.rounds.insert(node, now);
+                }
             }
             Input::Disconnected(node) => {
                 self.connected.remove(&node);
@@ -182,6 +190,7 @@ impl Replica {
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
             Input::Tick => {
+                erase::go_on(&mut turn)?;
                 erase::expire(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
@@ -192,10 +201,22 @@ impl Replica {
         Ok(turn.finish())
     }
 
+    /// Lets a test see what a step leaves for the next.
+    #[cfg(test)]
+    fn bound_step(&mut self, changes_max: usize) {
+        self.step_changes_max = changes_max;
+    }
+
     fn records(&mut self, turn: &mut Turn<'_>, from: Source, arrivals: Vec<Arrival>) -> Result<(), StorageError> {
         let (mut stored, mut refused) = (Vec::new(), Vec::new());
         for arrival in arrivals {
+            // What is not answered for comes again.
+            if turn.is_full() {
+                break;
+            }
             let (id, taken) = match arrival {
+                // What is held was accepted once, whatever would be said of it now.
+                Arrival::Refused { id, .. } if turn.rows.contains(Tree::Holdings, id.as_bytes())? => (id, Taken::Stored),
                 Arrival::Refused { id, why } => (id, Taken::Refused(why)),
                 Arrival::Verified(record) => {
                     let origin = matches!(from, Source::Local { .. });
@@ -288,13 +309,12 @@ impl Replica {
         match frame {
             Frame::Records(_) => unreachable!("the driver verifies records first, and feeds them as Input::Records"),
             Frame::Answers { stored, refused } => {
-                spread::answered(turn, &trust, &stored, &refused)?;
-                for id in stored.iter().chain(refused.iter().map(|r| &r.id)) {
-                    spread::retire_submission(turn, id)?;
-                }
-                Ok(())
+                spread::answered(turn, &trust, &stored, &refused)
             }
-            Frame::Summary(summary) => self.compare(turn, from, &trust, &summary),
+            Frame::Summary(summary) => {
+                self.rounds.insert(from, turn.now);
+                self.compare(turn, from, &trust, &summary)
+            }
             Frame::Bucket(bucket) => self.exchange(turn, from, &trust, &bucket),
             Frame::Want(ids) => self.send_records(turn, from, &trust, &ids),
         }
@@ -303,7 +323,8 @@ impl Replica {
     fn rounds_due(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
         for (node, trust) in self.connected.clone() {
             let last = self.rounds.get(&node);
-            let old = last.is_none_or(|at| at.plus_secs(limits::SYNC_INTERVAL_SECS) <= turn.now);
+            let patience_secs = limits::SYNC_INTERVAL_SECS * if self.own.node < node { 2 } else { 3 } / 2;
+            let old = last.is_none_or(|at| at.plus_secs(patience_secs) <= turn.now);
             if old || self.due.remove(&node) {
                 self.rounds.insert(node, turn.now);
                 self.begin_round(turn, node, &trust)?;

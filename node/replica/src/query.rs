@@ -8,12 +8,14 @@ use lanyard_crypto::gateway::{
 };
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Decoded, Kind};
+use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use crate::admit::stored;
+use crate::erase;
 use crate::holding::Holding;
 use crate::keys;
 use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
@@ -55,6 +57,7 @@ pub fn outbox(view: &dyn View, to: &TrustId, after: u64) -> Result<(u64, Vec<Byt
     for (key, id) in view.scan(Tree::Outbox, range, FRAME_RECORDS_MAX)? {
         let Ok(id) = RecordId::try_from(id.as_slice()) else { continue };
         if let Some(held) = Holding::get(view, &id)?
+            && !erase::is_withheld(view, &id, &held)?
             && let Some(record) = view.get(held.tree(), id.as_bytes())?
         {
             if bytes + record.len() > FRAME_RECORDS_BYTES_MAX {
@@ -76,7 +79,10 @@ pub fn inbox(view: &dyn View, network: &Network, device: &Fingerprint, after: u6
     let (mut items, mut bytes) = (Vec::new(), 0);
     for (key, id) in &rows {
         let record = match RecordId::try_from(id.as_slice()) {
-            Ok(id) => stored(view, &id)?.filter(|(held, _)| held.expires > now).and_then(|(_, r)| signed(network, &r)),
+            Ok(id) => match stored(view, &id)? {
+                Some((held, r)) if held.expires > now && !erase::is_withheld(view, &id, &held)? => signed(network, &r),
+                _ => None,
+            },
             Err(_) => None,
         };
         let len = record.as_ref().map_or(0, |r| r.bytes.len());
@@ -154,37 +160,43 @@ pub fn deletions(view: &dyn View, network: &Network, limit: usize) -> Result<Vec
     Ok(deletions)
 }
 
-/// Directory entries of people whose name, role, organisation, trust or registration holds every one of the words, whatever
-/// their case. Without words: everybody, up to the bound.
+/// Directory entries of nodes and people in which every one of the words occurs, whatever its case: in the name, role,
+/// department, organisation, trust, registration, or fingerprint. Nodes first: there are few, and clients need them. Without words:
+/// everybody, up to the bound.
 pub fn directory(view: &dyn View, words: &str, now: Timestamp) -> Result<DirectoryResponse, StorageError> {
-    use lanyard_crypto::x509::{Certificate, Purpose};
     let words: Vec<String> = words.to_lowercase().split_whitespace().map(str::to_owned).collect();
-    let (mut entries, mut more) = (Vec::new(), false);
+    let (mut nodes, mut people, mut more) = (Vec::new(), Vec::new(), false);
     for_each(view, Tree::Directory, &[], |_, row| {
         let Ok(id) = RecordId::try_from(row) else { return Ok(()) };
         let Some((held, record)) = stored(view, &id)? else { return Ok(()) };
         let Body::Entry(entry) = record.body() else { return Ok(()) };
         let Ok(leaf) = Certificate::parse(&entry.chain[0]) else { return Ok(()) };
-        let subject = leaf.subject();
-        let text = [
-            subject.common_name.as_str(),
-            subject.organisation.as_str(),
-            subject.trust.as_str(),
-            subject.title.as_deref().unwrap_or_default(),
-            subject.department.as_deref().unwrap_or_default(),
-            subject.registration.as_deref().unwrap_or_default(),
-        ]
-        .join("\n")
-        .to_lowercase();
-        let fits = leaf.purpose() == Purpose::Device && held.expires > now && words.iter().all(|w| text.contains(w));
-        if fits && entries.len() == DIRECTORY_ENTRIES_MAX {
+        let text = searched(&leaf);
+        if held.expires <= now || !words.iter().all(|w| text.contains(w)) {
+            return Ok(());
+        }
+        let found = if leaf.purpose() == Purpose::Node { &mut nodes } else { &mut people };
+        if found.len() < DIRECTORY_ENTRIES_MAX {
+            found.push(ByteBuf::from(record.bytes().to_vec()));
+        } else {
             more = true;
-        } else if fits {
-            entries.push(ByteBuf::from(record.bytes().to_vec()));
         }
         Ok(())
     })?;
-    Ok(DirectoryResponse { entries, more })
+    nodes.extend(people);
+    more |= nodes.len() > DIRECTORY_ENTRIES_MAX;
+    nodes.truncate(DIRECTORY_ENTRIES_MAX);
+    Ok(DirectoryResponse { entries: nodes, more })
+}
+
+fn searched(leaf: &Certificate) -> String {
+    let subject = leaf.subject();
+    let optional = [&subject.title, &subject.department, &subject.registration];
+    let stated = [subject.common_name.as_str(), subject.organisation.as_str(), subject.trust.as_str()];
+    let all = stated.into_iter().chain(optional.into_iter().filter_map(|text| text.as_deref()));
+    let mut text = all.collect::<Vec<_>>().join("\n").to_lowercase();
+    text.push_str(&format!("\n{}", leaf.fingerprint()));
+    text
 }
 
 /// The directory entry in force of a certificate.
@@ -257,7 +269,6 @@ pub fn record_bytes(view: &dyn View, id: &RecordId) -> Result<Option<Vec<u8>>, S
 
 /// The nodes that have published their addresses, with these.
 pub fn node_addresses(view: &dyn View) -> Result<Vec<(NodeId, Vec<String>)>, StorageError> {
-    use lanyard_crypto::x509::{Certificate, Purpose};
     let mut nodes = Vec::new();
     for_each(view, Tree::Directory, &[], |_, row| {
         let Ok(id) = RecordId::try_from(row) else { return Ok(()) };

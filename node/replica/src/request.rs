@@ -57,7 +57,8 @@ impl Replica {
             return Ok(Err(Refusal::Custodians(format!("{stranger} is not in the charter"))));
         }
         let member = turn.rows.contains(Tree::Members, &keys::member(&conversation, device))?;
-        let founds = class == Class::Submission && owner == self.own.trust && founding(&content);
+        let unknown = !turn.rows.contains(Tree::Hub, &keys::conversation(&conversation))?;
+        let founds = !member && unknown && class == Class::Submission && owner == self.own.trust && founding(&content);
         if !member && !founds {
             return Ok(Err(Refusal::NotMember));
         }
@@ -89,6 +90,10 @@ impl Replica {
         let mut custodians = BTreeSet::from([self.own.trust.clone(), conversation.owner().clone()]);
         let margin = 2 * CLOCK_SKEW_SECS_MAX;
         let mut expires = turn.now.plus_secs(margin);
+        let target = match target {
+            Target::Envelopes(ids) => Target::Envelopes(ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
+            up_to @ Target::UpTo(_) => up_to,
+        };
         match &target {
             Target::Envelopes(ids) => {
                 for id in ids {

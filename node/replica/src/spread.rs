@@ -64,7 +64,7 @@ fn settle(turn: &mut Turn<'_>, id: &RecordId, by: &TrustId, outcome: &Progress) 
     };
     turn.rows.delete(Tree::Outbox, keys::outbox(by, seq));
     turn.rows.put(Tree::Ticks, key, cbor::to_vec(outcome));
-    Ok(())
+    retire_submission(turn, id, by)
 }
 
 /// Nothing of a record is to be sent any more.
@@ -85,11 +85,12 @@ pub(crate) fn local_members(view: &dyn View, conversation: &ConversationId) -> R
 }
 
 /// A submission that the owner trust has answered has done its work; only its outcome is kept, until it expires.
-pub(crate) fn retire_submission(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+fn retire_submission(turn: &mut Turn<'_>, id: &RecordId, by: &TrustId) -> Result<(), StorageError> {
     let Some(held) = Holding::get(&turn.rows, id)? else { return Ok(()) };
-    if held.class == Some(Class::Submission) {
+    if held.class == Some(Class::Submission) && held.conversation.as_ref().is_some_and(|c| c.owner() == by) {
         let outcome = turn.rows.scan_prefix(Tree::Ticks, id.as_bytes(), 2)?;
         erase::erase(turn, id, &held)?;
+        turn.rows.put(Tree::Expiry, keys::expiry(held.expires, id), [held.kind]);
         for (key, row) in outcome {
             turn.rows.put(Tree::Ticks, key, row);
         }

@@ -14,6 +14,7 @@ use serde_bytes::ByteBuf;
 use sha2::{Digest, Sha256};
 
 use crate::Replica;
+use crate::erase;
 use crate::frame::{Bucket, BucketDigest, Frame, Summary};
 use crate::holding::{Holding, LAYERS};
 use crate::input::Output;
@@ -82,12 +83,9 @@ impl Replica {
         let have: BTreeSet<RecordId> = theirs.ids.iter().copied().collect();
         let lacking: Vec<RecordId> = mine.iter().filter(|id| spoken_of(id) && !have.contains(id)).copied().collect();
         self.send_records(turn, to, trust, &lacking)?;
-        let mut want = Vec::new();
-        for id in have.difference(&mine) {
-            if !known_deleted(&turn.rows, id)? {
-                want.push(*id);
-            }
-        }
+        // Deleted ones among them too: only the message itself tells whether who ordered its deletion may. The peer has been
+        // sent the tombstones before.
+        let want: Vec<_> = have.difference(&mine).copied().collect();
         if !want.is_empty() {
             turn.outputs.push(Output::Send { to, frame: Frame::Want(want) });
         }
@@ -100,7 +98,7 @@ impl Replica {
         for id in ids {
             let Some(held) = Holding::get(&turn.rows, id)?.filter(|h| h.is_for(trust) && h.layer().is_some()) else { continue };
             // What has expired is not served, even if it has not been dropped yet.
-            if held.expires <= turn.now {
+            if held.expires <= turn.now || erase::is_withheld(&turn.rows, id, &held)? {
                 continue;
             }
             let Some(bytes) = turn.rows.get(held.tree(), id.as_bytes())? else { continue };
@@ -121,10 +119,6 @@ impl Replica {
         }
         Ok(())
     }
-}
-
-fn known_deleted(view: &dyn View, id: &RecordId) -> Result<bool, StorageError> {
-    Ok(!view.scan_prefix(Tree::Tombstones, id.as_bytes(), 1)?.is_empty())
 }
 
 /// The digest of each bucket in `from..until` of what both trusts should hold, by bucket.

@@ -10,6 +10,7 @@ use lanyard_storage::{Overlay, StorageError, Tree, View};
 use crate::audit::{self, AuditEntry};
 use crate::input::{Output, Reply, Step};
 use crate::keys;
+use crate::limits::STEP_BYTES_MAX;
 
 /// Fed by the modules of the engine within one step, and turned into the [`Step`] at its end.
 pub(crate) struct Turn<'a> {
@@ -20,21 +21,29 @@ pub(crate) struct Turn<'a> {
     pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
     /// Set once the network's trust has changed.
     pub(crate) trust_changed: bool,
+    changes_max: usize,
     notify: BTreeMap<Fingerprint, u64>,
     wake: BTreeSet<TrustId>,
 }
 
 impl<'a> Turn<'a> {
-    pub(crate) fn new(view: &'a dyn View, now: Timestamp) -> Self {
+    pub(crate) fn new(view: &'a dyn View, now: Timestamp, changes_max: usize) -> Self {
         Self {
             now,
             rows: Overlay::new(view),
             outputs: Vec::new(),
             erased: BTreeMap::new(),
             trust_changed: false,
+            changes_max,
             notify: BTreeMap::new(),
             wake: BTreeSet::new(),
         }
+    }
+
+    /// Whether the step has done as much as it should: its batch must stay within what the store takes at once.
+    pub(crate) fn is_full(&self) -> bool {
+        let batch = self.rows.batch();
+        batch.len() >= self.changes_max || batch.byte_len() >= STEP_BYTES_MAX
     }
 
     /// Ends the step. Devices and trusts are told once, however much there is for them.

@@ -123,8 +123,9 @@ impl Refusal {
             Refusal::Custodians(_) => rule("custodians", Reject, 10, true),
             Refusal::Deleted(_) => rule("deleted", Ignore, 0, true),
             Refusal::Superseded(_) => rule("superseded", Ignore, 0, true),
-            Refusal::MayNotDelete(_) => rule("may-not-delete", Reject, 20, true),
-            Refusal::TombstoneTooShort => rule("tombstone-too-short", Reject, 20, true),
+            // Not `Reject`: a peer that does not hold what the tombstone names cannot tell.
+            Refusal::MayNotDelete(_) => rule("may-not-delete", Ignore, 0, true),
+            Refusal::TombstoneTooShort => rule("tombstone-too-short", Ignore, 0, true),
             Refusal::NotOwner(_) => rule("not-owner", Reject, 20, true),
             Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 1, true),
             Refusal::Change(_) => rule("change-refused", Ignore, 1, true),

@@ -86,8 +86,20 @@ impl Trust {
 
     /// A directory entry, signed by the registrar.
     pub fn entry(&self, network: NetworkId, leaf: &Certificate, issued: Timestamp) -> Decoded {
+        self.entry_with(network, leaf, None, issued)
+    }
+
+    /// The same with a key package.
+    pub fn entry_with(
+        &self,
+        network: NetworkId,
+        leaf: &Certificate,
+        key_package: Option<Vec<u8>>,
+        issued: Timestamp,
+    ) -> Decoded {
         let chain = self.chain(leaf).into_iter().map(Into::into).collect();
-        let body = Entry { chain, key_package: None, addresses: Vec::new(), available: Some(true) };
+        let key_package = key_package.map(Into::into);
+        let body = Entry { chain, key_package, addresses: Vec::new(), available: Some(true) };
         let header = for_all(network, issued, 80 * DAY);
         record::sign(header, Body::Entry(body), self.registrar.fingerprint(), &self.registrar_key).unwrap()
     }
@@ -144,9 +156,9 @@ pub fn sign_charter(charter: Charter, network: Option<NetworkId>) -> Decoded {
 /// The charter after `before`, which holds these trusts.
 pub fn next_charter(before: &Decoded, trusts: &[&Trust]) -> Decoded {
     let Body::Charter(last) = before.body() else { panic!("no charter") };
-    let mut next = Charter { version: last.version + 1, previous: Some(before.id()), ..charter(trusts) };
+    let mut next = Charter { version: last.version + 1, previous: Some(before.statement()), ..charter(trusts) };
     next.name = last.name.clone();
-    let network = before.header().network.unwrap_or(NetworkId::new(*before.id().as_bytes()));
+    let network = before.header().network.unwrap_or(NetworkId::new(*before.statement().as_bytes()));
     sign_charter(next, Some(network))
 }
 
@@ -206,6 +218,17 @@ pub fn private_message(conversation: &ConversationId, epoch: u64, n: u64) -> Vec
     // application; no authenticated data; sender data; ciphertext
     bytes.extend([1, 0, 2, 9, 9, 8]);
     bytes.extend(n.to_be_bytes());
+    bytes
+}
+
+/// The same with so many bytes of ciphertext, at least 64.
+pub fn padded_message(conversation: &ConversationId, epoch: u64, n: u64, ciphertext_len: u32) -> Vec<u8> {
+    let mut bytes = vec![0, 1, 0, 2];
+    framed(&mut bytes, conversation, epoch);
+    bytes.extend([1, 0, 8]);
+    bytes.extend(n.to_be_bytes());
+    bytes.extend((0x8000_0000 | ciphertext_len).to_be_bytes());
+    bytes.resize(bytes.len() + ciphertext_len as usize, 7);
     bytes
 }
 

@@ -49,7 +49,7 @@ impl World {
         let trusts: Vec<_> = codes.iter().zip(0u8..).map(|(code, i)| Trust::new(code, 1 + 3 * i)).collect();
         let charter = fixtures::sign_charter(fixtures::charter(&trusts.iter().collect::<Vec<_>>()), None);
         let nodes = trusts.iter().map(|trust| Node::new(trust, &charter)).collect();
-        let network = NetworkId::new(*charter.id().as_bytes());
+        let network = NetworkId::new(*charter.statement().as_bytes());
         let (links, parcels) = (BTreeSet::new(), VecDeque::new());
         Self { now: NOW, trusts, charter, network, nodes, links, parcels, gossips: true }
     }
@@ -164,9 +164,8 @@ impl World {
     }
 
     fn gossip(&mut self, from: usize, bytes: &[u8]) {
-        for to in (0..self.nodes.len()).filter(|to| self.gossips && self.linked(from, *to)) {
-            self.parcels.push_back(Parcel::Gossip { from, to, bytes: bytes.to_vec() });
-        }
+        let to: Vec<_> = (0..self.nodes.len()).filter(|to| self.gossips && self.linked(from, *to)).collect();
+        self.parcels.extend(to.into_iter().map(|to| Parcel::Gossip { from, to, bytes: bytes.to_vec() }));
     }
 
     /// Delivers everything that is on its way, and what comes of it. Bounded, so that an endless exchange fails a test.

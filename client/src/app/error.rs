@@ -1,0 +1,99 @@
+//! What can go wrong in an operation, as the person is told.
+
+use crate::enrol::EnrolError;
+use crate::files::FileError;
+use crate::node::NodeError;
+use crate::profile::ProfileError;
+use crate::session::SessionError;
+use crate::trust::TrustError;
+use crate::vault::VaultError;
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A file of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The enrolment.
+    #[error(transparent)]
+    Enrol(#[from] EnrolError),
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What the node says of the network.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The conversation.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No conversation, message or person fits what was typed.
+    #[error("no {what} fits {typed:?}; {next}")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// What was typed.
+        typed: String,
+        /// What to do.
+        next: &'static str,
+    },
+    /// Several fit.
+    #[error("{typed:?} fits {} {what}; name one of them more exactly:{}", .found.len(), listed(.found))]
+    Ambiguous {
+        /// What was looked for, in the plural.
+        what: &'static str,
+        /// What was typed.
+        typed: String,
+        /// What fits, one a line.
+        found: Vec<String>,
+    },
+    /// The person has no device that can be invited.
+    #[error(
+        "{0} cannot be invited yet: none of their devices has published a key package; \
+         ask them to run: lanyard sync"
+    )]
+    NotReachable(String),
+    /// The person is a member already, with every device.
+    #[error("{0} is in the conversation already, with every device that can be invited")]
+    Member(String),
+    /// Nothing to say.
+    #[error("the message is empty: give the text as an argument or on standard input")]
+    Empty,
+    /// Longer than the network keeps anything.
+    #[error("messages may live for {max_secs} s at most in this network; choose a shorter --expires")]
+    TooLong {
+        /// What is allowed, in seconds.
+        max_secs: u64,
+    },
+    /// Somebody else's message.
+    #[error(
+        "the message was sent by {0}: only the sender, a records officer or the conversation's \
+         owner trust may delete it"
+    )]
+    NotOwn(String),
+    /// Refused for good.
+    #[error("{0}; it is kept on this device, marked as not sent")]
+    NotTaken(String),
+    /// Not in it any more.
+    #[error("you are no longer a member of {0:?}: nothing can be sent to it")]
+    Left(String),
+}
+
+impl AppError {
+    /// Whether the command was used wrongly, as opposed to having failed.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Empty | Self::TooLong { .. }
+        )
+    }
+}
+
+fn listed(found: &[String]) -> String {
+    found.iter().map(|line| format!("\n    {line}")).collect()
+}

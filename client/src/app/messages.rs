@@ -1,0 +1,165 @@
+//! Sending and reading.
+
+use std::collections::BTreeSet;
+
+use lanyard_crypto::RecordId;
+
+use super::view::{MessageState, MessageView, Messages, Moment, SenderView, Synced};
+use super::{App, AppError, begins, is_prefix};
+use crate::clock;
+use crate::session::Content;
+use crate::vault::conversations::Conversation;
+use crate::vault::messages::Message;
+
+/// How long a message lives if nothing else is asked for, in seconds: 30 days, or what the network allows.
+const DEFAULT_LIFE_SECS: u64 = 30 * 24 * 3600;
+/// Digits of a message's id that may stand for it.
+const ID_DIGITS_MIN: usize = 6;
+/// Messages of one conversation that are looked through for an id.
+const SEARCHED_MAX: usize = 100_000;
+
+impl App {
+    /// Sends a text, to live for `life_secs` or the default. It is in the vault before it is handed to the
+    /// node; if that cannot be reached, the view says that it is queued.
+    ///
+    /// # Errors
+    /// [`AppError`]: empty, too long, not a member; or what the node says.
+    pub fn send(&mut self, typed: &str, text: &str, life_secs: Option<u64>) -> Result<MessageView, AppError> {
+        let text = text.trim_end();
+        if text.trim().is_empty() {
+            return Err(AppError::Empty);
+        }
+        let max_secs = self.retention_secs_max();
+        let life_secs = match life_secs {
+            Some(secs) if secs > self.beliefs.read().charter().policy.retention_secs_max => {
+                return Err(AppError::TooLong { max_secs });
+            }
+            Some(secs) => secs.min(max_secs),
+            None => DEFAULT_LIFE_SECS.min(max_secs),
+        };
+        let conversation = self.conversation_joined(typed)?;
+        let now = clock::now();
+        let content = Content::Text(text.to_owned());
+        let outgoing = self
+            .session
+            .send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
+        let mut synced = Synced::default();
+        match self.flush(&mut synced) {
+            Err(AppError::Node(error)) if error.is_offline() => {}
+            other => other?,
+        }
+        let local = outgoing.message.expect("a text is stored with what carries it");
+        let message = self.session.vault().message_at(local)?;
+        let message =
+            message.expect("nothing but its expiry, in a second at the earliest, removes a queued message");
+        let view = message_view(&conversation, &message, &self.queued()?);
+        if view.state == MessageState::Failed {
+            return Err(AppError::NotTaken(synced.notices.pop().unwrap_or_default()));
+        }
+        Ok(view)
+    }
+
+    /// The newest `last` messages of one conversation, or of each, oldest first; conversations in the order
+    /// of their newest.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`], [`AppError::Ambiguous`], or the disk's.
+    pub fn messages(&mut self, typed: Option<&str>, last: usize) -> Result<Messages, AppError> {
+        let now = clock::now();
+        self.session.vault_mut().expire(now)?;
+        let conversations = match typed {
+            Some(typed) => vec![self.conversation_named(typed)?],
+            None => self.session.vault().conversations()?,
+        };
+        let queued = self.queued()?;
+        let mut parts = Vec::new();
+        for conversation in &conversations {
+            let found = self.session.vault().messages(&conversation.id, last, now)?;
+            parts.push(
+                found
+                    .iter()
+                    .map(|m| message_view(conversation, m, &queued))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        parts.sort_by_key(|part| part.last().map(|m| m.sent));
+        Ok(Messages {
+            messages: parts.into_iter().flatten().collect(),
+            synced: None,
+        })
+    }
+
+    /// The message that was typed: its envelope's id, or the first digits of it.
+    pub(crate) fn message_named(&self, typed: &str) -> Result<(RecordId, Message), AppError> {
+        let now = clock::now();
+        let typed = typed.trim();
+        let mut found = Vec::new();
+        if is_prefix(typed, ID_DIGITS_MIN) {
+            for conversation in self.session.vault().conversations()? {
+                let messages = self
+                    .session
+                    .vault()
+                    .messages(&conversation.id, SEARCHED_MAX, now)?;
+                let with_id = messages.into_iter().filter_map(|m| Some((m.id?, m)));
+                found.extend(with_id.filter(|(id, _)| begins(id.as_bytes(), typed)));
+            }
+        }
+        match found.len() {
+            0 => {
+                let next = "`lanyard read` shows the id of each message; 6 digits or more are needed";
+                Err(AppError::NotFound {
+                    what: "message",
+                    typed: typed.into(),
+                    next,
+                })
+            }
+            1 => Ok(found.remove(0)),
+            _ => {
+                let found = found.iter().map(|(id, _)| id.to_string()).collect();
+                Err(AppError::Ambiguous {
+                    what: "messages",
+                    typed: typed.into(),
+                    found,
+                })
+            }
+        }
+    }
+
+    /// The own messages that the outbox still carries.
+    fn queued(&self) -> Result<BTreeSet<i64>, AppError> {
+        Ok(self
+            .session
+            .vault()
+            .outbox()?
+            .into_iter()
+            .filter_map(|o| o.message)
+            .collect())
+    }
+}
+
+fn message_view(conversation: &Conversation, message: &Message, queued: &BTreeSet<i64>) -> MessageView {
+    let state = match (message.own, message.id) {
+        (false, _) => MessageState::Received,
+        (true, Some(_)) => MessageState::Sent,
+        (true, None) if queued.contains(&message.local) => MessageState::Queued,
+        (true, None) => MessageState::Failed,
+    };
+    MessageView {
+        id: message.id.map(|id| id.to_string()),
+        local: message.local,
+        conversation: conversation.id.to_string(),
+        title: conversation.title.clone(),
+        class: conversation.class.name(),
+        state,
+        sender: SenderView {
+            name: message.name.clone(),
+            role: message.role.clone(),
+            trust: message.trust.to_string(),
+            device: message.sender.to_string(),
+            own: message.own,
+        },
+        sent: Moment(message.issued),
+        expires: Moment(message.expires),
+        text: message.text.clone(),
+    }
+}

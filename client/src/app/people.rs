@@ -1,0 +1,384 @@
+//! The directory: from words, or from what was typed for one person, to devices that can be invited.
+//!
+//! Every entry is verified here: the node only finds them. Names are alike, and a message to the wrong person
+//! cannot be called back, so one person is meant only if a registration, a full name or a device fits exactly
+//! one.
+
+use std::collections::BTreeMap;
+
+use lanyard_crypto::mls::PersonKey;
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{self, Body, Decoded};
+use lanyard_crypto::x509::{Certificate, Purpose};
+use lanyard_crypto::{Fingerprint, Timestamp, TrustId};
+
+use super::view::{FoundDevice, FoundPeople, FoundPerson};
+use super::{App, AppError, begins, is_prefix};
+use crate::clock;
+use crate::session::NodeSender;
+use crate::vault::contacts::Contact;
+
+/// Digits of a device's fingerprint that may stand for it.
+const DEVICE_DIGITS_MIN: usize = 8;
+/// Names that differ in so many letters are easily confused.
+const SIMILAR_LETTERS_MAX: usize = 2;
+/// Shorter names are not compared by letters: too many would seem alike.
+const SIMILAR_LENGTH_MIN: usize = 6;
+
+/// One device in the directory, whose certificate holds at this moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub certificate: Certificate,
+    chain: Vec<Vec<u8>>,
+    entry: Vec<u8>,
+    pub key_package: Option<Vec<u8>>,
+    pub available: bool,
+    issued: Timestamp,
+}
+
+/// One person with every device found.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub key: PersonKey,
+    pub devices: Vec<Listed>,
+}
+
+impl Person {
+    /// Every device of a person says the same of the person; the newest entry comes first.
+    fn certificate(&self) -> &Certificate {
+        &self.devices[0].certificate
+    }
+
+    /// Name, role, trust and registration, for a list to choose from.
+    pub fn described(&self) -> String {
+        let subject = self.certificate().subject();
+        let optional = [&subject.title, &subject.registration].into_iter().flatten();
+        let parts: Vec<&str> = [&subject.common_name]
+            .into_iter()
+            .chain(optional)
+            .map(String::as_str)
+            .collect();
+        format!("{} ({})", parts.join(", "), subject.trust)
+    }
+}
+
+impl App {
+    /// Looks for people by words.
+    ///
+    /// # Errors
+    /// The node's.
+    pub fn find(&mut self, words: &str) -> Result<FoundPeople, AppError> {
+        let (people, more) = self.search(words)?;
+        let names: Vec<String> = people
+            .iter()
+            .map(|p| folded(&p.certificate().subject().common_name))
+            .collect();
+        self.remember(&people)?;
+        let similar = |place: usize| {
+            names
+                .iter()
+                .enumerate()
+                .any(|(i, n)| i != place && alike(n, &names[place]))
+        };
+        let people = people
+            .iter()
+            .enumerate()
+            .map(|(place, p)| view(p, similar(place)))
+            .collect();
+        Ok(FoundPeople { people, more })
+    }
+
+    /// The one person that was typed: a registration, a full name, either with `@TRUST`, or a device.
+    pub(crate) fn person(&mut self, typed: &str) -> Result<Person, AppError> {
+        let (words, trust) = split_trust(typed);
+        let (mut people, more) = match self.remembered(words)? {
+            Some(name) => self.search(&name)?,
+            None => self.search(words)?,
+        };
+        people.retain(|p| fits(p, words, trust.as_ref()));
+        let next = if more {
+            "too many people match: give the registration"
+        } else {
+            "look for people with: lanyard find WORDS"
+        };
+        match people.len() {
+            0 => Err(AppError::NotFound {
+                what: "person",
+                typed: typed.into(),
+                next,
+            }),
+            1 => Ok(people.remove(0)),
+            _ => {
+                let found = people.iter().map(Person::described).collect();
+                Err(AppError::Ambiguous {
+                    what: "people",
+                    typed: typed.into(),
+                    found,
+                })
+            }
+        }
+    }
+
+    /// Keeps who was found: the node looks for words, and a device can be typed only by who has seen it.
+    fn remember(&mut self, people: &[Person]) -> Result<(), AppError> {
+        let updated = clock::now();
+        self.session.transaction(|session| {
+            for listed in people.iter().flat_map(|p| &p.devices) {
+                let subject = listed.certificate.subject();
+                session.vault().put_contact(&Contact {
+                    fingerprint: listed.certificate.fingerprint(),
+                    trust: subject.trust.clone(),
+                    name: subject.common_name.clone(),
+                    role: subject.title.clone(),
+                    entry: listed.entry.clone(),
+                    updated,
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The name of the person whose device's first digits were typed, if it was found before.
+    fn remembered(&self, typed: &str) -> Result<Option<String>, AppError> {
+        if !is_prefix(typed, DEVICE_DIGITS_MIN) {
+            return Ok(None);
+        }
+        let contacts = self.session.vault().contacts()?;
+        let contact = contacts
+            .into_iter()
+            .find(|c| begins(c.fingerprint.as_bytes(), typed));
+        Ok(contact.map(|c| c.name))
+    }
+
+    /// The other devices of this device's holder.
+    pub(crate) fn own_other_devices(&mut self) -> Result<Vec<Listed>, AppError> {
+        let own = self.session.device().clone();
+        let Some(registration) = self.device.certificate().subject().registration.clone() else {
+            return Ok(Vec::new());
+        };
+        let (people, _) = self.search(&registration)?;
+        let devices = people
+            .into_iter()
+            .filter(|p| p.key == own.person)
+            .flat_map(|p| p.devices);
+        Ok(devices
+            .filter(|d| d.certificate.fingerprint() != own.fingerprint)
+            .collect())
+    }
+
+    /// The nodes of a trust that the directory lists, and this device's own node if it is one of them.
+    pub(crate) fn nodes_of(&mut self, trust: &TrustId) -> Result<Vec<NodeSender>, AppError> {
+        let mut entries = self.entries(trust.as_str())?.0;
+        entries
+            .retain(|e| e.certificate.purpose() == Purpose::Node && e.certificate.subject().trust == *trust);
+        let sender = |e: Listed| NodeSender {
+            key: *e.certificate.public_key(),
+            chain: e.chain,
+        };
+        let mut nodes: Vec<_> = entries.into_iter().map(sender).collect();
+        if let Some(chain) = self.node.server_chain().filter(|_| *trust == self.device.trust) {
+            let own = self
+                .beliefs
+                .read()
+                .verify_chain(&chain, Purpose::Node, clock::now());
+            // TLS has verified it; a charter may have come since.
+            nodes.extend(own.ok().map(|own| NodeSender {
+                key: *own.certificate.public_key(),
+                chain: chain.map(<[u8]>::to_vec).into(),
+            }));
+        }
+        Ok(nodes)
+    }
+
+    /// People, by name; the newest entry of each device counts.
+    fn search(&mut self, words: &str) -> Result<(Vec<Person>, bool), AppError> {
+        let (entries, more) = self.entries(words)?;
+        let mut devices: BTreeMap<Fingerprint, Listed> = BTreeMap::new();
+        for listed in entries
+            .into_iter()
+            .filter(|e| e.certificate.purpose() == Purpose::Device)
+        {
+            let device = listed.certificate.fingerprint();
+            if devices
+                .get(&device)
+                .is_none_or(|held| held.issued < listed.issued)
+            {
+                devices.insert(device, listed);
+            }
+        }
+        let mut people: BTreeMap<PersonKey, Person> = BTreeMap::new();
+        for listed in devices.into_values() {
+            let subject = listed.certificate.subject();
+            let key = PersonKey::of(
+                &subject.trust,
+                subject.registration.as_deref(),
+                listed.certificate.public_key(),
+            );
+            people
+                .entry(key)
+                .or_insert_with(|| Person {
+                    key,
+                    devices: Vec::new(),
+                })
+                .devices
+                .push(listed);
+        }
+        let mut people: Vec<Person> = people.into_values().collect();
+        people
+            .iter_mut()
+            .for_each(|p| p.devices.sort_by_key(|d| std::cmp::Reverse(d.issued)));
+        people.sort_by_cached_key(|p| (folded(&p.certificate().subject().common_name), p.described()));
+        Ok((people, more))
+    }
+
+    /// Entries that the node found, and that hold at this moment. Others are passed over: the directory also
+    /// lists what has expired or been revoked since. Tells whether there were more.
+    fn entries(&mut self, words: &str) -> Result<(Vec<Listed>, bool), AppError> {
+        let now = clock::now();
+        let answer = self.node.directory(words)?;
+        let network = self.beliefs.read();
+        let entries = answer
+            .entries
+            .iter()
+            .filter_map(|bytes| listed(bytes, &network, now));
+        Ok((entries.collect(), answer.more))
+    }
+}
+
+/// What an entry record says, if it holds.
+fn listed(bytes: &[u8], network: &Network, now: Timestamp) -> Option<Listed> {
+    let verified = record::verify(Decoded::from_bytes(bytes).ok()?, network).ok()?;
+    let (Body::Entry(entry), Some(subject)) = (verified.body(), verified.subject()) else {
+        return None;
+    };
+    let holds =
+        verified.header().expires > now && network.verify_chain(&entry.chain, subject.purpose(), now).is_ok();
+    holds.then(|| Listed {
+        certificate: subject.clone(),
+        chain: entry.chain.iter().map(|c| c.to_vec()).collect(),
+        entry: bytes.to_vec(),
+        key_package: entry.key_package.as_ref().map(|k| k.to_vec()),
+        available: entry.available.unwrap_or(false),
+        issued: verified.header().issued,
+    })
+}
+
+/// `NAME@TRUST` as its parts; what stands after the last `@` counts only if it is an ODS code.
+pub(crate) fn split_trust(typed: &str) -> (&str, Option<TrustId>) {
+    let typed = typed.trim();
+    let parts = typed
+        .rsplit_once('@')
+        .and_then(|(words, code)| Some((words.trim(), code.trim().parse().ok()?)));
+    parts.map_or((typed, None), |(words, trust)| (words, Some(trust)))
+}
+
+fn fits(person: &Person, words: &str, trust: Option<&TrustId>) -> bool {
+    let subject = person.certificate().subject();
+    let compact = |text: &str| {
+        text.chars()
+            .filter(|c| !c.is_whitespace())
+            .collect::<String>()
+            .to_lowercase()
+    };
+    let by_device = is_prefix(words, DEVICE_DIGITS_MIN)
+        && person
+            .devices
+            .iter()
+            .any(|d| begins(d.certificate.fingerprint().as_bytes(), words));
+    let by_registration = subject
+        .registration
+        .as_ref()
+        .is_some_and(|r| compact(r) == compact(words));
+    let by_name = folded(&subject.common_name) == folded(words);
+    trust.is_none_or(|t| *t == subject.trust) && (by_device || by_registration || by_name)
+}
+
+fn view(person: &Person, similar: bool) -> FoundPerson {
+    let subject = person.certificate().subject();
+    let device = |d: &Listed| FoundDevice {
+        device: d.certificate.fingerprint().to_string(),
+        reachable: d.key_package.is_some(),
+    };
+    FoundPerson {
+        name: subject.common_name.clone(),
+        role: subject.title.clone(),
+        department: subject.department.clone(),
+        registration: subject.registration.clone(),
+        trust: subject.trust.to_string(),
+        organisation: subject.organisation.clone(),
+        similar,
+        available: person.devices.iter().any(|d| d.available),
+        devices: person.devices.iter().map(device).collect(),
+    }
+}
+
+/// A name as it is compared: lower case, single spaces.
+pub(crate) fn folded(name: &str) -> String {
+    name.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
+}
+
+/// Whether two folded names are easily taken for each other: the same words in another order, or few letters
+/// apart.
+fn alike(a: &str, b: &str) -> bool {
+    let words = |name: &str| {
+        let mut words: Vec<String> = name.split(' ').map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    let long = a.chars().count().min(b.chars().count()) >= SIMILAR_LENGTH_MIN;
+    words(a) == words(b) || long && distance(a, b) <= SIMILAR_LETTERS_MAX
+}
+
+/// Letters to insert, delete or replace to make one from the other (Levenshtein distance).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_easily_confused_are_told() {
+        for (a, b) in [
+            ("mira okafor", "mira okafor"),
+            ("jon smith", "john smith"),
+            ("okafor mira", "mira okafor"),
+        ] {
+            assert!(alike(a, b), "{a} {b}");
+        }
+        for (a, b) in [
+            ("mira okafor", "jo lund"),
+            ("li wu", "li xu"),
+            ("jane smith", "john smythe"),
+        ] {
+            assert!(!alike(a, b), "{a} {b}");
+        }
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "ab"), 2);
+    }
+
+    #[test]
+    fn a_trust_may_stand_behind_a_name() {
+        assert_eq!(
+            split_trust("Jo Lund@RTD"),
+            ("Jo Lund", Some("RTD".parse().unwrap()))
+        );
+        assert_eq!(split_trust(" GMC 1234567 "), ("GMC 1234567", None));
+        assert_eq!(split_trust("a@b@RXH").0, "a@b");
+        assert_eq!(split_trust("jo@home"), ("jo@home", None));
+    }
+}

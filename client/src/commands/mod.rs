@@ -1,0 +1,189 @@
+//! What each command means: from what was typed to what is printed.
+
+mod read;
+mod text;
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use lanyard_client::app::view::Synced;
+use lanyard_client::app::{App, AppError};
+use lanyard_client::clock::{self, NotADuration};
+use lanyard_client::profile::Profile;
+use lanyard_client::session::content::TEXT_BYTES_MAX;
+use lanyard_crypto::RecordId;
+use lanyard_crypto::ids::IdError;
+use lanyard_crypto::{mls, record};
+use serde::Serialize;
+use text::Text;
+
+use crate::cli::{Class, Cli, Command, ConversationCommand, Reason, SendArgs};
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// What it asked for was not done.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// Not a duration.
+    #[error("--expires: {0}")]
+    Duration(#[from] NotADuration),
+    /// Not an id.
+    #[error("{0}: give the whole id that `lanyard delete` printed")]
+    Id(#[from] IdError),
+    /// Nothing can be read.
+    #[error("standard input cannot be read as text: {0}")]
+    Input(std::io::Error),
+    /// Longer than a message may be.
+    #[error("the text is longer than the {TEXT_BYTES_MAX} bytes that one message holds: send it in parts")]
+    LongInput,
+    /// Nobody reads the output any more.
+    #[error("the output cannot be written: {0}")]
+    Output(std::io::Error),
+}
+
+impl CommandError {
+    /// The program's exit code: 1 failed, 2 used wrongly.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::App(error) if error.is_usage() => 2,
+            Self::Duration(_) | Self::Id(_) | Self::LongInput => 2,
+            Self::App(_) | Self::Input(_) | Self::Output(_) => 1,
+        }
+    }
+}
+
+/// Carries out what was typed.
+///
+/// # Errors
+/// [`CommandError`], for the person to read.
+pub fn run(cli: Cli) -> Result<(), CommandError> {
+    let profile = profile(cli.profile)?;
+    let out = Out { json: cli.json };
+    match cli.command {
+        Command::Enrol { line } => out.show(&App::enrol(&profile, &line)?.whoami()?),
+        Command::Whoami => out.show(&open(&profile)?.whoami()?),
+        Command::Find { words } => out.show(&open(&profile)?.find(&words.join(" "))?),
+        Command::Conversation(command) => conversation(&profile, command, &out),
+        Command::Send(args) => send(&profile, &args, &out),
+        Command::Read(args) => read::run(&profile, &args, &out),
+        Command::Delete { message, reason } => {
+            out.show(&open(&profile)?.delete(&message, reason_of(reason))?)
+        }
+        Command::Deletion { id } => {
+            let id: RecordId = id.trim().parse()?;
+            out.show(&open(&profile)?.deletion(&id)?)
+        }
+        Command::Sync => out.show(&open(&profile)?.sync()?),
+    }
+}
+
+fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> Result<(), CommandError> {
+    let mut app = open(profile)?;
+    match command {
+        ConversationCommand::New { title, class, with } => {
+            out.show(&app.new_conversation(&title, class_of(class), &with)?)
+        }
+        ConversationCommand::List => out.show(&app.conversations()?),
+        ConversationCommand::Show { conversation } => out.show(&app.conversation(&conversation)?),
+        ConversationCommand::Add { conversation, with } => out.show(&app.add_members(&conversation, &with)?),
+        ConversationCommand::Remove {
+            conversation,
+            members,
+        } => out.show(&app.remove_members(&conversation, &members)?),
+    }
+}
+
+fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandError> {
+    let life_secs = args.expires.as_deref().map(clock::duration_secs).transpose()?;
+    let text = match &args.text {
+        Some(text) => text.clone(),
+        None => standard_input()?,
+    };
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(CommandError::LongInput);
+    }
+    // Opened after the input has ended: others can use the profile while it is typed.
+    out.show(&open(profile)?.send(&args.conversation, &text, life_secs)?)
+}
+
+fn standard_input() -> Result<String, CommandError> {
+    let mut input = std::io::stdin().lock();
+    if input.is_terminal() {
+        eprintln!("type the message, then Ctrl-D on a line of its own");
+    }
+    let mut text = String::new();
+    input
+        .by_ref()
+        .take(TEXT_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(CommandError::Input)?;
+    Ok(text)
+}
+
+fn profile(given: Option<PathBuf>) -> Result<Profile, CommandError> {
+    let by_default = || Profile::by_default(|name| std::env::var_os(name).map(PathBuf::from));
+    Ok(given
+        .map_or_else(by_default, |dir| Ok(Profile::at(dir)))
+        .map_err(AppError::from)?)
+}
+
+fn open(profile: &Profile) -> Result<App, CommandError> {
+    Ok(App::open(profile)?)
+}
+
+fn class_of(class: Class) -> mls::Class {
+    match class {
+        Class::Clinical => mls::Class::Clinical,
+        Class::Operational => mls::Class::Operational,
+        Class::Social => mls::Class::Social,
+    }
+}
+
+fn reason_of(reason: Reason) -> record::Reason {
+    match reason {
+        Reason::Transcribed => record::Reason::Transcribed,
+        Reason::SentInError => record::Reason::SentInError,
+        Reason::WrongRecipient => record::Reason::WrongRecipient,
+        Reason::PolicyExpired => record::Reason::PolicyExpired,
+        Reason::SubjectRequest => record::Reason::SubjectRequest,
+        Reason::Incident => record::Reason::Incident,
+    }
+}
+
+/// Where results go: standard output, as text or as one line of JSON each.
+struct Out {
+    json: bool,
+}
+
+impl Out {
+    fn show<T: Serialize>(&self, view: &T) -> Result<(), CommandError>
+    where
+        for<'a> Text<'a, T>: Display,
+    {
+        if self.json {
+            self.json(view)
+        } else {
+            self.line(&Text(view).to_string())
+        }
+    }
+
+    fn json<T: Serialize>(&self, view: &T) -> Result<(), CommandError> {
+        self.line(&serde_json::to_string(view).expect("views are texts, numbers and lists of them"))
+    }
+
+    fn line(&self, line: &str) -> Result<(), CommandError> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}")
+            .and_then(|()| out.flush())
+            .map_err(CommandError::Output)
+    }
+
+    /// What the person should know beside what was asked for, on standard error.
+    fn notices(&self, synced: &Synced) {
+        for notice in synced.notices.iter().chain(&synced.refused) {
+            eprintln!("lanyard: {}", text::harmless(notice, "    "));
+        }
+    }
+}

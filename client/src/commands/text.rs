@@ -1,0 +1,313 @@
+//! The same views for people.
+
+use std::fmt::{self, Display, Formatter};
+
+use lanyard_client::app::view::{
+    ConversationState, ConversationView, Conversations, DeletionView, FoundPeople, FoundPerson, MemberView,
+    MessageState, MessageView, Messages, SenderView, Synced, WhoAmI,
+};
+
+/// Digits of an id that are shown where a prefix can be typed.
+const ID_DIGITS: usize = 12;
+
+/// A view as text. Ends without a newline.
+pub struct Text<'a, T>(pub &'a T);
+
+/// What someone else wrote, made harmless for a terminal: control characters, and marks that change the
+/// direction of text, could hide or imitate what the program itself prints. Lines stay lines, indented by
+/// `indent`.
+pub fn harmless(text: &str, indent: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        match c {
+            '\n' => {
+                out.push('\n');
+                out.push_str(indent);
+            }
+            '\t' => out.push(' '),
+            c if c.is_control() => out.push('\u{fffd}'),
+            '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.push('\u{fffd}')
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+impl Display for Text<'_, WhoAmI> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let me = self.0;
+        writeln!(f, "{}", person(&me.name, me.role.as_deref(), &me.trust))?;
+        let details = [("department", &me.department), ("registration", &me.registration)];
+        for (label, value) in details.into_iter().filter_map(|(l, v)| Some((l, v.as_ref()?))) {
+            writeln!(f, "{label:13}{value}")?;
+        }
+        writeln!(f, "{:13}{} ({})", "trust", me.organisation, me.trust)?;
+        writeln!(
+            f,
+            "{:13}{} trusts in {}, charter version {} until {}",
+            "network",
+            me.network.trusts.len(),
+            harmless(&me.network.name, ""),
+            me.network.charter_version,
+            me.network.charter_expires
+        )?;
+        writeln!(
+            f,
+            "{:13}{}, certified until {}",
+            "device",
+            &me.device[..ID_DIGITS],
+            me.certificate_expires
+        )?;
+        writeln!(f, "{:13}{}", "node", me.node)?;
+        if !me.reachable {
+            writeln!(
+                f,
+                "{:13}not yet: run `lanyard sync` when your trust's node can be reached",
+                "reachable"
+            )?;
+        }
+        write!(f, "{:13}{}", "profile", me.profile)
+    }
+}
+
+impl Display for Text<'_, FoundPeople> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.people.is_empty() {
+            return write!(
+                f,
+                "nobody found: try fewer words, or only the beginning of a name"
+            );
+        }
+        let people: Vec<_> = self.0.people.iter().map(|p| Text(p).to_string()).collect();
+        write!(f, "{}", people.join("\n"))?;
+        if self.0.people.iter().any(|p| p.similar) {
+            write!(
+                f,
+                "\nnames marked ! are easily confused: compare role, trust and registration"
+            )?;
+        }
+        if self.0.more {
+            write!(f, "\nthere are more: give more words")?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Text<'_, FoundPerson> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let found = self.0;
+        let mark = if found.similar { "! " } else { "" };
+        write!(
+            f,
+            "{mark}{}",
+            person(&found.name, found.role.as_deref(), &found.trust)
+        )?;
+        write!(f, "\n    {}", found.organisation)?;
+        for part in [&found.department, &found.registration].into_iter().flatten() {
+            write!(f, " · {part}")?;
+        }
+        if found.available {
+            write!(f, " · available")?;
+        }
+        for device in &found.devices {
+            let note = if device.reachable {
+                ""
+            } else {
+                " (cannot be invited yet)"
+            };
+            write!(f, "\n    device {}{note}", &device.device[..ID_DIGITS])?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Text<'_, Conversations> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.conversations.is_empty() {
+            return write!(
+                f,
+                "no conversations yet: begin one with `lanyard conversation new`"
+            );
+        }
+        let line = |c: &ConversationView| {
+            let members = c.members.len();
+            format!(
+                "{}  {} members of {}{}",
+                heading(&c.title, c.class, &c.id),
+                members,
+                c.trusts.join(", "),
+                state(c)
+            )
+        };
+        write!(
+            f,
+            "{}",
+            self.0
+                .conversations
+                .iter()
+                .map(line)
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
+    }
+}
+
+impl Display for Text<'_, ConversationView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let c = self.0;
+        write!(f, "{}{}", heading(&c.title, c.class, &c.id), state(c))?;
+        write!(f, "\nordered by {}, kept by {}", c.owner, c.trusts.join(", "))?;
+        for member in &c.members {
+            write!(f, "\n    {}", Text(member))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Text<'_, MemberView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let m = self.0;
+        let notes = [(m.own, " (this device)"), (m.admin, " (administrator)")];
+        write!(
+            f,
+            "{}  {}",
+            &m.device[..ID_DIGITS],
+            person(&m.name, m.role.as_deref(), &m.trust)
+        )?;
+        notes
+            .into_iter()
+            .filter(|(holds, _)| *holds)
+            .try_for_each(|(_, note)| f.write_str(note))
+    }
+}
+
+impl Display for Text<'_, Messages> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.0.messages.is_empty() {
+            return write!(f, "no messages");
+        }
+        let mut conversation = None;
+        for (place, message) in self.0.messages.iter().enumerate() {
+            if conversation != Some(&message.conversation) {
+                let gap = if place == 0 { "" } else { "\n\n" };
+                write!(
+                    f,
+                    "{gap}{}",
+                    heading(&message.title, message.class, &message.conversation)
+                )?;
+                conversation = Some(&message.conversation);
+            }
+            write!(f, "\n{}", Text(message))?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Text<'_, MessageView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let m = self.0;
+        let unsent = if m.state == MessageState::Failed {
+            "NOT SENT: refused"
+        } else {
+            "waits to be sent"
+        };
+        let id = m.id.as_deref().map_or(unsent, |id| &id[..ID_DIGITS]);
+        let own = if m.state == MessageState::Received {
+            ""
+        } else {
+            " (you)"
+        };
+        let sender = sender(&m.sender);
+        write!(f, "[{}] {sender}{own}  {id}, until {}", m.sent, m.expires)?;
+        write!(f, "\n    {}", harmless(&m.text, "    "))
+    }
+}
+
+impl Display for Text<'_, DeletionView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let d = self.0;
+        write!(f, "deletion {}\n{}, ordered {}", d.id, d.reason, d.ordered)?;
+        write!(
+            f,
+            "\n{} of {} replicas have confirmed:",
+            d.confirmed, d.replicas_total
+        )?;
+        for replica in &d.replicas {
+            write!(f, "\n    {:9}", replica.trust)?;
+            match (&replica.erased, &replica.problem) {
+                (Some(erased), _) => write!(f, "erased {erased}")?,
+                (None, Some(problem)) => write!(f, "its receipt is not believed: {problem}")?,
+                (None, None) => write!(f, "no receipt yet")?,
+            }
+        }
+        write!(f, "\n{}", d.note)
+    }
+}
+
+impl Display for Text<'_, Synced> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let s = self.0;
+        let counts = [
+            (s.received, "received"),
+            (s.sent, "sent"),
+            (s.queued, "waiting to be sent"),
+            (s.joined, "conversations joined"),
+            (s.changed, "changes of members"),
+            (s.erased, "erased by deletion"),
+            (s.expired, "expired"),
+        ];
+        let said: Vec<_> = counts
+            .iter()
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, what)| format!("{n} {what}"))
+            .collect();
+        f.write_str(if said.is_empty() { "nothing new" } else { "" })?;
+        f.write_str(&said.join(", "))?;
+        s.notices
+            .iter()
+            .try_for_each(|notice| write!(f, "\n{}", harmless(notice, "    ")))?;
+        s.refused
+            .iter()
+            .try_for_each(|reason| write!(f, "\nrefused, not shown: {}", harmless(reason, "    ")))
+    }
+}
+
+fn person(name: &str, role: Option<&str>, trust: &str) -> String {
+    let role = role.map(|r| format!(", {r}")).unwrap_or_default();
+    harmless(&format!("{name}{role} ({trust})"), "")
+}
+
+fn sender(sender: &SenderView) -> String {
+    person(&sender.name, sender.role.as_deref(), &sender.trust)
+}
+
+/// The class stands before everything that is said of a conversation.
+fn heading(title: &str, class: &str, id: &str) -> String {
+    format!("[{class}] {}  {}", harmless(title, ""), &id[..ID_DIGITS])
+}
+
+fn state(c: &ConversationView) -> String {
+    match (c.state, &c.waiting_for) {
+        (ConversationState::Open, _) => String::new(),
+        (ConversationState::Left, _) => "  (you are no longer a member)".into(),
+        (ConversationState::Waiting, Some(trust)) => format!("  (waiting for {trust})"),
+        (ConversationState::Waiting, None) => "  (waiting)".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_write_cannot_drive_the_terminal() {
+        assert_eq!(
+            harmless("a\x1b[2Jb\r\u{202e}c\u{9b}d\u{7f}\n", ""),
+            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d\u{fffd}"
+        );
+        assert_eq!(harmless("one\ntwo", "    "), "one\n    two");
+        assert_eq!(harmless("Zoë ✓ 日本", ""), "Zoë ✓ 日本");
+    }
+}

@@ -1,0 +1,20 @@
+//! The clinician's client as a library, for its program and for tests.
+//!
+//! - [`app`]: what a front end does for the person before it.
+//! - [`enrol`], [`sync`]: from an invitation to a certified device; what comes from the node, and what waits
+//!   for it.
+//! - [`node`]: HTTPS with mutual TLS to the device's own node.
+//! - [`trust`]: what the device believes of the network.
+//! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
+//! - [`profile`], [`files`]: the directory that holds one device.
+
+pub mod app;
+pub mod clock;
+pub mod enrol;
+pub mod files;
+pub mod node;
+pub mod profile;
+pub mod session;
+pub mod sync;
+pub mod trust;
+pub mod vault;

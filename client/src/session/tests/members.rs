@@ -1,0 +1,269 @@
+//! Who is in a conversation, and who decides it.
+
+use super::*;
+
+#[test]
+fn removed_and_added_again() {
+    let Scene {
+        mut world,
+        id,
+        mut ada,
+        mut ben,
+        mut cem,
+    } = scene();
+    let gone = cem.session.device().fingerprint;
+    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(&mut ada, &removal).unwrap();
+    ada.receive(&commit);
+    assert_eq!(ben.changed(&commit).removed.len(), 1);
+    let written = ada.text(&id, "without Cem");
+    let written = world.publish(&mut ada, &written);
+    // It arrives at Cem before the commit, and could not be read after it either.
+    assert_eq!(cem.receive(&written), [Received::Held(written.id)]);
+    assert_eq!(cem.receive(&commit), [Received::Removed(id.clone())]);
+    assert!(matches!(cem.session.members(&id), Err(SessionError::NotIn(_))));
+    assert!(matches!(
+        cem.session.send(&id, &Content::Text("?".into()), EXPIRES, NOW),
+        Err(SessionError::NotIn(_))
+    ));
+
+    let package = cem.session.key_package(NOW).unwrap();
+    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
+    let (commit, welcome) = world.order(&mut ada, &addition).unwrap();
+    let welcome = welcome.unwrap();
+    ada.receive(&commit);
+    ben.receive(&commit);
+    let back = cem.receive(&welcome);
+    assert_eq!(back[0], Received::Joined(id.clone()));
+    assert!(
+        matches!(
+            back[1],
+            Received::Unreadable {
+                class: Class::Application,
+                ..
+            }
+        ),
+        "{back:?}"
+    );
+    assert_eq!(cem.receive(&welcome), [Received::Nothing]);
+    for n in 0..3 {
+        let renewal = cem.session.carry_out(&id, EXPIRES, NOW).unwrap();
+        let (commit, _) = world.order(&mut cem, &renewal).unwrap();
+        for device in [&mut ada, &mut ben, &mut cem] {
+            assert_eq!(device.changed(&commit).epoch, 4 + n);
+        }
+    }
+    let hello = cem.text(&id, "back again");
+    let hello = world.publish(&mut cem, &hello);
+    assert_eq!(ada.read(&hello).text, "back again");
+    // A welcome of an earlier time in the conversation leads nowhere.
+    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(&mut ada, &removal).unwrap();
+    assert_eq!(cem.receive(&commit), [Received::Removed(id.clone())]);
+    assert_eq!(cem.receive(&welcome), [Received::Nothing]);
+}
+
+#[test]
+fn a_change_that_came_second_is_void() {
+    let Scene {
+        mut world,
+        id,
+        mut ada,
+        mut ben,
+        mut cem,
+    } = scene();
+    let first = ben.session.carry_out(&id, EXPIRES, NOW).unwrap();
+    let second = ada
+        .session
+        .remove(&id, &[cem.session.device().fingerprint], EXPIRES, NOW)
+        .unwrap();
+    let again = ada.session.carry_out(&id, EXPIRES, NOW);
+    assert!(matches!(again, Err(SessionError::ChangePending(_))));
+    let (commit, _) = world.order(&mut ben, &first).unwrap();
+    assert!(world.order(&mut ada, &second).unwrap_err().contains("epoch"));
+    // Messages go on in the meantime, in the epoch that everyone is in.
+    let text = ada.text(&id, "still here");
+    let text = world.publish(&mut ada, &text);
+    assert_eq!(cem.read(&text).text, "still here");
+    ada.restart();
+    let changed = ada.changed(&commit);
+    assert!(changed.lost && !changed.own);
+    assert!(!ada.session.is_change_pending(&id).unwrap());
+    assert!(ada.session.vault().outbox().unwrap().is_empty());
+    ben.changed(&commit);
+    // Made again in the new epoch, it is accepted; a message of the old epoch can still be read.
+    let late = cem.text(&id, "late");
+    let third = ada
+        .session
+        .remove(&id, &[cem.session.device().fingerprint], EXPIRES, NOW)
+        .unwrap();
+    let late = world.publish(&mut cem, &late);
+    assert_eq!(ada.read(&late).text, "late");
+    let (commit, _) = world.order(&mut ada, &third).unwrap();
+    assert!(ada.changed(&commit).own);
+    // Of two commits, the later arrives first.
+    cem.receive(&commit);
+    assert_eq!(ben.changed(&commit).epoch, 3);
+}
+
+#[test]
+fn who_does_not_administer_changes_nobody() {
+    let Scene {
+        mut world,
+        id,
+        mut ada,
+        mut ben,
+        mut cem,
+    } = scene();
+    let dora = world
+        .device(1, "Dora", "dora.db")
+        .session
+        .key_package(NOW)
+        .unwrap();
+    assert!(matches!(
+        ben.session.add(&id, &[dora], EXPIRES, NOW),
+        Err(SessionError::Mls(_))
+    ));
+    let of_cem = cem.session.device().fingerprint;
+    assert!(ben.session.remove(&id, &[of_cem], EXPIRES, NOW).is_err());
+    assert!(!ben.session.is_change_pending(&id).unwrap());
+    let (ada_person, ben_person) = (ada.session.device().person, ben.session.device().person);
+    assert!(ben.session.set_admins(&id, &[ben_person], EXPIRES, NOW).is_err());
+
+    let both = ada
+        .session
+        .set_admins(&id, &[ada_person, ben_person], EXPIRES, NOW)
+        .unwrap();
+    let (commit, _) = world.order(&mut ada, &both).unwrap();
+    for device in [&mut ada, &mut ben, &mut cem] {
+        device.changed(&commit);
+    }
+    assert!(ben.session.policy(&id).unwrap().is_admin(&ben_person));
+    let removal = ben.session.remove(&id, &[of_cem], EXPIRES, NOW).unwrap();
+    world.order(&mut ben, &removal).unwrap();
+
+    // A change that the node refuses for good is given up.
+    let refused = ada.session.carry_out(&id, EXPIRES, NOW).unwrap();
+    assert!(world.order(&mut ada, &refused).is_err());
+    ada.session.refused(&refused).unwrap();
+    assert!(!ada.session.is_change_pending(&id).unwrap());
+}
+
+#[test]
+fn foreign_and_revoked_devices() {
+    let Scene {
+        mut world,
+        id,
+        mut ada,
+        mut ben,
+        ..
+    } = scene();
+    let mut stranger = world.device_of(&world.foreign, "Stranger", "stranger.db");
+    let package = stranger.session.key_package(NOW).unwrap();
+    let refused = ada.session.add(&id, std::slice::from_ref(&package), EXPIRES, NOW);
+    assert!(matches!(refused, Err(SessionError::Credential(_))));
+    // Whoever founds a conversation with a certificate from elsewhere is joined by nobody.
+    let mut founding = founding(vec![ben.session.key_package(NOW).unwrap()]);
+    founding.owner = "X99".parse().unwrap();
+    let outside = Arc::new(RwLock::new({
+        let network = world.network.read().unwrap();
+        let mut charter = network.charter().clone();
+        let mut member = charter.trusts[0].clone();
+        member.trust = world.foreign.id.clone();
+        member.root = world.foreign.root.der().to_vec();
+        charter.trusts.push(member);
+        charter.trusts.sort_by(|a, b| a.trust.cmp(&b.trust));
+        let header = Header {
+            network: None,
+            custodians: Vec::new(),
+            issued: NOW,
+            expires: NOW.plus_secs(LIFE_SECS),
+        };
+        Network::new(RecordId::new([2; 32]), &header, &charter, None).unwrap()
+    }));
+    stranger.network = outside;
+    stranger.restart();
+    let (_, outgoing) = stranger.session.found(&founding, EXPIRES, NOW).unwrap();
+    let submission: Submission = cbor::from_slice(&outgoing.request.content, 1 << 20).unwrap();
+    let conversation = outgoing.request.conversation.clone();
+    let info = submission.group_info.unwrap();
+    assert!(PublicGroup::observe(world.network.clone(), &conversation, &info, NOW).is_err());
+    let content = submission.welcome.unwrap().into_vec();
+    let welcome = world.record(
+        Envelope {
+            conversation,
+            epoch: 1,
+            class: Class::Welcome,
+            content,
+        },
+        EXPIRES,
+    );
+    assert!(matches!(
+        ben.receive(&welcome)[..],
+        [Received::Unreadable {
+            class: Class::Welcome,
+            ..
+        }]
+    ));
+
+    // A message of a device that its trust has revoked is not shown.
+    let text = ada.text(&id, "from a lost device");
+    let text = world.publish(&mut ada, &text);
+    let trust = &world.trusts[2];
+    let issuer = issue::Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
+    let serial = Certificate::parse(&ada.chain[0]).unwrap().serial().to_vec();
+    let list = revoke(&issuer, serial);
+    world
+        .network
+        .write()
+        .unwrap()
+        .revoke(trust.registrar.fingerprint(), list);
+    assert!(matches!(ben.receive(&text)[..], [Received::Withheld { .. }]));
+    assert!(ben.session.vault().messages(&id, 10, NOW).unwrap().is_empty());
+    let change = ada.session.carry_out(&id, EXPIRES, NOW).unwrap();
+    assert!(world.order(&mut ada, &change).unwrap_err().contains("revoked"));
+}
+
+#[test]
+fn the_chain_is_for_the_device_s_key() {
+    let world = World::new();
+    let device = world.device(0, "Ada", "ada.db");
+    let vault = Vault::open(&world.dir.path().join("other.db"), &VaultKey::new([3; 32])).unwrap();
+    let other = SecretKey::generate().unwrap();
+    let opened = Session::open(vault, world.network.clone(), &other, &device.chain);
+    assert!(matches!(opened, Err(SessionError::KeyMismatch)));
+}
+
+#[test]
+fn several_devices_of_one_person() {
+    let Scene {
+        mut world,
+        id,
+        mut ada,
+        mut ben,
+        ..
+    } = scene();
+    let mut second = world.device(2, "Ada", "ada2.db");
+    assert_eq!(second.session.device().person, ada.session.device().person);
+    let package = second.session.key_package(NOW).unwrap();
+    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
+    let (commit, welcome) = world.order(&mut ada, &addition).unwrap();
+    ada.receive(&commit);
+    ben.receive(&commit);
+    second.receive(&welcome.unwrap());
+    assert_eq!(
+        second
+            .session
+            .members(&id)
+            .unwrap()
+            .iter()
+            .filter(|m| m.admin)
+            .count(),
+        2
+    );
+    let first_device = ada.session.device().fingerprint;
+    let removal = second.session.remove(&id, &[first_device], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(&mut second, &removal).unwrap();
+    assert_eq!(ada.receive(&commit), [Received::Removed(id)]);
+    assert_eq!(ben.changed(&commit).by.name, "Ada");
+}

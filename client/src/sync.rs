@@ -1,0 +1,365 @@
+//! What comes from the node, and what waits for it.
+//!
+//! Each record of the inbox goes through the same gate: decoded, its signer's chain learnt, verified, its
+//! signer's right to what it says checked; only then does a session see it. What came of a record, the MLS
+//! state that it changed and the cursor of the inbox are one transaction of the vault: after a crash at any
+//! point a record was either taken or comes again. What is refused is told and passed over, so that one bad
+//! record never stands in the way of the next.
+//!
+//! Order: beliefs first (a device or node that was revoked must not count), then the inbox, then the outbox.
+//! Own envelopes come back through the inbox, so an answer that was lost does not make a message go twice.
+
+use std::collections::BTreeSet;
+
+use lanyard_crypto::gateway::{InboxItem, InboxRecord};
+use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Target, Tombstone, Verified};
+use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId};
+
+use crate::app::view::Synced;
+use crate::app::{App, AppError};
+use crate::clock;
+use crate::node::NodeError;
+use crate::session::receive::{Changed, Received};
+use crate::session::{Session, SessionError};
+use crate::trust::TrustError;
+use crate::vault::messages::Message;
+use crate::vault::outbox::Incoming;
+
+/// The position in the node's inbox up to which everything is in the vault.
+const INBOX: &str = "inbox";
+/// Messages of one conversation that a deletion by time is applied to.
+const ERASED_MAX: usize = 1_000_000;
+
+impl App {
+    /// Fetches what is new and sends what waits.
+    ///
+    /// # Errors
+    /// [`AppError`]: the node's, or the disk's. What was taken before stays taken.
+    pub fn sync(&mut self) -> Result<Synced, AppError> {
+        let now = clock::now();
+        let mut synced = Synced {
+            expired: self.session.vault_mut().expire(now)?,
+            ..Synced::default()
+        };
+        self.refresh(now, &mut synced)?;
+        self.publish_key_package(now)?;
+        let proposed = self.fetch(now, &mut synced)?;
+        self.carry_out(&proposed, now)?;
+        self.tell_left()?;
+        self.flush(&mut synced)?;
+        Ok(synced)
+    }
+
+    /// Hands the outbox to the node, oldest first.
+    ///
+    /// # Errors
+    /// The node's, if it refuses for now or cannot be reached; the rest stays queued.
+    pub(crate) fn flush(&mut self, synced: &mut Synced) -> Result<(), AppError> {
+        let outbox = self.session.vault().outbox()?;
+        synced.queued = outbox.len();
+        for outgoing in outbox {
+            let message = match outgoing.message {
+                Some(local) => self.session.vault().message_at(local)?,
+                None => None,
+            };
+            // It came back through the inbox before its answer did.
+            if let Some(Message {
+                id: Some(id), issued, ..
+            }) = message
+            {
+                self.session.sent(&outgoing, &id, issued)?;
+                synced.queued -= 1;
+                continue;
+            }
+            // Expired while it waited: there is nobody left to send it to.
+            let gone = message.is_none() && outgoing.message.is_some();
+            if gone || outgoing.request.expires <= clock::now() {
+                self.session.refused(&outgoing)?;
+                synced
+                    .notices
+                    .push("a message or change expired before it could be sent".into());
+                synced.queued -= 1;
+                continue;
+            }
+            match self.node.send(&outgoing.request) {
+                Ok(answer) => {
+                    self.session.sent(&outgoing, &answer.id, answer.issued)?;
+                    synced.sent += 1;
+                }
+                Err(error) if error.is_final() => {
+                    self.session.refused(&outgoing)?;
+                    let what = if outgoing.message.is_some() {
+                        "a message"
+                    } else {
+                        "a change of members"
+                    };
+                    synced.notices.push(format!("{what} was not sent: {error}"));
+                }
+                Err(error) => return Err(error.into()),
+            }
+            synced.queued -= 1;
+        }
+        Ok(())
+    }
+
+    /// Asks what the network believes by now. What cannot be believed is told, and does not keep messages
+    /// away.
+    fn refresh(&mut self, now: Timestamp, synced: &mut Synced) -> Result<(), AppError> {
+        let told = self.node.trust()?;
+        match self.beliefs.take(&told) {
+            Err(TrustError::File(error)) => return Err(error.into()),
+            Err(error) => synced.notices.push(error.to_string()),
+            Ok(()) => {}
+        }
+        if self.beliefs.charter_ended(now).is_some() {
+            synced.notices.push(
+                "the network's charter has ended: nothing is accepted until there is a next one".into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes page after page; returns the conversations in which a trust has proposed to remove a device.
+    fn fetch(&mut self, now: Timestamp, synced: &mut Synced) -> Result<BTreeSet<ConversationId>, AppError> {
+        let mut proposed = BTreeSet::new();
+        loop {
+            let cursor = self.session.vault().cursor(INBOX)?;
+            let page = self.node.inbox(cursor)?;
+            let mut reached = cursor;
+            for item in &page.items {
+                if item.seq <= reached {
+                    let refusal = "the node's inbox does not go forward; tell your trust's IT";
+                    synced.notices.push(refusal.into());
+                    return Ok(proposed);
+                }
+                reached = item.seq;
+                self.take(item, now, synced, &mut proposed)?;
+            }
+            if reached > cursor {
+                self.node.seen(reached)?;
+            }
+            if !page.more || reached == cursor {
+                return Ok(proposed);
+            }
+        }
+    }
+
+    /// Takes one item, with the cursor, in one transaction.
+    fn take(
+        &mut self,
+        item: &InboxItem,
+        now: Timestamp,
+        synced: &mut Synced,
+        proposed: &mut BTreeSet<ConversationId>,
+    ) -> Result<(), AppError> {
+        let verified = match item.record.as_ref().map(|r| self.verify(r)).transpose() {
+            Ok(verified) => verified,
+            Err(reason) => {
+                synced.refused.push(reason);
+                None
+            }
+        };
+        let outcome = self.session.transaction(|session| {
+            let outcome = match &verified {
+                Some(verified) => deliver(session, verified, now)?,
+                None => Outcome::default(),
+            };
+            session.vault().set_cursor(INBOX, item.seq)?;
+            Ok::<_, AppError>(outcome)
+        })?;
+        synced.erased += outcome.erased;
+        for received in outcome.received {
+            note(received, synced, proposed);
+        }
+        Ok(())
+    }
+
+    /// From bytes to a record whose signer is known. The reason, if not, holds none of its content.
+    fn verify(&mut self, record: &InboxRecord) -> Result<Verified, String> {
+        let decoded = Decoded::from_bytes(&record.bytes).map_err(|e| e.to_string())?;
+        let id = decoded.id();
+        let said = |reason: String| format!("record {id}: {reason}");
+        let mut network = self.beliefs.write();
+        network.learn(&record.chain).map_err(|e| said(e.to_string()))?;
+        record::verify(decoded, &network).map_err(|e| said(e.to_string()))
+    }
+
+    /// Commits what trusts have proposed, wherever no other change is waiting. Other members do the same; one
+    /// commit wins.
+    fn carry_out(&mut self, proposed: &BTreeSet<ConversationId>, now: Timestamp) -> Result<(), AppError> {
+        let expires = now.plus_secs(self.retention_secs_max());
+        for conversation in proposed {
+            match self.session.carry_out(conversation, expires, now) {
+                Ok(_)
+                | Err(SessionError::ChangePending(_) | SessionError::NotIn(_) | SessionError::Rule(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the node, once for each removal, that nothing of a conversation needs to reach this device any
+    /// more.
+    fn tell_left(&mut self) -> Result<(), AppError> {
+        for conversation in self.session.vault().conversations()? {
+            let Some(left) = conversation.left_epoch else {
+                continue;
+            };
+            let told = format!("left/{}", conversation.id);
+            if self.session.vault().cursor(&told)? == left {
+                continue;
+            }
+            match self.node.leave(&conversation.id) {
+                Err(NodeError::Refused { status: 404, .. }) => {}
+                other => other?,
+            }
+            self.session.vault().set_cursor(&told, left)?;
+        }
+        Ok(())
+    }
+}
+
+/// What came of one record.
+#[derive(Default)]
+struct Outcome {
+    received: Vec<Received>,
+    erased: usize,
+}
+
+type AppSession = Session<std::sync::RwLock<lanyard_crypto::network::Network>>;
+
+fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Result<Outcome, AppError> {
+    let Some(signer) = verified.signer().trust() else {
+        return Ok(Outcome::default());
+    };
+    match verified.body() {
+        Body::Envelope(envelope) => {
+            let received = envelope_in(session, verified, envelope, signer, now)?;
+            Ok(Outcome { received, erased: 0 })
+        }
+        Body::Tombstone(tombstone) => {
+            let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
+            Ok(Outcome {
+                received: Vec::new(),
+                erased,
+            })
+        }
+        Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) => Ok(Outcome::default()),
+    }
+}
+
+fn envelope_in(
+    session: &mut AppSession,
+    verified: &Verified,
+    envelope: &Envelope,
+    signer: &TrustId,
+    now: Timestamp,
+) -> Result<Vec<Received>, AppError> {
+    let id = verified.id();
+    let withheld = |why: String| vec![Received::Withheld { id, why }];
+    let owner = envelope.conversation.owner();
+    if matches!(envelope.class, Class::Commit | Class::Welcome) && signer != owner {
+        return Ok(withheld(format!(
+            "a {} of {owner}'s conversation, signed by {signer}",
+            envelope.class.name()
+        )));
+    }
+    let header = verified.header();
+    let incoming = Incoming {
+        id,
+        envelope: envelope.clone(),
+        issued: header.issued,
+        expires: header.expires,
+    };
+    let mut received = session.receive(&incoming, now)?;
+    // A copy of someone's message in another trust's envelope would outlive the deletion of the original.
+    for one in &mut received {
+        let copied = |m: &Message| m.id == Some(id) && m.trust != *signer;
+        if let Received::Message(message) = one
+            && copied(message)
+        {
+            session.vault_mut().erase(&[id], message.expires)?;
+            *one = Received::Withheld {
+                id,
+                why: format!("a message from {}, signed by {signer}", message.trust),
+            };
+        }
+    }
+    Ok(received)
+}
+
+/// Erases what a tombstone names, as far as its signer's trust may: the trust of the sender, or the
+/// conversation's owner. What has not arrived yet is noted, since the node has checked the same.
+fn erase(
+    session: &mut AppSession,
+    tombstone: &Tombstone,
+    signer: &TrustId,
+    expires: Timestamp,
+    now: Timestamp,
+) -> Result<usize, AppError> {
+    let is_owner = signer == tombstone.conversation.owner();
+    match &tombstone.target {
+        Target::UpTo(moment) if is_owner => {
+            Ok(session
+                .vault_mut()
+                .erase_up_to(&tombstone.conversation, *moment, expires)?)
+        }
+        Target::UpTo(moment) => {
+            let all = session
+                .vault()
+                .messages(&tombstone.conversation, ERASED_MAX, now)?;
+            let named = all
+                .into_iter()
+                .filter(|m| m.trust == *signer && m.issued <= *moment);
+            let ids: Vec<RecordId> = named.filter_map(|m| m.id).collect();
+            Ok(session.vault_mut().erase(&ids, expires)?)
+        }
+        Target::Envelopes(named) => {
+            let mut ids = Vec::new();
+            for id in named {
+                let held = session.vault().message(id)?;
+                let same = |m: &Message| {
+                    m.conversation == tombstone.conversation && (is_owner || m.trust == *signer)
+                };
+                if held.as_ref().is_none_or(same) {
+                    ids.push(*id);
+                }
+            }
+            Ok(session.vault_mut().erase(&ids, expires)?)
+        }
+    }
+}
+
+fn note(received: Received, synced: &mut Synced, proposed: &mut BTreeSet<ConversationId>) {
+    match received {
+        Received::Message(_) => synced.received += 1,
+        Received::Joined(_) => synced.joined += 1,
+        Received::Changed(Changed { lost, .. }) => {
+            synced.changed += 1;
+            if lost {
+                let notice =
+                    "another change of members came first, so yours was not made: look, and make it again";
+                synced.notices.push(notice.into());
+            }
+        }
+        Received::Removed(_) => {
+            synced.changed += 1;
+            synced.notices.push("you were taken out of a conversation".into());
+        }
+        Received::Proposed(conversation) => {
+            proposed.insert(conversation);
+        }
+        Received::Withheld { id, why } => synced.refused.push(format!("record {id}: {why}")),
+        Received::Unreadable { id, class, why } => {
+            synced.refused.push(format!(
+                "record {id}: {} that cannot be read: {why}",
+                class.name()
+            ));
+        }
+        Received::Titled(_)
+        | Received::Own(_)
+        | Received::Held(_)
+        | Received::Nothing
+        | Received::Gone(_) => {}
+    }
+}

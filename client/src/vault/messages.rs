@@ -1,0 +1,301 @@
+//! Messages in the clear (inside the vault), their deletion and their expiry.
+
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::{Vault, VaultError, moment, seconds};
+
+/// One message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its number in this vault.
+    pub local: i64,
+    /// The envelope's record id, once the node has it.
+    pub id: Option<RecordId>,
+    /// Whose message it is.
+    pub conversation: ConversationId,
+    /// The epoch in which it was encrypted.
+    pub epoch: u64,
+    /// Whether this device sent it.
+    pub own: bool,
+    /// Of the sender's device certificate, verified when the message was read.
+    pub sender: Fingerprint,
+    /// The sender's display name, by that certificate.
+    pub name: String,
+    /// The sender's role, by that certificate.
+    pub role: Option<String>,
+    /// The sender's trust.
+    pub trust: TrustId,
+    /// When the sender's node took it; before that, when it was written.
+    pub issued: Timestamp,
+    /// When every replica drops it, and this vault too.
+    pub expires: Timestamp,
+    /// What it says.
+    pub text: String,
+}
+
+// The text never reaches a log.
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Message {{ local: {}, id: {:?}, conversation: {:?}, .. }}",
+            self.local, self.id, self.conversation
+        )
+    }
+}
+
+impl Vault {
+    /// Stores a message; `local` is ignored, and the new number returned. `content_hash` is SHA-256 of the
+    /// MLS message.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn put_message(&self, m: &Message, content_hash: &[u8; 32]) -> Result<i64, VaultError> {
+        let connection = self.lock();
+        let mut put = connection.prepare_cached(
+            "INSERT INTO message (id, content_hash, conversation, epoch, own, sender, name, role, trust,
+             issued, expires, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?;
+        let epoch = i64::try_from(m.epoch).unwrap_or(i64::MAX);
+        Ok(put.insert(params![
+            m.id.map(|id| *id.as_bytes()),
+            content_hash,
+            m.conversation.to_bytes(),
+            epoch,
+            m.own,
+            m.sender.as_bytes(),
+            m.name,
+            m.role,
+            m.trust.as_str(),
+            seconds(m.issued),
+            seconds(m.expires),
+            m.text,
+        ])?)
+    }
+
+    /// The newest `limit` messages of a conversation that have not expired, oldest first.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn messages(
+        &self,
+        conversation: &ConversationId,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Message>, VaultError> {
+        let condition = "conversation = ? AND expires > ? ORDER BY issued DESC, local DESC LIMIT ?";
+        let values = params![conversation.to_bytes(), seconds(now), limit_of(limit)];
+        let mut found = self.select(condition, values)?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Messages that contain `words` (upper and lower case alike in ASCII), the newest first.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn search(&self, words: &str, limit: usize, now: Timestamp) -> Result<Vec<Message>, VaultError> {
+        let escaped = words
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        let condition = "text LIKE ? ESCAPE '\\' AND expires > ? ORDER BY issued DESC, local DESC LIMIT ?";
+        self.select(
+            condition,
+            params![format!("%{escaped}%"), seconds(now), limit_of(limit)],
+        )
+    }
+
+    /// One message, by its envelope.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn message(&self, id: &RecordId) -> Result<Option<Message>, VaultError> {
+        Ok(self.select("id = ?", params![id.as_bytes()])?.pop())
+    }
+
+    /// One message, by its number in this vault.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn message_at(&self, local: i64) -> Result<Option<Message>, VaultError> {
+        Ok(self.select("local = ?", params![local])?.pop())
+    }
+
+    /// The message that came from this MLS message: its number, and whether this device sent it.
+    pub(crate) fn message_with(&self, content_hash: &[u8; 32]) -> Result<Option<(i64, bool)>, VaultError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT local, own FROM message WHERE content_hash = ?")?;
+        Ok(statement
+            .query_row([content_hash], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?)
+    }
+
+    /// Notes the envelope of one's own message.
+    pub(crate) fn set_envelope(
+        &self,
+        local: i64,
+        id: &RecordId,
+        issued: Timestamp,
+    ) -> Result<(), VaultError> {
+        let values = params![id.as_bytes(), seconds(issued), local];
+        self.lock().execute(
+            "UPDATE OR REPLACE message SET id = ?, issued = ? WHERE local = ?",
+            values,
+        )?;
+        Ok(())
+    }
+
+    /// Erases messages that a tombstone names, and any of them that arrives before `expires`. Tells how many
+    /// were here.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn erase(&mut self, ids: &[RecordId], expires: Timestamp) -> Result<usize, VaultError> {
+        self.transaction(|vault| {
+            let connection = vault.lock();
+            let mut note =
+                connection.prepare_cached("INSERT OR REPLACE INTO erased (id, expires) VALUES (?, ?)")?;
+            let mut drop_message = connection.prepare_cached("DELETE FROM message WHERE id = ?")?;
+            let mut drop_held = connection.prepare_cached("DELETE FROM held WHERE id = ?")?;
+            let mut count = 0;
+            for id in ids {
+                note.execute(params![id.as_bytes(), seconds(expires)])?;
+                count += drop_message.execute([id.as_bytes()])?;
+                drop_held.execute([id.as_bytes()])?;
+            }
+            Ok(count)
+        })
+    }
+
+    /// Erases every message of a conversation up to a moment, also those that arrive before `expires`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn erase_up_to(
+        &mut self,
+        conversation: &ConversationId,
+        up_to: Timestamp,
+        expires: Timestamp,
+    ) -> Result<usize, VaultError> {
+        self.transaction(|vault| {
+            let connection = vault.lock();
+            let id = conversation.to_bytes();
+            connection.execute(
+                "INSERT INTO erased_up_to (conversation, moment, expires) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO UPDATE SET moment = max(moment, ?2), expires = max(expires, ?3)",
+                params![id, seconds(up_to), seconds(expires)],
+            )?;
+            let values = params![id, seconds(up_to)];
+            // What was written here but not sent has no moment of its own yet.
+            let sql = "DELETE FROM message WHERE conversation = ? AND issued <= ? AND id IS NOT NULL";
+            Ok(connection.execute(sql, values)?)
+        })
+    }
+
+    /// Whether a tombstone has been here for this envelope.
+    pub(crate) fn is_erased(
+        &self,
+        id: &RecordId,
+        conversation: &ConversationId,
+        issued: Timestamp,
+    ) -> Result<bool, VaultError> {
+        let connection = self.lock();
+        let mut by_id = connection.prepare_cached("SELECT 1 FROM erased WHERE id = ?")?;
+        let mut by_moment =
+            connection.prepare_cached("SELECT 1 FROM erased_up_to WHERE conversation = ? AND moment >= ?")?;
+        let values = params![conversation.to_bytes(), seconds(issued)];
+        Ok(by_id.exists([id.as_bytes()])? || by_moment.exists(values)?)
+    }
+
+    /// Drops what has expired: messages, held envelopes, and notes of deletions that are no longer needed.
+    /// Tells how many messages went.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn expire(&mut self, now: Timestamp) -> Result<usize, VaultError> {
+        self.transaction(|vault| {
+            let connection = vault.lock();
+            for table in ["held", "erased", "erased_up_to"] {
+                connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?"), [seconds(now)])?;
+            }
+            Ok(connection.execute("DELETE FROM message WHERE expires <= ?", [seconds(now)])?)
+        })
+    }
+
+    fn select(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Message>, VaultError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT local, id, conversation, epoch, own, sender, name, role, trust, issued, expires, text
+             FROM message WHERE {condition}"
+        ))?;
+        let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
+        rows.into_iter()
+            .map(|(raw, message)| raw.check(message))
+            .collect()
+    }
+}
+
+struct Raw {
+    id: Option<Vec<u8>>,
+    conversation: Vec<u8>,
+    sender: Vec<u8>,
+    trust: String,
+}
+
+/// What needs no check beside what does.
+type Rest = (i64, i64, bool, String, Option<String>, i64, i64, String);
+
+fn raw(row: &Row<'_>) -> rusqlite::Result<(Raw, Rest)> {
+    let raw = Raw {
+        id: row.get(1)?,
+        conversation: row.get(2)?,
+        sender: row.get(5)?,
+        trust: row.get(8)?,
+    };
+    let rest = (
+        row.get(0)?,
+        row.get(3)?,
+        row.get(4)?,
+        row.get(6)?,
+        row.get(7)?,
+        row.get(9)?,
+        row.get(10)?,
+        row.get(11)?,
+    );
+    Ok((raw, rest))
+}
+
+impl Raw {
+    fn check(
+        self,
+        (local, epoch, own, name, role, issued, expires, text): Rest,
+    ) -> Result<Message, VaultError> {
+        let id = self.id.map(|id| RecordId::try_from(id.as_slice())).transpose();
+        let conversation = ConversationId::try_from(self.conversation.as_slice());
+        let sender = Fingerprint::try_from(self.sender.as_slice());
+        Ok(Message {
+            local,
+            id: id.map_err(|_| VaultError::Damaged("a message's id"))?,
+            conversation: conversation.map_err(|_| VaultError::Damaged("a message's conversation"))?,
+            epoch: u64::try_from(epoch).unwrap_or(0),
+            own,
+            sender: sender.map_err(|_| VaultError::Damaged("a message's sender"))?,
+            name,
+            role,
+            trust: self
+                .trust
+                .parse()
+                .map_err(|_| VaultError::Damaged("a message's trust"))?,
+            issued: moment(issued),
+            expires: moment(expires),
+            text,
+        })
+    }
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,77 @@
+//! The vault's tables, and the version of their format.
+
+use rusqlite::Connection;
+
+use super::VaultError;
+
+/// The format that this program writes (`PRAGMA user_version`).
+const VERSION: u32 = 1;
+
+pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found {
+        // Another process may be making the same vault: tables are made only if they are missing.
+        0 => Ok(connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"
+        ))?),
+        VERSION => Ok(()),
+        found => Err(VaultError::Newer {
+            found,
+            known: VERSION,
+        }),
+    }
+}
+
+// Ids are their bytes; moments are seconds since 1970.
+const TABLES: &str = "
+-- MLS: the group's state, and the secrets of earlier epochs for what arrives late.
+CREATE TABLE IF NOT EXISTS mls_group (id BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mls_epoch (
+    group_id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (group_id, epoch)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS mls_key_package (
+    id BLOB PRIMARY KEY, expires INTEGER NOT NULL, data BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- left_epoch: the epoch that began with our removal; NULL while we are in.
+CREATE TABLE IF NOT EXISTS conversation (
+    id BLOB PRIMARY KEY, title TEXT NOT NULL, class TEXT NOT NULL, since INTEGER NOT NULL, left_epoch INTEGER
+) WITHOUT ROWID;
+
+-- id: the envelope's record id; NULL until the node has answered. content_hash: SHA-256 of the MLS message.
+CREATE TABLE IF NOT EXISTS message (
+    local INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE, content_hash BLOB NOT NULL,
+    conversation BLOB NOT NULL, epoch INTEGER NOT NULL, own INTEGER NOT NULL,
+    sender BLOB NOT NULL, name TEXT NOT NULL, role TEXT, trust TEXT NOT NULL,
+    issued INTEGER NOT NULL, expires INTEGER NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS message_order ON message (conversation, issued, local);
+CREATE INDEX IF NOT EXISTS message_expiry ON message (expires);
+CREATE INDEX IF NOT EXISTS message_content ON message (content_hash);
+
+-- Deletions, for messages that arrive after them; kept until what they name has expired.
+CREATE TABLE IF NOT EXISTS erased (id BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erased_up_to (
+    conversation BLOB PRIMARY KEY, moment INTEGER NOT NULL, expires INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- What the node has not taken yet, in order. message: the row of `message` that it carries. content_hash: as
+-- there.
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, conversation BLOB NOT NULL, change INTEGER NOT NULL,
+    message INTEGER, content_hash BLOB NOT NULL, request BLOB NOT NULL
+);
+
+-- Envelopes that arrived before the commit or welcome that opens their epoch.
+CREATE TABLE IF NOT EXISTS held (
+    id BLOB PRIMARY KEY, conversation BLOB NOT NULL, epoch INTEGER NOT NULL, welcome INTEGER NOT NULL,
+    envelope BLOB NOT NULL, issued INTEGER NOT NULL, expires INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_order ON held (conversation, epoch);
+
+CREATE TABLE IF NOT EXISTS contact (
+    fingerprint BLOB PRIMARY KEY, trust TEXT NOT NULL, name TEXT NOT NULL, role TEXT, entry BLOB NOT NULL,
+    updated INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cursor (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+";

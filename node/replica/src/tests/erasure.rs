@@ -1,0 +1,337 @@
+//! Deletion and expiry (promises P6 and P7). The conversation is RXA's; RXB sends; RXC is a custodian and neither.
+
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::record::{Decoded, Reason, Target};
+use lanyard_crypto::{ConversationId, RecordId, Timestamp};
+use lanyard_storage::Tree;
+
+use super::fixtures::{self, DAY, RETENTION, named};
+use super::world::World;
+use crate::{Deleter, Reply, Request, query};
+
+const ALL: [usize; 3] = [0, 1, 2];
+
+struct Scene {
+    world: World,
+    conversation: ConversationId,
+    message: Decoded,
+}
+
+/// A message of RXB, which nobody holds yet.
+fn scene() -> Scene {
+    let world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let message = world.message(1, &conversation, 1, &ALL);
+    Scene { world, conversation, message }
+}
+
+impl Scene {
+    /// A tombstone for the message by this trust.
+    fn tombstone(&self, by: usize) -> Decoded {
+        self.order(by, named(&[self.message.id()]))
+    }
+
+    fn order(&self, by: usize, target: Target) -> Decoded {
+        let header = self.world.header(&ALL, RETENTION + DAY);
+        self.world.trusts[by].sign(header, fixtures::tombstone(&self.conversation, target))
+    }
+}
+
+#[test]
+fn a_tombstone_erases_what_is_there_and_keeps_it_away() {
+    for by in [0, 1] {
+        let mut s = scene();
+        assert_eq!(s.world.bring(2, 1, &s.message), None);
+        assert!(s.world.holds(2, &s.message.id()));
+        let tombstone = s.tombstone(by);
+        assert_eq!(s.world.bring(2, by, &tombstone), None);
+        assert!(!s.world.holds(2, &s.message.id()));
+        for tree in [Tree::Envelopes, Tree::Conversations] {
+            assert_eq!(s.world.rows(2, tree), 0, "{tree:?}");
+        }
+        // Neither a stream nor gossip nor its own sender brings it back.
+        assert_eq!(s.world.bring(2, 0, &s.message).as_deref(), Some("deleted"));
+        assert_eq!(s.world.bring(2, 1, &s.message).as_deref(), Some("deleted"));
+        assert!(!s.world.holds(2, &s.message.id()));
+    }
+}
+
+#[test]
+fn a_tombstone_that_comes_first_works_as_well() {
+    let mut s = scene();
+    let tombstone = s.tombstone(1);
+    assert_eq!(s.world.bring(2, 1, &tombstone), None);
+    assert_eq!(s.world.bring(2, 1, &s.message).as_deref(), Some("deleted"));
+    assert!(!s.world.holds(2, &s.message.id()));
+}
+
+#[test]
+fn a_trust_that_may_not_delete_does_not() {
+    let mut s = scene();
+    s.world.bring(0, 1, &s.message);
+    let tombstone = s.tombstone(2);
+    assert_eq!(s.world.bring(0, 2, &tombstone).as_deref(), Some("may-not-delete"));
+    assert!(s.world.holds(0, &s.message.id()));
+    assert!(!s.world.holds(0, &tombstone.id()));
+    assert_eq!(s.world.rows(0, Tree::Tombstones), 0);
+
+    // Where it came before the message, it loses its force, and its place, when the message tells whose it is.
+    assert_eq!(s.world.bring(1, 2, &tombstone), None);
+    assert_eq!(s.world.bring(1, 0, &s.message), None);
+    assert!(s.world.holds(1, &s.message.id()));
+    assert!(!s.world.holds(1, &tombstone.id()));
+    assert_eq!(s.world.rows(1, Tree::Tombstones), 0);
+    assert!(s.world.audit(1).iter().any(|e| e.code == "may-not-delete" && e.record == Some(tombstone.id())));
+}
+
+#[test]
+fn each_target_of_a_tombstone_is_judged_by_itself() {
+    let mut s = scene();
+    let other = s.world.message(2, &s.conversation, 2, &ALL);
+    let both = s.order(1, named(&[s.message.id(), other.id()]));
+    let orders = [[&s.message, &other, &both], [&both, &other, &s.message], [&s.message, &both, &other]];
+    for (at, records) in orders.into_iter().enumerate() {
+        records.into_iter().for_each(|r| drop(s.world.bring(at, 1, r)));
+        assert!(!s.world.holds(at, &s.message.id()), "RXB may delete its own: {at}");
+        assert!(s.world.holds(at, &other.id()), "and nobody else's: {at}");
+        assert!(s.world.holds(at, &both.id()));
+    }
+}
+
+#[test]
+fn a_tombstone_of_another_conversation_does_nothing() {
+    let mut s = scene();
+    let other = ConversationId::new([8; 16], s.world.trusts[2].id.clone());
+    let header = s.world.header(&ALL, RETENTION + DAY);
+    let tombstone = s.world.trusts[2].sign(header, fixtures::tombstone(&other, named(&[s.message.id()])));
+    for records in [[&s.message, &tombstone], [&tombstone, &s.message]] {
+        let mut world = World::three();
+        records.into_iter().for_each(|r| drop(world.bring(0, 2, r)));
+        assert!(world.holds(0, &s.message.id()));
+        assert!(!world.holds(0, &tombstone.id()));
+    }
+    s.world.settle();
+}
+
+#[test]
+fn only_messages_are_deleted() {
+    let mut s = scene();
+    let commit = s.world.trusts[0].sign(s.world.header(&ALL, DAY), fixtures::commit(&s.conversation, 1, 1));
+    s.world.bring(1, 0, &commit);
+    let tombstone = s.order(0, named(&[commit.id()]));
+    assert_eq!(s.world.bring(1, 0, &tombstone).as_deref(), Some("may-not-delete"));
+    assert!(s.world.holds(1, &commit.id()));
+
+    let all = s.order(0, Target::UpTo(s.world.now));
+    assert_eq!(s.world.bring(1, 0, &all), None);
+    assert!(s.world.holds(1, &commit.id()));
+}
+
+#[test]
+fn all_of_a_conversation_is_deleted_by_its_owner_alone() {
+    let mut s = scene();
+    let later = {
+        s.world.now = s.world.now.plus_secs(10);
+        s.world.message(2, &s.conversation, 2, &ALL)
+    };
+    let elsewhere = ConversationId::new([8; 16], s.world.trusts[0].id.clone());
+    let other = s.world.message(2, &elsewhere, 3, &ALL);
+    let up_to = Target::UpTo(s.message.header().issued);
+    let life = RETENTION + 3 * CLOCK_SKEW_SECS_MAX;
+    let header = s.world.header(&ALL, life);
+    for by in [1, 2] {
+        let refused = s.world.trusts[by].sign(header.clone(), fixtures::tombstone(&s.conversation, up_to.clone()));
+        assert_eq!(s.world.bring(0, by, &refused).as_deref(), Some("may-not-delete"));
+    }
+    let tombstone = s.world.trusts[0].sign(header, fixtures::tombstone(&s.conversation, up_to));
+    let orders = [[&s.message, &later, &other, &tombstone], [&tombstone, &other, &later, &s.message]];
+    for (at, records) in orders.into_iter().enumerate() {
+        records.into_iter().for_each(|r| drop(s.world.bring(at + 1, 0, r)));
+        assert_eq!(s.world.ids(at + 1, Tree::Envelopes), [later.id(), other.id()].into());
+    }
+
+    let future = fixtures::tombstone(&s.conversation, Target::UpTo(s.world.now.plus_secs(1)));
+    let future = s.world.trusts[0].sign(s.world.header(&ALL, life), future);
+    assert_eq!(s.world.bring(1, 0, &future).as_deref(), Some("tombstone-too-short"));
+    let short = fixtures::tombstone(&s.conversation, Target::UpTo(s.world.now));
+    let short = s.world.trusts[0].sign(s.world.header(&ALL, RETENTION), short);
+    assert_eq!(s.world.bring(1, 0, &short).as_deref(), Some("tombstone-too-short"));
+}
+
+#[test]
+fn a_tombstone_that_ends_before_its_target_has_no_force() {
+    let mut s = scene();
+    let until = s.message.header().expires.as_secs() - s.world.now.as_secs();
+    let life = until + 2 * CLOCK_SKEW_SECS_MAX - 1;
+    let short = fixtures::tombstone(&s.conversation, named(&[s.message.id()]));
+    let short = s.world.trusts[1].sign(s.world.header(&ALL, life), short);
+    s.world.bring(0, 1, &s.message);
+    assert_eq!(s.world.bring(0, 1, &short).as_deref(), Some("tombstone-too-short"));
+    // The same in the other order.
+    assert_eq!(s.world.bring(2, 1, &short), None);
+    assert_eq!(s.world.bring(2, 1, &s.message), None);
+    assert!(s.world.holds(0, &s.message.id()) && s.world.holds(2, &s.message.id()));
+}
+
+#[test]
+fn what_expires_is_dropped_by_itself_and_stays_away() {
+    let mut s = scene();
+    s.world.bring(0, 1, &s.message);
+    let life = s.message.header().expires.as_secs() - s.world.now.as_secs();
+    s.world.pass(life - 1);
+    assert_eq!(s.world.holders(&s.message.id()), ALL, "anti-entropy has brought it to all");
+
+    // RXA's clock is ahead: it drops first, and anti-entropy does not bring it back.
+    s.world.now = s.message.header().expires;
+    s.world.step(0, crate::Input::Tick);
+    assert!(!s.world.holds(0, &s.message.id()));
+    assert_eq!(s.world.rows(0, Tree::Envelopes), 0);
+    s.world.settle();
+    s.world.pass(60);
+    assert_eq!(s.world.holders(&s.message.id()), []);
+    assert_eq!(s.world.bring(2, 1, &s.message).as_deref(), Some("expired"));
+    for at in ALL {
+        for tree in [Tree::Envelopes, Tree::Conversations, Tree::Outbox] {
+            assert_eq!(s.world.rows(at, tree), 0, "{tree:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tombstone_goes_once_its_target_cannot_come_back() {
+    let mut s = scene();
+    let tombstone = s.tombstone(1);
+    s.world.bring(2, 1, &s.message);
+    s.world.bring(2, 1, &tombstone);
+    s.world.now = tombstone.header().expires.minus_secs(1);
+    s.world.pass(0);
+    assert!(s.world.holds(2, &tombstone.id()));
+    assert_eq!(s.world.bring(2, 1, &s.message).as_deref(), Some("expired"));
+    s.world.pass(1);
+    assert!(!s.world.holds(2, &tombstone.id()));
+    assert_eq!(s.world.rows(2, Tree::Tombstones), 0);
+    assert_eq!(s.world.bring(2, 1, &s.message).as_deref(), Some("expired"));
+}
+
+#[test]
+fn the_tally_shows_who_has_erased_and_who_has_not() {
+    let mut s = scene();
+    let id = s.message.id();
+    s.world.submit(1, &s.message).unwrap();
+    s.world.settle();
+    assert_eq!(s.world.holders(&id), ALL);
+
+    s.world.isolate(2);
+    let tombstone = delete(&mut s, 1, id).unwrap();
+    s.world.settle();
+    assert_eq!(s.world.holders(&id), [2]);
+    assert_eq!(tally(&s.world, 1, &tombstone), [("RXA", true), ("RXB", true), ("RXC", false)]);
+
+    s.world.connect_all();
+    s.world.settle();
+    assert_eq!(s.world.holders(&id), []);
+    assert_eq!(tally(&s.world, 1, &tombstone), [("RXA", true), ("RXB", true), ("RXC", true)]);
+
+    // Each receipt is a record of its own, that anyone can verify.
+    let report = query::deletion(&s.world.nodes[1].store, &s.world.nodes[1].replica.network(), &tombstone);
+    for replica in report.unwrap().unwrap().replicas {
+        let receipt = Decoded::from_bytes(&replica.receipt.unwrap().bytes).unwrap();
+        let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
+        assert_eq!((body.items[0].tombstone, body.items[0].envelopes), (tombstone, 1));
+    }
+    // The order is known to all, and not carried out twice.
+    assert_eq!(delete(&mut s, 1, id), Err("not-found".into()));
+    s.world.pass(31);
+    assert_eq!(s.world.rows(1, Tree::Tally), 3);
+}
+
+#[test]
+fn an_officer_deletes_what_the_trust_sent_or_owns() {
+    let mut s = scene();
+    s.world.submit(1, &s.message).unwrap();
+    s.world.settle();
+    let id = s.message.id();
+    assert_eq!(delete(&mut s, 2, id), Err("may-not-delete".into()));
+    delete(&mut s, 0, id).unwrap();
+    s.world.settle();
+    assert_eq!(s.world.holders(&s.message.id()), []);
+
+    let conversation = s.conversation.clone();
+    let message = s.world.message(2, &conversation, 2, &ALL);
+    s.world.submit(2, &message).unwrap();
+    s.world.settle();
+    let all = |by, up_to| Request::Delete {
+        by,
+        conversation: conversation.clone(),
+        target: Target::UpTo(up_to),
+        reason: Reason::PolicyExpired,
+        reference: Vec::new(),
+    };
+    let now: Timestamp = s.world.now;
+    assert_eq!(s.world.ask(1, all(Deleter::Officer, now)), Err("may-not-delete".into()));
+    let device = s.world.trusts[0].device(100).1.fingerprint();
+    assert_eq!(s.world.ask(0, all(Deleter::Device(device), now)), Err("not-sender".into()));
+    s.world.ask(0, all(Deleter::Officer, now)).unwrap();
+    s.world.settle();
+    assert_eq!(s.world.holders(&message.id()), []);
+}
+
+#[test]
+fn a_long_conversation_is_erased_in_several_steps() {
+    let mut s = scene();
+    let count = 40;
+    let messages: Vec<_> = (0..count).map(|n| s.world.message(1, &s.conversation, n, &ALL)).collect();
+    for message in &messages {
+        s.world.bring(0, 1, message);
+    }
+    s.world.nodes[0].replica.bound_step(100);
+    let conversation = s.conversation.clone();
+    let (target, reason, by) = (Target::UpTo(s.world.now), Reason::PolicyExpired, Deleter::Officer);
+    let request = Request::Delete { by, conversation, target, reason, reference: Vec::new() };
+    let Ok(Reply::Deleted(tombstone)) = s.world.ask(0, request) else { panic!("not deleted") };
+    let left = s.world.rows(0, Tree::Envelopes);
+    assert!(left > 0 && left < count as usize, "{left} of {count} are left for the next steps");
+    assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", false), "attested only once all is done");
+    // What is left is not served any more.
+    s.world.settle();
+    assert_eq!((s.world.rows(1, Tree::Envelopes), s.world.rows(2, Tree::Envelopes)), (0, 0));
+
+    let mut ticks = 0;
+    while s.world.rows(0, Tree::Envelopes) > 0 {
+        s.world.pass(1);
+        ticks += 1;
+        assert!(ticks < 20);
+    }
+    s.world.pass(1);
+    assert!(ticks > 1);
+    assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", true));
+    let report = query::deletion(&s.world.nodes[0].store, &s.world.nodes[0].replica.network(), &tombstone);
+    let receipt = report.unwrap().unwrap().replicas.remove(0).receipt.unwrap();
+    let receipt = Decoded::from_bytes(&receipt.bytes).unwrap();
+    let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
+    assert_eq!(body.items[0].envelopes, count as u32);
+}
+
+fn delete(s: &mut Scene, at: usize, id: RecordId) -> Result<RecordId, String> {
+    let request = Request::Delete {
+        by: Deleter::Officer,
+        conversation: s.conversation.clone(),
+        target: named(&[id]),
+        reason: Reason::SentInError,
+        reference: b"case 7".to_vec(),
+    };
+    s.world.ask(at, request).map(|reply| match reply {
+        Reply::Deleted(tombstone) => tombstone,
+        other => panic!("{other:?}"),
+    })
+}
+
+fn tally(world: &World, at: usize, tombstone: &RecordId) -> Vec<(&'static str, bool)> {
+    let node = &world.nodes[at];
+    let report = query::deletion(&node.store, &node.replica.network(), tombstone).unwrap().unwrap();
+    let codes = ["RXA", "RXB", "RXC"];
+    let row = |r: &lanyard_crypto::gateway::Replica| {
+        (*codes.iter().find(|c| **c == r.trust.as_str()).unwrap(), r.receipt.is_some())
+    };
+    report.replicas.iter().map(row).collect()
+}

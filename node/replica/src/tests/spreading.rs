@@ -1,0 +1,169 @@
+//! Direct delivery and gossip (promise P4): what is answered for is on disk, and what is not goes again.
+
+use lanyard_crypto::RecordId;
+use lanyard_crypto::record::Decoded;
+use lanyard_storage::{Store, Tree};
+
+use super::fixtures;
+use super::world::World;
+use crate::frame::{Frame, Refused};
+use crate::{Input, Output, Source, query};
+
+const ALL: [usize; 3] = [0, 1, 2];
+
+fn message(world: &World, n: u64) -> Decoded {
+    world.message(1, &fixtures::conversation(&world.trusts[0]), n, &ALL)
+}
+
+/// Of each other custodian, whether it has confirmed the record.
+fn confirmed(world: &World, at: usize, id: &RecordId) -> Vec<bool> {
+    let ticks = query::ticks(&world.nodes[at].store, id).unwrap().unwrap();
+    ticks.custodians.iter().map(|t| t.confirmed.is_some()).collect()
+}
+
+#[test]
+fn an_answer_is_an_output_of_the_step_that_stores() {
+    let mut world = World::three();
+    let record = message(&world, 1);
+    let network = world.nodes[0].replica.network();
+    let verified = lanyard_crypto::record::verify(record.clone(), &network).unwrap();
+    let from = Source::Peer(world.trusts[1].node_id());
+    let input = Input::Records { from, arrivals: vec![crate::Arrival::Verified(Box::new(verified))] };
+    let node = &mut world.nodes[0];
+    let step = node.replica.step(input, world.now, &node.store).unwrap();
+    let stores = |batch: &lanyard_storage::Batch| batch.change(Tree::Envelopes, record.id().as_bytes()).is_some();
+    assert!(stores(&step.batch));
+    let answers = |o: &Output| {
+        matches!(o, Output::Send { frame: Frame::Answers { stored, .. }, .. } if *stored == [record.id()])
+    };
+    assert!(step.outputs.iter().any(answers));
+    // The driver's commit fails: no output is carried out, nothing was stored, and the record comes again.
+    assert!(!world.holds(0, &record.id()));
+    world.nodes[0].store.commit(step.batch).unwrap();
+    assert!(world.holds(0, &record.id()));
+}
+
+#[test]
+fn the_outbox_empties_as_custodians_answer() {
+    let mut world = World::three();
+    world.gossips = false;
+    world.part(1, 2);
+    let record = message(&world, 1);
+    world.submit(1, &record).unwrap();
+    assert_eq!(world.rows(1, Tree::Outbox), 2);
+    assert_eq!(confirmed(&world, 1, &record.id()), [false, false]);
+    world.settle();
+    assert_eq!(confirmed(&world, 1, &record.id()), [true, false]);
+    assert_eq!(world.rows(1, Tree::Outbox), 1);
+    world.connect(1, 2);
+    world.settle();
+    assert_eq!(confirmed(&world, 1, &record.id()), [true, true]);
+    assert_eq!(world.rows(1, Tree::Outbox), 0);
+    assert_eq!(world.holders(&record.id()), ALL);
+}
+
+#[test]
+fn what_was_lost_on_the_way_goes_again() {
+    let mut world = World::three();
+    world.gossips = false;
+    let record = message(&world, 1);
+    world.submit(1, &record).unwrap();
+    world.lose();
+    assert_eq!(world.holders(&record.id()), [1]);
+    world.drain(1, 0);
+    world.drain(1, 2);
+    // The records arrive; the answers are lost; they are answered for once more.
+    let arrived = |world: &World| world.holders(&record.id()) == ALL;
+    world.settle();
+    assert!(arrived(&world));
+    world.restart(1);
+    world.connect_all();
+    world.settle();
+    assert_eq!(world.rows(1, Tree::Outbox), 0);
+    assert_eq!(confirmed(&world, 1, &record.id()), [true, true]);
+}
+
+#[test]
+fn a_second_delivery_is_confirmed_like_the_first() {
+    let mut world = World::three();
+    let record = message(&world, 1);
+    for _ in 0..2 {
+        assert_eq!(world.bring(0, 1, &record), None);
+        let last = world.nodes[0].outputs.iter().rev().find_map(|o| match o {
+            Output::Send { frame: Frame::Answers { stored, refused }, .. } => Some((stored.clone(), refused.len())),
+            _ => None,
+        });
+        assert_eq!(last, Some((vec![record.id()], 0)));
+    }
+    assert_eq!(world.rows(0, Tree::Conversations), 1);
+}
+
+#[test]
+fn a_refusal_for_good_ends_delivery_and_shows() {
+    let mut world = World::three();
+    world.gossips = false;
+    let record = message(&world, 1);
+    world.submit(1, &record).unwrap();
+    world.lose();
+    let refused = vec![Refused { id: record.id(), code: "retention".into() }];
+    let from = world.trusts[0].node_id();
+    world.step(1, Input::Frame { from, frame: Frame::Answers { stored: Vec::new(), refused } });
+    let ticks = query::ticks(&world.nodes[1].store, &record.id()).unwrap().unwrap();
+    assert_eq!(ticks.custodians[0].refused.as_deref(), Some("retention"));
+    assert_eq!(world.rows(1, Tree::Outbox), 1, "RXC's is left");
+    // An answer about what was never sent, or once more, changes nothing.
+    let before = world.rows(1, Tree::Ticks);
+    for id in [record.id(), RecordId::new([1; 32])] {
+        let frame = Frame::Answers { stored: vec![id], refused: Vec::new() };
+        world.step(1, Input::Frame { from, frame });
+    }
+    let ticks = query::ticks(&world.nodes[1].store, &record.id()).unwrap().unwrap();
+    assert_eq!(ticks.custodians[0].confirmed, None);
+    assert_eq!(world.rows(1, Tree::Ticks), before);
+}
+
+#[test]
+fn gossip_reaches_whom_no_stream_reaches() {
+    let mut world = World::three();
+    world.part(1, 2);
+    let record = message(&world, 1);
+    world.submit(1, &record).unwrap();
+    world.settle();
+    assert_eq!(world.holders(&record.id()), ALL, "by way of RXA");
+    // It is confirmed only when it was delivered: nobody answers for gossip.
+    assert_eq!(confirmed(&world, 1, &record.id()), [true, false]);
+    world.connect(1, 2);
+    world.settle();
+    assert_eq!(confirmed(&world, 1, &record.id()), [true, true]);
+}
+
+#[test]
+fn a_message_goes_to_its_custodians_and_to_nobody_else() {
+    let mut world = World::three();
+    let record = world.message(1, &fixtures::conversation(&world.trusts[0]), 1, &[0, 1]);
+    world.submit(1, &record).unwrap();
+    let published = |world: &World| world.nodes[1].outputs.iter().any(|o| matches!(o, Output::Publish(_)));
+    assert!(!published(&world), "RXA is connected");
+    world.settle();
+    world.pass(31);
+    assert_eq!(world.holders(&record.id()), [0, 1]);
+}
+
+#[test]
+fn a_full_step_leaves_the_rest_for_the_next() {
+    let mut world = World::three();
+    let records: Vec<_> = (0..50).map(|n| message(&world, n).bytes().to_vec()).collect();
+    let source = Source::Peer(world.trusts[1].node_id());
+    world.nodes[0].replica.bound_step(60);
+    world.arrive(0, source.clone(), &records);
+    let first = world.rows(0, Tree::Envelopes);
+    assert!((1..50).contains(&first), "{first} of 50");
+    let answered = world.nodes[0].outputs.iter().rev().find_map(|o| match o {
+        Output::Send { frame: Frame::Answers { stored, .. }, .. } => Some(stored.len()),
+        _ => None,
+    });
+    assert_eq!(answered, Some(first), "what was not taken is not answered for");
+    world.nodes[0].replica.bound_step(crate::limits::STEP_CHANGES_MAX);
+    world.arrive(0, source, &records);
+    assert_eq!(world.rows(0, Tree::Envelopes), 50);
+}

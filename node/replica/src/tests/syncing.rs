@@ -1,0 +1,210 @@
+//! Anti-entropy (promise P5): a replica that has missed something catches up, and with nothing that is gone.
+
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::record::{Decoded, Kind};
+use lanyard_crypto::RecordId;
+use lanyard_storage::Tree;
+
+use super::fixtures::{self, DAY, RETENTION, named};
+use super::world::{Node, World};
+use crate::frame::{Bucket, BucketDigest, Frame, Summary};
+use crate::{Input, Output, Source};
+
+const ALL: [usize; 3] = [0, 1, 2];
+
+/// RXA and RXB hold messages over many hours, some of them deleted; RXC was away.
+fn away() -> (World, Vec<Decoded>, Vec<Decoded>) {
+    let mut world = World::three();
+    world.isolate(2);
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let (mut kept, mut deleted) = (Vec::new(), Vec::new());
+    for n in 0..60 {
+        world.pass(1200);
+        let record = world.message(1, &conversation, n, &ALL);
+        world.submit(1, &record).unwrap();
+        if n % 5 == 0 {
+            let order = fixtures::tombstone(&conversation, named(&[record.id()]));
+            let order = world.trusts[1].sign(world.header(&ALL, RETENTION), order);
+            world.submit(1, &order).unwrap();
+            deleted.push(record);
+        } else {
+            kept.push(record);
+        }
+    }
+    world.settle();
+    (world, kept, deleted)
+}
+
+#[test]
+fn a_replica_that_was_away_catches_up_without_what_was_deleted() {
+    let (mut world, kept, deleted) = away();
+    // Nothing but anti-entropy brings it: not the outbox, not gossip.
+    world.gossips = false;
+    world.isolate(1);
+    world.connect(0, 2);
+    world.settle();
+    let ids: std::collections::BTreeSet<_> = kept.iter().map(Decoded::id).collect();
+    assert_eq!(world.ids(2, Tree::Envelopes), ids);
+    assert_eq!(world.ids(0, Tree::Envelopes), ids);
+    for record in deleted {
+        assert_eq!(world.bring(2, 1, &record).as_deref(), Some("deleted"));
+    }
+}
+
+#[test]
+fn an_empty_replica_gets_tombstones_first_and_then_everything() {
+    let (mut world, kept, deleted) = away();
+    world.isolate(1);
+    world.gossips = false;
+    // As a new node of RXC, or one restored from nothing.
+    world.nodes[2] = Node::new(&world.trusts[2], &world.charter);
+    world.connect(0, 2);
+    world.settle();
+    let sent = world.nodes[0].outputs.iter().filter_map(|o| match o {
+        Output::Send { to, frame: Frame::Records(records) } if *to == world.trusts[2].node_id() => Some(records),
+        _ => None,
+    });
+    let kinds: Vec<_> =
+        sent.flatten().map(|r| Decoded::from_bytes(r).unwrap()).map(|r| (r.body().kind(), r.id())).collect();
+    let first = kinds.iter().position(|(k, _)| *k == Kind::Envelope).unwrap();
+    let last = kinds.iter().rposition(|(k, _)| *k == Kind::Tombstone).unwrap();
+    assert!(last < first, "tombstones before envelopes");
+    assert!(kinds.iter().all(|(_, id)| deleted.iter().all(|d| d.id() != *id)), "nothing deleted is served");
+    assert_eq!(world.rows(2, Tree::Envelopes), kept.len());
+    assert_eq!(world.rows(2, Tree::Directory), 3);
+
+    // The next round finds nothing to do.
+    world.nodes.iter_mut().for_each(|n| n.outputs.clear());
+    world.pass(31);
+    let outputs = || world.nodes.iter().flat_map(|n| &n.outputs);
+    let idle = |o: &Output| matches!(o, Output::Send { frame: Frame::Summary(_), .. });
+    assert!(outputs().any(idle));
+    assert!(outputs().all(idle), "{:?}", outputs().find(|o| !idle(o)));
+}
+
+#[test]
+fn what_was_deleted_where_it_is_still_held_goes_there_too() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let record = world.message(1, &conversation, 1, &ALL);
+    world.submit(1, &record).unwrap();
+    world.settle();
+    world.isolate(2);
+    let order = fixtures::tombstone(&conversation, named(&[record.id()]));
+    let order = world.trusts[1].sign(world.header(&ALL, RETENTION), order);
+    world.submit(1, &order).unwrap();
+    world.settle();
+    assert_eq!(world.holders(&record.id()), [2]);
+    world.isolate(1);
+    world.gossips = false;
+    world.connect(0, 2);
+    world.settle();
+    assert_eq!(world.holders(&record.id()), []);
+    assert_eq!(world.holders(&order.id()), ALL);
+}
+
+#[test]
+fn a_record_is_served_to_its_custodians_alone() {
+    let mut world = World::three();
+    let record = world.message(1, &fixtures::conversation(&world.trusts[0]), 1, &[0, 1]);
+    world.submit(1, &record).unwrap();
+    world.settle();
+    world.nodes[0].outputs.clear();
+    let from = world.trusts[2].node_id();
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id()]) });
+    assert!(world.nodes[0].outputs.is_empty());
+    let from = world.trusts[1].node_id();
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id(), RecordId::new([3; 32])]) });
+    assert!(matches!(&world.nodes[0].outputs[..], [Output::Send { frame: Frame::Records(r), .. }] if r.len() == 1));
+}
+
+#[test]
+fn nothing_expired_is_served_even_before_it_is_dropped() {
+    let mut world = World::three();
+    let record = world.message(1, &fixtures::conversation(&world.trusts[0]), 1, &ALL);
+    world.submit(1, &record).unwrap();
+    world.settle();
+    world.now = record.header().expires;
+    world.nodes[0].outputs.clear();
+    let from = world.trusts[1].node_id();
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id()]) });
+    assert!(world.holds(0, &record.id()) && world.nodes[0].outputs.is_empty());
+    let device = world.trusts[0].device(100).1.fingerprint();
+    assert_eq!(world.inbox(0, &device, 0), []);
+}
+
+#[test]
+fn strange_questions_have_bounded_answers() {
+    let mut world = World::three();
+    let from = world.trusts[1].node_id();
+    let digest = |bucket| BucketDigest { bucket, digest: RecordId::new([1; 32]) };
+    let summary = |layer, from, until, buckets| Frame::Summary(Summary { layer, from, until, buckets });
+    let bucket = |layer, bucket, after, until| Frame::Bucket(Bucket { layer, bucket, after, until, ids: Vec::new() });
+    let (low, high) = (Some(RecordId::new([1; 32])), Some(RecordId::new([9; 32])));
+    for frame in [
+        summary(9, 0, u64::MAX, Vec::new()),
+        summary(3, u64::MAX, 0, Vec::new()),
+        summary(3, 7, 7, vec![digest(u64::MAX), digest(0)]),
+        bucket(9, 0, None, None),
+        bucket(3, u64::MAX, None, None),
+        bucket(0, 500_000, high, low),
+        Frame::Want(vec![RecordId::new([0; 32]); 3]),
+    ] {
+        world.nodes[0].outputs.clear();
+        world.step(0, Input::Frame { from, frame: frame.clone() });
+        assert!(world.nodes[0].outputs.len() <= 2, "{frame:?}");
+    }
+    // From a peer that is not connected (any more) there is no answer at all.
+    world.isolate(1);
+    world.nodes[0].outputs.clear();
+    world.step(0, Input::Frame { from, frame: summary(0, 0, u64::MAX, Vec::new()) });
+    assert!(world.nodes[0].outputs.is_empty());
+}
+
+#[test]
+fn clocks_that_differ_do_not_keep_replicas_apart() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let ahead = {
+        let now = world.now;
+        world.now = now.plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        let record = world.message(1, &conversation, 1, &ALL);
+        world.submit(1, &record).unwrap();
+        world.now = now;
+        record
+    };
+    world.settle();
+    assert_eq!(world.holders(&ahead.id()), [1], "too far in the future for the others");
+    assert_eq!(world.rows(1, Tree::Outbox), 2);
+    world.pass(CLOCK_SKEW_SECS_MAX);
+    world.pass(31);
+    assert_eq!(world.holders(&ahead.id()), ALL);
+}
+
+#[test]
+fn a_backlog_beyond_one_step_comes_in_the_following_rounds() {
+    let mut world = World::three();
+    world.isolate(2);
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    // 60 KiB each: more than one step sends.
+    let count = crate::limits::CATCH_UP_BYTES_MAX / (60 * 1024) + 20;
+    for n in 0..count as u64 {
+        let lanyard_crypto::record::Body::Envelope(mut envelope) = fixtures::application(&conversation, n) else {
+            panic!("no envelope")
+        };
+        envelope.content = fixtures::padded_message(&conversation, 1, n, 60 * 1024);
+        let body = lanyard_crypto::record::Body::Envelope(envelope);
+        let record = world.trusts[1].sign(world.header(&ALL, DAY), body);
+        world.arrive(0, Source::Peer(world.trusts[1].node_id()), &[record.bytes().to_vec()]);
+    }
+    world.lose();
+    world.isolate(1);
+    world.connect(0, 2);
+    world.settle();
+    let first = world.rows(2, Tree::Envelopes);
+    assert!(first > 0 && first < count, "{first} of {count}");
+    world.pass(1);
+    world.pass(1);
+    assert_eq!(world.rows(2, Tree::Envelopes), count);
+    assert_eq!(world.now.as_secs() - fixtures::NOW.as_secs(), 2, "and soon");
+}

@@ -1,0 +1,386 @@
+//! The calls on the operator's socket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use lanyard_crypto::gateway::{Invitation, Refusal};
+use lanyard_crypto::ids::to_hex;
+use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
+use lanyard_crypto::record::Decoded;
+use lanyard_crypto::x509::{Certificate, CrlReason};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Admin;
+use super::api::{
+    Audit, Deletion, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, Peer,
+    RevokeAnswer, RevokeRequest, Staff, Status,
+};
+use crate::address::peer_id;
+use crate::backend::{Note, refusal};
+use crate::invitations::{Invitee, Kept};
+use crate::registrar::{Device, Registrar, RegistrarError};
+use crate::time::{DAY_SECS, now, rfc3339};
+
+/// A certificate or charter that ends within this time is worth a warning.
+const SOON_SECS: u64 = 21 * DAY_SECS;
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+const AUDIT_LINES_MAX: usize = 1000;
+const HOURS_MAX: u64 = 720;
+
+type Shared = State<Arc<Admin>>;
+type Outcome<T> = Result<Json<T>, Refused>;
+
+struct Refused(Refusal);
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl From<RegistrarError> for Refused {
+    fn from(error: RegistrarError) -> Self {
+        Self(refusal("registrar", error.to_string()))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = if self.0.code == "not-found" {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        };
+        (status, Json(self.0)).into_response()
+    }
+}
+
+pub(super) fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/staff", get(staff))
+        .route("/v1/staff/invitations", post(invite))
+        .route("/v1/staff/revocations", post(revoke))
+        .route("/v1/deletions", get(deletions))
+        .route("/v1/deletions/{id}", get(deletion))
+        .route("/v1/audit", get(audit))
+        .route("/v1/records", post(import))
+        .route("/v1/records/{id}", get(held))
+        .fallback(async || Refused(refusal("not-found", "there is no such path")))
+        .with_state(admin)
+}
+
+async fn status(State(admin): Shared) -> Outcome<Status> {
+    let (network, now) = (admin.backend.network(), now());
+    let peers = admin.backend.peers().into_iter().map(|peer| Peer {
+        peer_id: peer_id(&peer.node),
+        trust: peer.trust.to_string(),
+        connected: peer.connected,
+    });
+    let mut warnings = Vec::new();
+    let mut soon = |what: &str, ends: lanyard_crypto::Timestamp| {
+        if ends < now {
+            warnings.push(format!("{what} expired at {}", rfc3339(ends)));
+        } else if ends < now.plus_secs(SOON_SECS) {
+            warnings.push(format!("{what} expires at {}", rfc3339(ends)));
+        }
+    };
+    soon("this node's certificate", admin.certificate.not_after());
+    soon("the charter", network.expires());
+    if let Some(registrar) = &admin.registrar {
+        soon("the registrar's certificate", registrar.certificate().not_after());
+    }
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        trust: admin.backend.trust().to_string(),
+        peer_id: peer_id(&NodeId::new(*admin.certificate.public_key())),
+        started: rfc3339(admin.started),
+        certificate_expires: rfc3339(admin.certificate.not_after()),
+        registrar: admin.registrar.is_some(),
+        network: NetworkStatus {
+            id: network.id().to_string(),
+            name: network.charter().name.clone(),
+            charter_version: network.charter().version,
+            charter_expires: rfc3339(network.expires()),
+            members: network
+                .charter()
+                .trusts
+                .iter()
+                .map(|m| m.trust.to_string())
+                .collect(),
+        },
+        peers: peers.collect(),
+        stored: admin
+            .backend
+            .counts()
+            .await?
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+        warnings,
+    }))
+}
+
+async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
+    let InviteRequest { invitee, hours } = read(body).await?;
+    let registrar = registrar(&admin)?;
+    let trust = admin.backend.trust().clone();
+    let root = admin.backend.network().root(&trust).map(Certificate::fingerprint);
+    let root =
+        root.ok_or_else(|| refusal("unknown-trust", format!("{trust} is not in the charter any more")))?;
+    if !(1..=HOURS_MAX).contains(&hours) {
+        return Err(refusal(
+            "out-of-bounds",
+            format!("`hours` is {hours}; 1 to {HOURS_MAX} are possible"),
+        )
+        .into());
+    }
+    let name = invitee.name.clone();
+    let made = blocking(move || {
+        registrar.check_invitee(&invitee, now())?;
+        Ok::<_, RegistrarError>(registrar.invitations.make(invitee, hours * 3600, now())?)
+    });
+    let made = made.await??;
+    let line = Invitation {
+        trust,
+        root,
+        address: admin.public_address.clone(),
+        id: made.id.clone(),
+        code: made.code.to_vec(),
+    };
+    note(
+        &admin,
+        "invited",
+        format!("invitation {} was made", to_hex(&made.id)),
+    )
+    .await;
+    Ok(Json(Invited {
+        invitation: line.to_line(),
+        id: to_hex(&made.id),
+        name,
+        expires: rfc3339(made.expires),
+    }))
+}
+
+async fn staff(State(admin): Shared) -> Outcome<Staff> {
+    let registrar = registrar(&admin)?;
+    let found =
+        blocking(move || Ok::<_, RegistrarError>((registrar.devices(), registrar.invitations.list()?)));
+    let (devices, invitations) = found.await??;
+    Ok(Json(Staff {
+        devices: devices.iter().map(device_view).collect(),
+        invitations: invitations.iter().map(invitation_view).collect(),
+    }))
+}
+
+async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
+    let request: RevokeRequest = read(body).await?;
+    let registrar = registrar(&admin)?;
+    let reason = reason(&request.reason)?;
+    let certificates = chosen(&registrar, &request)?;
+    let network = admin.backend.network();
+    let (revoked, names) = certificates
+        .iter()
+        .map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone()))
+        .unzip();
+    let record = blocking(move || {
+        let held = network.revocation_list(&registrar.certificate().fingerprint());
+        registrar.revoke(&certificates, reason, held, network.id(), now())
+    });
+    let record = record.await??;
+    let id = record.id();
+    admin.backend.submit(record).await?;
+    let revoked: Vec<String> = revoked;
+    note(&admin, "revoked", format!("revoked: {}", revoked.join(", "))).await;
+    Ok(Json(RevokeAnswer {
+        revoked,
+        names,
+        record: id.to_string(),
+    }))
+}
+
+async fn deletions(State(admin): Shared) -> Outcome<Vec<Deletion>> {
+    Ok(Json(
+        admin
+            .backend
+            .deletions()
+            .await?
+            .into_iter()
+            .map(Deletion::from)
+            .collect(),
+    ))
+}
+
+async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Deletion> {
+    let id: RecordId = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    let found = admin.backend.deletion(id).await?;
+    let found = found.ok_or_else(|| refusal("not-found", format!("deletion {id} is not held here")))?;
+    Ok(Json(found.into()))
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+}
+
+async fn audit(State(admin): Shared, page: Result<Query<Page>, QueryRejection>) -> Outcome<Audit> {
+    let Query(Page { after, limit }) = page.map_err(|e| refusal("malformed", e.to_string()))?;
+    let limit = limit.unwrap_or(AUDIT_LINES_MAX).min(AUDIT_LINES_MAX);
+    Ok(Json(Audit {
+        entries: admin.backend.audit(after, limit).await?,
+    }))
+}
+
+async fn held(State(admin): Shared, Path(id): Path<String>) -> Outcome<Held> {
+    let id: RecordId = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    let bytes = admin.backend.record(id).await?;
+    let bytes = bytes.ok_or_else(|| refusal("not-found", format!("record {id} is not held here")))?;
+    let record = Decoded::from_bytes(&bytes).map_err(|e| refusal("damaged", format!("record {id}: {e}")))?;
+    Ok(Json(Held::from(&record)))
+}
+
+async fn import(State(admin): Shared, body: Body) -> Outcome<Imported> {
+    let bytes = bytes(body, HANDSHAKE_RECORD_BYTES_MAX).await?;
+    let record = Decoded::from_bytes(&bytes).map_err(|e| refusal("malformed", e.to_string()))?;
+    let imported = Imported {
+        id: record.id().to_string(),
+        kind: record.body().kind().name().into(),
+    };
+    admin.backend.submit(record).await?;
+    note(
+        &admin,
+        "imported",
+        format!("the operator imported {} {}", imported.kind, imported.id),
+    )
+    .await;
+    Ok(Json(imported))
+}
+
+fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {
+    let registrar = admin.registrar.clone();
+    Ok(registrar.ok_or_else(|| {
+        refusal(
+            "no-registrar",
+            "this node does not hold the registrar's key; ask the trust's node that does",
+        )
+    })?)
+}
+
+/// The certificates that a request names; at least one.
+fn chosen(registrar: &Registrar, request: &RevokeRequest) -> Result<Vec<Certificate>, Refused> {
+    let devices = registrar.devices();
+    let found: Vec<_> = match (&request.device, &request.name, &request.certificate) {
+        (Some(device), None, None) => {
+            let device: Fingerprint = device.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+            devices
+                .into_iter()
+                .filter(|d| d.certificate.fingerprint() == device)
+                .map(|d| d.certificate)
+                .collect()
+        }
+        (None, Some(name), None) => {
+            let named = |d: &Device| d.revoked.is_none() && d.certificate.subject().common_name == *name;
+            devices.into_iter().filter(named).map(|d| d.certificate).collect()
+        }
+        (None, None, Some(pem)) => {
+            vec![Certificate::from_pem(pem).map_err(|e| refusal("malformed", e.to_string()))?]
+        }
+        _ => return Err(refusal("malformed", "one of `device`, `name` and `certificate` is needed").into()),
+    };
+    if found.is_empty() {
+        return Err(refusal(
+            "not-found",
+            "no such device was certified here: see lanyard-node staff list",
+        )
+        .into());
+    }
+    Ok(found)
+}
+
+fn reason(text: &str) -> Result<CrlReason, Refused> {
+    Ok(match text {
+        "unspecified" => CrlReason::Unspecified,
+        "key-compromise" => CrlReason::KeyCompromise,
+        "affiliation-changed" => CrlReason::AffiliationChanged,
+        "superseded" => CrlReason::Superseded,
+        "cessation-of-operation" => CrlReason::CessationOfOperation,
+        other => return Err(refusal("malformed", format!("{other:?} is no reason for a revocation")).into()),
+    })
+}
+
+fn device_view(device: &Device) -> DeviceView {
+    let subject = device.certificate.subject();
+    DeviceView {
+        fingerprint: device.certificate.fingerprint().to_string(),
+        name: subject.common_name.clone(),
+        role: subject.title.clone(),
+        department: subject.department.clone(),
+        registration: subject.registration.clone(),
+        since: rfc3339(device.certificate.not_before()),
+        expires: rfc3339(device.certificate.not_after()),
+        revoked: device.revoked.map(rfc3339),
+    }
+}
+
+fn invitation_view(kept: &Kept) -> InvitationView {
+    let Invitee { name, checked_by, .. } = kept.invitee.clone();
+    let state = match kept {
+        Kept { used_by: Some(_), .. } => "used",
+        Kept { tries_left: 0, .. } => "blocked",
+        kept if now() >= kept.expires => "expired",
+        _ => "open",
+    };
+    InvitationView {
+        id: kept.id.clone(),
+        name,
+        checked_by,
+        made: rfc3339(kept.made),
+        expires: rfc3339(kept.expires),
+        state: state.into(),
+        tries_left: kept.tries_left,
+    }
+}
+
+async fn note(admin: &Admin, event: &'static str, detail: String) {
+    admin
+        .backend
+        .note(Note {
+            event,
+            code: "",
+            detail,
+            address: None,
+        })
+        .await;
+}
+
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
+    let bytes = bytes(body, REQUEST_BYTES_MAX).await?;
+    Ok(serde_json::from_slice(&bytes).map_err(|e| refusal("malformed", e.to_string()))?)
+}
+
+async fn bytes(body: Body, max: usize) -> Result<axum::body::Bytes, Refused> {
+    let read = to_bytes(body, max).await;
+    Ok(read.map_err(|_| {
+        refusal(
+            "too-large",
+            format!("the body is more than {max} bytes, or was cut off"),
+        )
+    })?)
+}
+
+/// Runs what blocks on the disk beside the asynchronous threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    Ok(tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| refusal("internal", e.to_string()))?)
+}

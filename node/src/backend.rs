@@ -1,0 +1,152 @@
+//! What the gateway, the registrar and the operator's socket ask of the node behind them: the engine with its
+//! store, and the network. They reach it through this trait alone, so that they are tested without either.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use lanyard_crypto::gateway::{
+    DeletionResponse, DirectoryResponse, InboxResponse, Refusal, SendRequest, SendResponse, TicksResponse,
+    TrustResponse,
+};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{Decoded, Reason};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// An answer that comes once what it states is on the disk.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// The node behind the gateway and the operator's socket.
+pub trait Backend: Send + Sync + 'static {
+    /// Who is trusted at this moment. A new snapshot replaces it when that changes.
+    fn network(&self) -> Arc<Network>;
+
+    /// The trust that this node belongs to.
+    fn trust(&self) -> &TrustId;
+
+    /// Signs, stores and spreads an envelope for a device.
+    fn send(&self, device: Fingerprint, request: SendRequest) -> Answer<'_, SendResponse>;
+
+    /// Orders an erasure; the answer is the tombstone.
+    fn delete(&self, order: Deletion) -> Answer<'_, RecordId>;
+
+    /// Forgets a device's inbox up to a position.
+    fn seen(&self, device: Fingerprint, seq: u64) -> Answer<'_, ()>;
+
+    /// Serves a device a conversation no more.
+    fn leave(&self, device: Fingerprint, conversation: ConversationId) -> Answer<'_, ()>;
+
+    /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
+    fn submit(&self, record: Decoded) -> Answer<'_, ()>;
+
+    /// What arrived for a device behind a position.
+    fn inbox(&self, device: Fingerprint, after: u64) -> Answer<'_, InboxResponse>;
+
+    /// The newest position in a device's inbox, now and whenever it changes.
+    fn inbox_events(&self, device: Fingerprint) -> watch::Receiver<u64>;
+
+    /// How far an envelope has come; none if it is not held here.
+    fn ticks(&self, envelope: RecordId) -> Answer<'_, Option<TicksResponse>>;
+
+    /// Who has confirmed a deletion; none if it is not held here.
+    fn deletion(&self, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>>;
+
+    /// Deletions that this trust ordered or carries out, newest first.
+    fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
+
+    /// Directory entries that match all words.
+    fn directory(&self, words: String) -> Answer<'_, DirectoryResponse>;
+
+    /// The charter and revocation lists in force, as records.
+    fn trust_records(&self) -> Answer<'_, TrustResponse>;
+
+    /// A record as it is held here; none if it is not, or not any more.
+    fn record(&self, id: RecordId) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// The audit log behind a position, oldest first.
+    fn audit(&self, after: u64, limit: usize) -> Answer<'_, Vec<AuditLine>>;
+
+    /// Adds to the audit log.
+    fn note(&self, note: Note) -> BoxFuture<'_, ()>;
+
+    /// Peers that the charter and the directory name, and whether they are connected.
+    fn peers(&self) -> Vec<PeerStatus>;
+
+    /// How many rows there are of what, by stable names.
+    fn counts(&self) -> Answer<'_, Vec<(String, u64)>>;
+}
+
+/// An order to erase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// The device that sent what is to be erased.
+    pub device: Fingerprint,
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// Which envelopes, sorted, each once.
+    pub envelopes: Vec<RecordId>,
+    /// Why.
+    pub reason: Reason,
+    /// Who authorised it: an opaque reference into this trust's audit log.
+    pub reference: Vec<u8>,
+}
+
+/// Something to remember in the audit log: no content, no names of people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// A stable word, such as `enrolled`.
+    pub event: &'static str,
+    /// A stable word for the reason; empty if there is nothing to explain.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// The network address that it is about.
+    pub address: Option<String>,
+}
+
+/// One line of the audit log, as the operator sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditLine {
+    /// Its position; grows.
+    pub number: u64,
+    /// When, by RFC 3339.
+    pub at: String,
+    /// A stable word, such as `refused`.
+    pub event: String,
+    /// A stable word for the reason, such as `wrong-country`; may be empty.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// The peer id of the node that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer_id: Option<String>,
+    /// The trust that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trust: Option<String>,
+    /// The network address that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<String>,
+    /// The record that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub record: Option<String>,
+}
+
+/// A peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The node.
+    pub node: NodeId,
+    /// Its trust.
+    pub trust: TrustId,
+    /// Whether it is connected and admitted.
+    pub connected: bool,
+}
+
+/// A refusal with a stable word and a text for people.
+pub fn refusal(code: &str, message: impl Into<String>) -> Refusal {
+    Refusal {
+        code: code.into(),
+        message: message.into(),
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator may type. What it means is in [`crate::commands`].
+
+mod network;
+mod operate;
+mod staff;
+mod trust;
+
+use clap::{Parser, Subcommand};
+
+pub use network::{
+    AuthorityKeyArgs, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs,
+    SignArgs,
+};
+pub use operate::{AuditArgs, CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
+pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
+pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
+
+/// A trust's Lanyard node, and what its operator does around it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lanyard-node",
+    version,
+    max_term_width = 110,
+    after_help = "A trust's first hour, in this order:\n  \
+        lanyard-node trust init --ods RYJ --name \"Royal Jubilee Hospital\" --dir ryj\n  \
+        lanyard-node trust issue-node --dir ryj --name \"RYJ node 1\" --hosting GB \\\n    \
+        --address node.ryj.example --out node1\n  \
+        lanyard-node check --config node1/node.toml\n  \
+        lanyard-node run --config node1/node.toml\n\n\
+        Exit codes: 0 done, 1 failed, 2 used wrongly."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The trust's own certificates: root, registrar, nodes
+    #[command(subcommand)]
+    Trust(TrustCommand),
+    /// The charter of a regional network
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Who may connect to this trust's node (asks the running node)
+    #[command(subcommand)]
+    Staff(StaffCommand),
+    /// Run the node until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Say everything that is wrong with a configuration, without running it
+    Check(CheckArgs),
+    /// What the running node is connected to, and holds
+    Status(StatusArgs),
+    /// Deletions and who has confirmed them (asks the running node)
+    Deletions(DeletionsArgs),
+    /// What the running node holds of a record, such as a message
+    Held(HeldArgs),
+    /// What the running node decided and refused, and why
+    Audit(AuditArgs),
+}
+
+/// A number of days, up to ten years.
+fn days(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(days @ 1..=3650) => Ok(days),
+        _ => Err("1 to 3650 days are needed".into()),
+    }
+}

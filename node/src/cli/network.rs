@@ -1,0 +1,211 @@
+//! `lanyard-node network`: as typed.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Subcommand};
+use lanyard_crypto::TrustId;
+use lanyard_crypto::residency::Country;
+
+use super::{NodeArgs, days};
+
+/// Commands around the charter. All but `import` need no running node.
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// Make the key of one of the network's authorities
+    #[command(
+        after_help = "Example:\n  lanyard-node network authority-key --out authority.key\n\n\
+        Each authority makes its own, and gives the others the public key that this prints."
+    )]
+    AuthorityKey(AuthorityKeyArgs),
+    /// Write the first charter of a network
+    #[command(after_help = "Example:\n  \
+        lanyard-node network found --name \"Northern region\" --authority-key authority.key \\\n    \
+        --country GB --out charter.cbor \\\n    \
+        --member RYJ=ryj/root.pem,/dns4/node.ryj.example/udp/4001/quic-v1/p2p/12D3KooW...\n\n\
+        A member is ODS=ROOT[,ADDRESS...]: the trust's root certificate, and its node's multiaddresses.")]
+    Found(FoundArgs),
+    /// Write the next version of a charter
+    #[command(after_help = "Example:\n  \
+        lanyard-node network propose charter.cbor \\\n    \
+        --member RXX=rxx.pem,/ip4/192.0.2.9/udp/4001/quic-v1/p2p/12D3KooW... \\\n    \
+        --remove-member RYZ --authority-key authority.key --out charter2.cbor")]
+    Propose(ProposeArgs),
+    /// Add an authority's signature to a charter
+    #[command(
+        after_help = "Example:\n  lanyard-node network sign charter2.cbor --authority-key authority.key"
+    )]
+    Sign(SignArgs),
+    /// Show a charter or another record
+    #[command(after_help = "Example:\n  lanyard-node network show charter.cbor --json")]
+    Show(ShowCharterArgs),
+    /// Hand a charter or a revocation record to the running node, which spreads it
+    #[command(after_help = "Example:\n  lanyard-node network import charter2.cbor --config node1/node.toml")]
+    Import(ImportArgs),
+}
+
+/// `network authority-key`.
+#[derive(Debug, Args)]
+pub struct AuthorityKeyArgs {
+    /// Where to write the key
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print the public key as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `network found`.
+#[derive(Debug, Args)]
+pub struct FoundArgs {
+    /// The network's name
+    #[arg(long)]
+    pub name: String,
+    /// Key of an authority, which signs now; repeatable
+    #[arg(long = "authority-key", value_name = "FILE", required = true)]
+    pub authority_keys: Vec<PathBuf>,
+    /// Public key of a further authority, 64 hexadecimal digits; repeatable
+    #[arg(long = "authority", value_name = "KEY")]
+    pub authorities: Vec<String>,
+    /// How many authorities must sign a version; without it, more than half
+    #[arg(long)]
+    pub threshold: Option<u64>,
+    /// A member trust: ODS=ROOT[,ADDRESS...]; repeatable
+    #[arg(long = "member", value_name = "ODS=ROOT[,ADDRESS...]", required = true)]
+    pub members: Vec<MemberArg>,
+    /// Country in which nodes may stand: of the UK or the EEA; repeatable
+    #[arg(long = "country", value_name = "COUNTRY", required = true)]
+    pub countries: Vec<Country>,
+    /// Longest life of a message
+    #[arg(long, default_value = "365", value_parser = days)]
+    pub retention_days: u64,
+    /// How long this version is valid
+    #[arg(long, default_value = "365", value_parser = days)]
+    pub days: u64,
+    /// Where to write the charter
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print what was made as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `network propose`.
+#[derive(Debug, Args)]
+pub struct ProposeArgs {
+    /// The charter in force
+    pub current: PathBuf,
+    /// A member trust to add, or to change: ODS=ROOT[,ADDRESS...]; repeatable
+    #[arg(long = "member", value_name = "ODS=ROOT[,ADDRESS...]")]
+    pub members: Vec<MemberArg>,
+    /// A member trust to drop; repeatable
+    #[arg(long = "remove-member", value_name = "ODS")]
+    pub removed_members: Vec<TrustId>,
+    /// What changes about countries.
+    #[command(flatten)]
+    pub countries: CountryChange,
+    /// Public key of an authority to add; repeatable
+    #[arg(long = "authority", value_name = "KEY")]
+    pub authorities: Vec<String>,
+    /// Public key of an authority to drop; repeatable
+    #[arg(long = "remove-authority", value_name = "KEY")]
+    pub removed_authorities: Vec<String>,
+    /// How many authorities must sign
+    #[arg(long)]
+    pub threshold: Option<u64>,
+    /// Longest life of a message
+    #[arg(long, value_parser = days)]
+    pub retention_days: Option<u64>,
+    /// How long this version is valid
+    #[arg(long, default_value = "365", value_parser = days)]
+    pub days: u64,
+    /// Key of an authority, which signs now; repeatable
+    #[arg(long = "authority-key", value_name = "FILE")]
+    pub authority_keys: Vec<PathBuf>,
+    /// Where to write the next version
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Print what was made as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Countries to permit, and no longer to permit.
+#[derive(Debug, Args)]
+pub struct CountryChange {
+    /// Country to permit; repeatable
+    #[arg(long = "country", value_name = "COUNTRY")]
+    pub added: Vec<Country>,
+    /// Country to permit no longer; repeatable
+    #[arg(long = "remove-country", value_name = "COUNTRY")]
+    pub removed: Vec<Country>,
+}
+
+/// `network sign`.
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// The charter
+    pub file: PathBuf,
+    /// Key of the authority; repeatable
+    #[arg(long = "authority-key", value_name = "FILE", required = true)]
+    pub authority_keys: Vec<PathBuf>,
+    /// Where to write the signed charter; without it, the file is replaced
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Print the state of the signatures as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `network show`.
+#[derive(Debug, Args)]
+pub struct ShowCharterArgs {
+    /// A record, such as a charter
+    pub file: PathBuf,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `network import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// A record: a charter or a revocation
+    pub file: PathBuf,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A member as typed: `ODS=ROOT[,ADDRESS...]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberArg {
+    /// The trust.
+    pub trust: TrustId,
+    /// PEM file with its root certificate.
+    pub root: PathBuf,
+    /// Its nodes' multiaddresses.
+    pub addresses: Vec<String>,
+}
+
+impl FromStr for MemberArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is not ODS=ROOT[,ADDRESS...], such as RYJ=root.pem,/ip4/192.0.2.7/tcp/4001");
+        let (trust, rest) = text.split_once('=').ok_or_else(wrong)?;
+        let mut parts = rest.split(',');
+        let root = parts.next().filter(|root| !root.is_empty()).ok_or_else(wrong)?;
+        Ok(Self {
+            trust: trust
+                .parse()
+                .map_err(|e: lanyard_crypto::ids::IdError| e.to_string())?,
+            root: root.into(),
+            addresses: parts.map(String::from).collect(),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! `lanyard-node staff`: as typed.
+
+use clap::{Args, Subcommand};
+use lanyard_crypto::Fingerprint;
+
+use super::{NodeArgs, ReasonArg};
+
+/// Commands around the trust's staff. All ask the running node that has the registrar's key.
+#[derive(Debug, Subcommand)]
+pub enum StaffCommand {
+    /// Invite a person whose identity was checked; prints the invitation, one line
+    #[command(after_help = "Example:\n  \
+        lanyard-node staff invite --name \"Dr Ada Okafor\" --role \"Consultant cardiologist\" \\\n    \
+        --registration \"GMC 1234567\" --department Cardiology --checked-by \"J. Byrne\" \\\n    \
+        --config node1/node.toml\n\n\
+        Hand the line to that person by a way that nobody else reads. It works once, for a limited time\n\
+        and a limited number of tries: whoever has it can enrol under that name.")]
+    Invite(InviteArgs),
+    /// List invitations and enrolled devices
+    #[command(after_help = "Example:\n  lanyard-node staff list --config node1/node.toml --json")]
+    List(ListArgs),
+    /// Revoke a device, or all devices of a person, at once
+    #[command(after_help = "Examples:\n  \
+        lanyard-node staff revoke --device 9f2c... --reason key-compromise --config node1/node.toml\n  \
+        lanyard-node staff revoke --name \"Dr Ada Okafor\" --reason superseded --config node1/node.toml")]
+    Revoke(RevokeStaffArgs),
+}
+
+/// `staff invite`.
+#[derive(Debug, Args)]
+pub struct InviteArgs {
+    /// The person's name, as others will see it
+    #[arg(long)]
+    pub name: String,
+    /// Their role, such as "Consultant cardiologist"
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Their professional registration, such as "GMC 1234567"
+    #[arg(long)]
+    pub registration: Option<String>,
+    /// Their department
+    #[arg(long)]
+    pub department: Option<String>,
+    /// Who checked that this person is who they say they are; kept with the invitation
+    #[arg(long, value_name = "WHO")]
+    pub checked_by: String,
+    /// How long the invitation works
+    #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..=720))]
+    pub hours: u64,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print the invitation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `staff list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `staff revoke`.
+#[derive(Debug, Args)]
+#[group(id = "whom", required = true, multiple = false, args = ["device", "name"])]
+pub struct RevokeStaffArgs {
+    /// The certificate's fingerprint, 64 hexadecimal digits, as `staff list` shows it
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub device: Option<Fingerprint>,
+    /// All devices of the person with exactly this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Why
+    #[arg(long, value_enum, default_value = "unspecified")]
+    pub reason: ReasonArg,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print what was revoked as JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,157 @@
+use std::path::Path;
+
+use super::*;
+
+const GOOD: &str = r#"
+data_dir = "data"
+[identity]
+key = "node.key"
+chain = "node.pem"
+[network]
+charter = "/etc/lanyard/charter.cbor"
+[peer]
+listen = ["/ip4/127.0.1.1/udp/4001/quic-v1", "/ip4/127.0.1.1/tcp/4001"]
+[gateway]
+listen = "127.0.1.1:8443"
+public_address = "127.0.1.1:8443"
+[residency]
+networks = [{ cidr = "127.0.1.0/24", country = "GB" }, { cidr = "127.0.2.0/24", country = "IE" }]
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/srv/node.toml"), text)
+}
+
+fn problems(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(ConfigError::Problems { problems }) => problems.iter().map(Problem::to_string).collect(),
+        other => panic!("problems were expected, not {other:?}"),
+    }
+}
+
+#[test]
+fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
+    let config = parse(GOOD).unwrap();
+    assert_eq!(config.data_dir, Path::new("/srv/data"));
+    assert_eq!(config.admin_socket, Path::new("/srv/data/admin.sock"));
+    assert_eq!(config.store_key, Path::new("/srv/data/store.key"));
+    assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
+    assert_eq!(
+        config.log,
+        Log {
+            json: false,
+            level: tracing::Level::INFO
+        }
+    );
+    assert!(config.peer.announce.is_empty());
+    assert!(config.identity.registrar.is_none() && config.retention_secs.is_none());
+}
+
+/// What is replaced in the good file, by what, and what is said about it.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "\"GB\" }",
+        "\"US\" }",
+        "node.toml: `residency.networks[0].country` is \"US\"; a permitted country is needed (UK or EEA)",
+    ),
+    (
+        "[residency]",
+        "[residency]\nelsewhere = [{ cidr = \"127.0.3.0/24\", country = \"FR\" }]",
+        "node.toml: `residency.elsewhere[0].country` is \"FR\"; a country outside the UK and the EEA is needed; one inside \
+         belongs into `networks`",
+    ),
+    (
+        "127.0.2.0/24",
+        "127.0.1.0/24",
+        "node.toml: `residency.networks[1].cidr` is \"127.0.1.0/24\", which an entry above has assigned; each network \
+         may stand once",
+    ),
+    (
+        "127.0.2.0/24",
+        "127.0.2.1/24",
+        "node.toml: `residency.networks[1].cidr` is \"127.0.2.1/24\"; a network is needed, such as \"192.0.2.0/24\" or \
+         \"2001:db8::/32\"",
+    ),
+    (
+        "data_dir = \"data\"",
+        "",
+        "node.toml: `data_dir` is missing; the directory for the node's data is needed",
+    ),
+    (
+        "key = \"node.key\"",
+        "key = 7",
+        "node.toml: `identity.key` is 7; the file with the node's private key is needed",
+    ),
+    (
+        "chain = \"node.pem\"",
+        "chain = \"node.pem\"\nregistrar_key = \"r.key\"",
+        "node.toml: `identity.registrar_certificate` is missing; it is needed beside `registrar_key`",
+    ),
+    (
+        "listen = \"127.0.1.1:8443\"",
+        "listen = \"localhost\"",
+        "node.toml: `gateway.listen` is \"localhost\"; an IP address and a port are needed, such as \"192.0.2.7:8443\"",
+    ),
+    (
+        "/ip4/127.0.1.1/tcp/4001",
+        "/dns4/localhost/tcp/4001",
+        "node.toml: `peer.listen[1]` is \"/dns4/localhost/tcp/4001\"; an IP multiaddress is needed, such as \
+         \"/ip4/192.0.2.7/udp/4001/quic-v1\"",
+    ),
+    (
+        "public_address = \"127.0.1.1:8443\"",
+        "public_addres = \"127.0.1.1:8443\"\npublic_address = \"127.0.1.1:8443\"",
+        "node.toml: `gateway.public_addres` is not known here; possible are `listen`, `public_address`",
+    ),
+    (
+        "[gateway]",
+        "[log]\nlevel = \"loud\"\n[gateway]",
+        "node.toml: `log.level` is \"loud\"; \"error\", \"warn\", \"info\", \"debug\" or \"trace\" is needed",
+    ),
+    (
+        "[gateway]",
+        "[policy]\nretention_secs = 5\n[gateway]",
+        "node.toml: `policy.retention_secs` is 5; a whole number from 60 to 316224000 is needed",
+    ),
+];
+
+#[test]
+fn each_mistake_is_named_with_its_place_value_and_what_is_allowed() {
+    for (good, bad, said) in MISTAKES {
+        assert!(GOOD.contains(good), "{good}");
+        assert_eq!(problems(&GOOD.replacen(good, bad, 1)), [*said]);
+    }
+}
+
+#[test]
+fn several_mistakes_are_listed_at_once() {
+    let text = MISTAKES[4..]
+        .iter()
+        .filter(|(good, ..)| *good != "[gateway]")
+        .fold(GOOD.to_owned(), |text, m| text.replacen(m.0, m.1, 1));
+    assert_eq!(problems(&text).len(), 6);
+    assert_eq!(problems("").len(), 7, "every key that must be there");
+}
+
+#[test]
+fn what_is_not_toml_is_shown_with_its_line() {
+    let error = parse("data_dir = [").unwrap_err().to_string();
+    assert!(
+        error.starts_with("/srv/node.toml: not TOML:") && error.contains("line 1"),
+        "{error}"
+    );
+}
+
+/// The example of the reference is a configuration.
+#[test]
+fn the_documented_example_is_read() {
+    let page = include_str!("../../../docs/reference/configuration.md");
+    let example = page
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next())
+        .unwrap();
+    let config = parse(example).unwrap();
+    assert!(config.identity.registrar.is_some() && config.residency.database.is_some());
+    assert!(config.retention_secs.is_some() && config.log.json);
+}

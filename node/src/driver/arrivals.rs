@@ -1,0 +1,116 @@
+//! From the network shell to the engine: frames are decoded and signatures verified before the engine sees them.
+
+use std::sync::Arc;
+
+use lanyard_crypto::RecordId;
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{self, Decoded, Kind};
+use lanyard_replica::audit::AuditEntry;
+use lanyard_replica::frame::Frame;
+use lanyard_replica::verdict::Refusal;
+use lanyard_replica::{Arrival, Input, Source};
+use tokio::sync::mpsc;
+
+use super::delivery;
+use super::engine::Message;
+use super::shared::Shared;
+use crate::p2p::{self, Event};
+
+/// Feeds the engine with what the network shell tells, in order, until the shell ends. While the engine is busy nothing
+/// is taken from the shell, which then stops reading from the peers.
+pub(super) async fn listen(shared: Arc<Shared>, mut events: mpsc::Receiver<Event>) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            Event::Listening { address } => {
+                tracing::info!(address, "listening for peers");
+                continue;
+            }
+            Event::Connected { node, info } => {
+                let chain = shared.shown_by(&node);
+                shared.push_and_wait(Input::Connected { node, trust: info.trust.clone(), chain }).await;
+                delivery::connected(&shared, node, info.trust);
+                continue;
+            }
+            Event::Disconnected { node } => {
+                delivery::disconnected(&shared, &node);
+                Input::Disconnected(node)
+            }
+            Event::Frame { from, bytes } => match Frame::from_bytes(&bytes) {
+                Ok(Frame::Records(records)) => {
+                    let records = records.into_iter().map(serde_bytes::ByteBuf::into_vec).collect();
+                    take(&shared, &Source::Peer(from), records).await;
+                    continue;
+                }
+                Ok(frame) => Input::Frame { from, frame },
+                Err(error) => {
+                    let why = format!("sent a malformed frame: {error}");
+                    // It ends when the shell does.
+                    let _ = shared.shell().disconnect(from, &why).await;
+                    Input::Note(AuditEntry::new("refused", "malformed-frame", why).node(from))
+                }
+            },
+            Event::Gossip { from, id, bytes } => {
+                let from = Source::Gossip { from, message: id.as_bytes().to_vec() };
+                take(&shared, &from, vec![bytes]).await;
+                continue;
+            }
+            Event::Refused(refused) => Input::Note(note(&refused)),
+        };
+        shared.push(Message::Input(input)).await;
+    }
+}
+
+/// Verifies records on a thread that may block, and hands them to the engine. What decides whom to believe goes first, and is
+/// waited for, so that the others are verified by what it says.
+async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
+    let (deciding, others): (Vec<_>, Vec<_>) = records.into_iter().map(decode).partition(
+        |record| matches!(record, Ok(r) if matches!(r.body().kind(), Kind::Charter | Kind::Crl | Kind::Entry)),
+    );
+    if !deciding.is_empty() {
+        let arrivals = look_at(shared, deciding).await;
+        shared.push_and_wait(Input::Records { from: from.clone(), arrivals }).await;
+    }
+    if !others.is_empty() {
+        let arrivals = look_at(shared, others).await;
+        shared.push(Message::Input(Input::Records { from: from.clone(), arrivals })).await;
+    }
+}
+
+async fn look_at(shared: &Shared, records: Vec<Result<Decoded, Arrival>>) -> Vec<Arrival> {
+    let network = shared.network();
+    tokio::task::spawn_blocking(move || verified(records, &network)).await.unwrap_or_default()
+}
+
+/// A record, or its refusal.
+pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, Arrival> {
+    let refused = |why| Arrival::Refused { id: RecordId::of(&bytes), why: Refusal::Malformed(why) };
+    Decoded::from_bytes(&bytes).map_err(refused)
+}
+
+/// What the signatures of each record say.
+pub(super) fn verified(records: Vec<Result<Decoded, Arrival>>, network: &Network) -> Vec<Arrival> {
+    let (mut arrivals, mut good) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+    for record in records {
+        match record {
+            Ok(record) => good.push(record),
+            Err(refused) => arrivals.push(refused),
+        }
+    }
+    let ids: Vec<_> = good.iter().map(Decoded::id).collect();
+    let outcomes = ids.into_iter().zip(record::verify_all(good, network));
+    arrivals.extend(outcomes.map(|(id, outcome)| match outcome {
+        Ok(record) => Arrival::Verified(Box::new(record)),
+        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
+    }));
+    arrivals
+}
+
+fn note(refused: &p2p::Refused) -> AuditEntry {
+    let side = if refused.inbound { "it dialled" } else { "we dialled" };
+    let entry = AuditEntry::new("peer-refused", refused.reason.code(), format!("{} ({side})", refused.reason))
+        .address(refused.address.clone());
+    match refused.node {
+        Some(node) => entry.node(node),
+        None => entry,
+    }
+}

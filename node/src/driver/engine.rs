@@ -1,0 +1,179 @@
+//! The engine's thread: steps what waits, commits it as one batch, and carries out the outputs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lanyard_crypto::gateway::Refusal;
+use lanyard_replica::{Arrival, Input, Output, Replica, Reply, Request, Source, Step};
+use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
+use tokio::sync::{mpsc, oneshot};
+
+use super::delivery::Errand;
+use super::shared::Shared;
+
+/// Inputs that are stepped into one commit.
+const STEPS_MAX: usize = 128;
+/// A commit is closed at this size, in bytes: far below the store's own bound for a batch.
+const COMMIT_BYTES: usize = 8 * 1024 * 1024;
+/// A commit is closed at so many changes of rows.
+const COMMIT_CHANGES: usize = 20_000;
+
+/// What waits for the engine.
+pub(super) enum Message {
+    /// Something happened.
+    Input(Input),
+    /// Something happened, and somebody waits until its outputs have been carried out.
+    Awaited(Input, oneshot::Sender<()>),
+    /// Somebody asks, and waits for the answer.
+    Request(Request, oneshot::Sender<Result<Reply, Refusal>>),
+    /// The registrar or the operator hands in a record whose signatures have been looked at.
+    Submit(Box<Arrival>, oneshot::Sender<Result<Reply, Refusal>>),
+    /// Finish.
+    Stop,
+}
+
+pub(super) struct Thread {
+    pub(super) replica: Replica,
+    pub(super) store: Arc<SledStore>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) errands: mpsc::Sender<Errand>,
+    pub(super) runtime: tokio::runtime::Handle,
+}
+
+/// Who waits for what in one round.
+#[derive(Default)]
+struct Waiters {
+    answers: BTreeMap<u64, oneshot::Sender<Result<Reply, Refusal>>>,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+impl Thread {
+    /// Runs until it is told to stop, or the store fails. Returns why it ended.
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>) -> String {
+        let mut ticket = 0;
+        loop {
+            let Some(first) = waiting.blocking_recv() else { return "nobody asks any more".into() };
+            let mut waiters = Waiters::default();
+            let outcome = self.round(first, &mut waiting, &mut waiters, &mut ticket);
+            match outcome {
+                Ok((outputs, go_on)) => {
+                    self.carry_out(outputs, waiters);
+                    if !go_on {
+                        return "stopped".into();
+                    }
+                }
+                // What was not answered was not acknowledged. The store tells at the next start what it holds.
+                Err(error) => {
+                    tracing::error!(%error, "the store has failed: the node stops");
+                    return error.to_string();
+                }
+            }
+        }
+    }
+
+    fn round(
+        &mut self,
+        first: Message,
+        waiting: &mut mpsc::Receiver<Message>,
+        waiters: &mut Waiters,
+        ticket: &mut u64,
+    ) -> Result<(Vec<Output>, bool), StorageError> {
+        let (mut batch, mut outputs) = (Batch::new(), Vec::new());
+        let mut next = Some(first);
+        let mut steps = 0;
+        while let Some(message) = next.take() {
+            let Some(input) = to_input(message, waiters, ticket) else {
+                self.commit(batch)?;
+                return Ok((outputs, false));
+            };
+            let Step { batch: changes, outputs: more } = {
+                let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
+                let step = self.replica.step(input, crate::time::now(), &view)?;
+                batch = view.into_batch();
+                step
+            };
+            batch.append(changes);
+            outputs.extend(more);
+            steps += 1;
+            if steps < STEPS_MAX && batch.byte_len() < COMMIT_BYTES && batch.len() < COMMIT_CHANGES {
+                next = waiting.try_recv().ok();
+            }
+        }
+        self.commit(batch)?;
+        Ok((outputs, true))
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StorageError> {
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }
+    }
+
+    /// In order, and never before the commit. Nothing here waits: what a full queue does not take is lost, and comes
+    /// again by the next round of anti-entropy, or by being delivered again.
+    fn carry_out(&mut self, outputs: Vec<Output>, mut waiters: Waiters) {
+        for output in outputs {
+            match output {
+                Output::Send { to, frame } => {
+                    if let Err(reason) = self.shared.shell().try_send(&to, frame.to_bytes()) {
+                        tracing::debug!(%to, %reason, "a frame was not sent");
+                    }
+                }
+                Output::Publish(record) => self.errand(Errand::Publish(record)),
+                Output::Verdict { from, message, verdict } => self.errand(Errand::Verdict { from, message, verdict }),
+                Output::Disconnect { node, why } => self.errand(Errand::Disconnect { node, why }),
+                Output::Wake(trust) => self.shared.wake(&trust),
+                Output::Notify { device, seq } => self.shared.notify(&device, seq),
+                Output::Reply { ticket, reply } => {
+                    // Who asked may have gone away.
+                    let _ = waiters.answers.remove(&ticket).map(|answer| answer.send(reply));
+                }
+                Output::TrustChanged => {
+                    self.shared.set_network(self.replica.network());
+                    let errands = self.errands.clone();
+                    // Must not be lost: it closes connections.
+                    self.runtime.spawn(async move { errands.send(Errand::TrustChanged).await });
+                }
+                Output::Audit(entry) => tracing::info!(
+                    event = entry.event,
+                    code = entry.code,
+                    node = entry.node.map(|n| crate::address::peer_id(&n)),
+                    trust = entry.trust.map(String::from),
+                    address = entry.address,
+                    record = entry.record.map(|r| r.to_string()),
+                    "{}",
+                    entry.detail
+                ),
+            }
+        }
+        for done in waiters.done {
+            let _ = done.send(());
+        }
+    }
+
+    fn errand(&self, errand: Errand) {
+        if self.errands.try_send(errand).is_err() {
+            tracing::debug!("an errand was dropped: too many wait");
+        }
+    }
+}
+
+/// None for [`Message::Stop`].
+fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option<Input> {
+    *ticket += 1;
+    let ticket = *ticket;
+    Some(match message {
+        Message::Input(input) => input,
+        Message::Awaited(input, done) => {
+            waiters.done.push(done);
+            input
+        }
+        Message::Request(request, answer) => {
+            waiters.answers.insert(ticket, answer);
+            Input::Request { ticket, request }
+        }
+        Message::Submit(arrival, answer) => {
+            waiters.answers.insert(ticket, answer);
+            Input::Records { from: Source::Local { ticket }, arrivals: vec![*arrival] }
+        }
+        Message::Stop => return None,
+    })
+}

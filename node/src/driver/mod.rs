@@ -1,0 +1,176 @@
+//! The driver: it owns the engine and its store, and joins them to the network shell and to those who ask.
+//!
+//! One thread ([`engine`]) steps the replica. What waits when it comes round is stepped together and committed as one
+//! batch, with one sync, and only then are the outputs carried out (promise P4). Before a record reaches it, its
+//! signatures are verified on worker threads ([`arrivals`]). What is to be delivered directly is read from the outbox by one
+//! task for each connected peer ([`delivery`]), as fast as that peer takes it: batches form by themselves.
+//!
+//! There is no decision here: what is refused, kept, sent or said is the replica's.
+
+mod arrivals;
+mod backend;
+mod delivery;
+mod engine;
+mod shared;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lanyard_crypto::record::Decoded;
+use lanyard_replica::{Own, Replica};
+use lanyard_storage::{SledStore, Store};
+use serde_bytes::ByteBuf;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::p2p;
+use engine::Message;
+pub use shared::Engine;
+use shared::Shared;
+
+/// Inputs that wait for the engine; who brings more waits.
+const INPUTS: usize = 256;
+/// Network commands that wait to be carried out; gossip beyond it is dropped, as gossip may be.
+const ERRANDS: usize = 1024;
+
+/// Why the driver did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store or the charter.
+    #[error(transparent)]
+    Open(#[from] lanyard_replica::OpenError),
+    /// The network shell.
+    #[error(transparent)]
+    Network(#[from] p2p::StartError),
+    /// The operating system.
+    #[error("cannot start the engine's thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What the driver needs to start.
+pub struct Options {
+    /// Who the node is.
+    pub own: Own,
+    /// The charter that the operator trusts.
+    pub charter: Decoded,
+    /// Where the node keeps what it stores.
+    pub store: SledStore,
+    /// Multiaddresses to listen on.
+    pub listen: Vec<String>,
+    /// Where addresses lie.
+    pub countries: p2p::Countries,
+}
+
+/// A running driver. [`Running::stop`] ends it in order; [`Running::failed`] tells when it ended by itself.
+pub struct Running {
+    /// For all who ask something of it.
+    pub engine: Engine,
+    network: p2p::Handle,
+    tasks: Vec<JoinHandle<()>>,
+    ended: tokio::sync::oneshot::Receiver<String>,
+}
+
+/// Opens the replica and starts the driver on the current tokio runtime.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn start(options: Options) -> Result<Running, StartError> {
+    let Options { own, charter, store, listen, countries } = options;
+    let store = Arc::new(store);
+    let founding = lanyard_replica::found(&*store, &charter).map_err(lanyard_replica::OpenError::Storage)?;
+    if !founding.is_empty() {
+        store.commit(founding).map_err(lanyard_replica::OpenError::Storage)?;
+    }
+    let replica = Replica::open(&*store, own.clone(), &charter)?;
+    let (inputs, waiting) = mpsc::channel(INPUTS);
+    let shared = Arc::new(Shared::new(own.trust.clone(), replica.network(), store.clone(), inputs.clone()));
+
+    let (network, events) = p2p::start(p2p::Options {
+        seed: own.key.to_seed(),
+        network: replica.network().id(),
+        listen,
+        chain: encode_chain(&own.chain),
+        countries,
+        policy: policy(&shared),
+        timing: p2p::Timing::default(),
+    })?;
+    shared.attach(network.clone());
+
+    let (errands, to_run) = mpsc::channel(ERRANDS);
+    let (end, ended) = tokio::sync::oneshot::channel();
+    let thread = engine::Thread { replica, store, shared: shared.clone(), errands, runtime: tokio::runtime::Handle::current() };
+    let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
+        // Nobody waits for the reason once the driver is being stopped.
+        let _ = end.send(thread.run(waiting));
+    });
+    spawned.map_err(StartError::Thread)?;
+    let tasks = vec![
+        tokio::spawn(arrivals::listen(shared.clone(), events)),
+        tokio::spawn(delivery::errands(shared.clone(), to_run)),
+        tokio::spawn(tick(inputs)),
+    ];
+    Ok(Running { engine: Engine(shared), network, tasks, ended })
+}
+
+impl Running {
+    /// The multiaddresses on which the node listens.
+    pub fn listen_addresses(&self) -> Vec<String> {
+        self.network.listen_addresses()
+    }
+
+    /// Resolves if the driver ends by itself, with the reason: the store has failed.
+    pub async fn failed(&mut self) -> String {
+        (&mut self.ended).await.unwrap_or_else(|_| "the engine's thread has ended".into())
+    }
+
+    /// Ends connections, lets the engine finish what it has begun, and closes the store.
+    pub async fn stop(self) {
+        self.network.shutdown().await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let Engine(shared) = self.engine;
+        shared.push(Message::Stop).await;
+        let _ = self.ended.await;
+    }
+}
+
+async fn tick(inputs: mpsc::Sender<Message>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        second.tick().await;
+        if inputs.send(Message::Input(lanyard_replica::Input::Tick)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A chain as the border carries it: a CBOR array of DER.
+fn encode_chain(chain: &[Vec<u8>]) -> Vec<u8> {
+    lanyard_crypto::cbor::to_vec(&chain.iter().map(|c| ByteBuf::from(c.clone())).collect::<Vec<_>>())
+}
+
+/// The border's questions, answered from the charter in force.
+fn policy(shared: &Arc<Shared>) -> p2p::Policy {
+    use lanyard_crypto::x509::Purpose;
+    let (admits, permits) = (shared.clone(), shared.clone());
+    p2p::Policy {
+        admit: Arc::new(move |node, chain| {
+            let chain: Vec<ByteBuf> = lanyard_crypto::cbor::from_slice(chain, p2p::limits::MAX_CHAIN)
+                .map_err(|e| format!("not a certificate chain: {e}"))?;
+            let network = admits.network();
+            let identity =
+                network.verify_chain(&chain, Purpose::Node, crate::time::now()).map_err(|e| e.to_string())?;
+            if identity.certificate.node_id() != Some(node) || identity.node() != node {
+                return Err("the certificate names another PeerId than the connection's".into());
+            }
+            admits.show(node, chain.into_iter().map(ByteBuf::into_vec).collect());
+            let country = identity.certificate.hosting_country().ok_or("the certificate states no country")?;
+            Ok(p2p::PeerInfo { trust: identity.trust, country })
+        }),
+        permit: Arc::new(move |country| permits.network().permits(country)),
+    }
+}
+

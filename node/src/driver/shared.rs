@@ -1,0 +1,165 @@
+//! What the parts of the driver share, and the handle for all who ask something of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+
+use lanyard_crypto::gateway::Refusal;
+use lanyard_crypto::network::Network;
+use lanyard_crypto::{Fingerprint, NodeId, TrustId};
+use lanyard_replica::{Input, Reply, Request};
+use lanyard_storage::{SledStore, StorageError, View};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::engine::Message;
+use crate::backend::refusal;
+use crate::p2p;
+
+/// The handle; clones are cheap.
+#[derive(Clone)]
+pub struct Engine(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) trust: TrustId,
+    pub(super) store: Arc<SledStore>,
+    network: RwLock<Arc<Network>>,
+    inputs: mpsc::Sender<Message>,
+    shell: OnceLock<p2p::Handle>,
+    inboxes: Mutex<BTreeMap<Fingerprint, watch::Sender<u64>>>,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    shown: Mutex<BTreeMap<NodeId, Vec<Vec<u8>>>>,
+}
+
+/// A connected peer, and how its delivery task is woken.
+pub(super) struct Peer {
+    pub(super) trust: TrustId,
+    pub(super) wake: Arc<Notify>,
+    pub(super) task: tokio::task::AbortHandle,
+}
+
+impl Shared {
+    pub(super) fn new(
+        trust: TrustId,
+        network: Arc<Network>,
+        store: Arc<SledStore>,
+        inputs: mpsc::Sender<Message>,
+    ) -> Self {
+        Self {
+            trust,
+            store,
+            network: RwLock::new(network),
+            inputs,
+            shell: OnceLock::new(),
+            inboxes: Mutex::default(),
+            peers: Mutex::default(),
+            shown: Mutex::default(),
+        }
+    }
+
+    pub(super) fn attach(&self, shell: p2p::Handle) {
+        assert!(self.shell.set(shell).is_ok(), "a driver has one network shell");
+    }
+
+    pub(super) fn shell(&self) -> &p2p::Handle {
+        self.shell.get().expect("attached before any task or thread of the driver starts")
+    }
+
+    pub(super) fn network(&self) -> Arc<Network> {
+        self.network.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_network(&self, network: Arc<Network>) {
+        *self.network.write().unwrap_or_else(PoisonError::into_inner) = network;
+    }
+
+    /// Waits for a place in the engine's queue. After the engine has stopped, nothing happens.
+    pub(super) async fn push(&self, message: Message) {
+        let _ = self.inputs.send(message).await;
+    }
+
+    /// As [`Shared::push`], and waits until the input's outputs have been carried out.
+    pub(super) async fn push_and_wait(&self, input: Input) {
+        let (done, wait) = oneshot::channel();
+        self.push(Message::Awaited(input, done)).await;
+        let _ = wait.await;
+    }
+
+    /// Remembers the chain that a peer has shown at the border.
+    pub(super) fn show(&self, node: NodeId, chain: Vec<Vec<u8>>) {
+        let mut shown = lock(&self.shown);
+        if shown.len() >= p2p::limits::CONNECTIONS && !shown.contains_key(&node) {
+            shown.pop_first();
+        }
+        shown.insert(node, chain);
+    }
+
+    /// That chain.
+    pub(super) fn shown_by(&self, node: &NodeId) -> Vec<Vec<u8>> {
+        lock(&self.shown).get(node).cloned().unwrap_or_default()
+    }
+
+    /// Asks the engine; the answer comes once its batch is on the disk.
+    pub(super) async fn ask(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<Reply, Refusal>>) -> Message,
+    ) -> Result<Reply, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.push(message(reply)).await;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    pub(super) async fn request(&self, request: Request) -> Result<Reply, Refusal> {
+        self.ask(|reply| Message::Request(request, reply)).await
+    }
+
+    /// Reads the store on a thread that may block.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&dyn View, &Network) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let shared = self.clone();
+        let outcome = tokio::task::spawn_blocking(move || read(&*shared.store, &shared.network())).await;
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the store cannot be read");
+                Err(refusal("disk", "this node cannot read its store: its operator must look at the node's log"))
+            }
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    pub(super) fn inbox_events(&self, device: Fingerprint) -> watch::Receiver<u64> {
+        let newest = lanyard_replica::query::inbox_newest(&*self.store, &device).unwrap_or(0);
+        let mut inboxes = lock(&self.inboxes);
+        let sender = inboxes.entry(device).or_insert_with(|| watch::Sender::new(newest));
+        sender.send_if_modified(|held| std::mem::replace(held, newest.max(*held)) < newest);
+        sender.subscribe()
+    }
+
+    /// Tells who watches a device's inbox; forgets those that nobody watches any more.
+    pub(super) fn notify(&self, device: &Fingerprint, seq: u64) {
+        let mut inboxes = lock(&self.inboxes);
+        if let Some(sender) = inboxes.get(device)
+            && sender.send(seq).is_err()
+        {
+            inboxes.remove(device);
+        }
+    }
+
+    pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        lock(&self.peers)
+    }
+
+    /// Wakes the delivery to every connected node of a trust.
+    pub(super) fn wake(&self, trust: &TrustId) {
+        self.peers().values().filter(|p| p.trust == *trust).for_each(|p| p.wake.notify_one());
+    }
+}
+
+pub(super) fn stopped() -> Refusal {
+    refusal("stopping", "this node is stopping: try again in a moment")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

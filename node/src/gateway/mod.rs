@@ -1,0 +1,260 @@
+//! The clients' gateway: HTTPS with mutual TLS for the trust's own devices (`docs/reference/http.md`).
+//!
+//! A connection is bounded from its first byte (limits in [`limits`]), and is judged three times: when TLS
+//! shows the device's certificate, at each request, and once a second while it is open, so that a device
+//! which is revoked loses its live connections, event streams included.
+
+mod body;
+mod events;
+mod limits;
+mod routes;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use lanyard_crypto::Fingerprint;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{self, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::backend::{Backend, Note};
+use crate::registrar::Registrar;
+use body::Refused;
+use session::{Crowd, Session, counted_as};
+
+/// What the gateway works with.
+pub struct Gateway {
+    backend: Arc<dyn Backend>,
+    registrar: Option<Arc<Registrar>>,
+    /// This trust's own limit, if it is stricter than the charter's.
+    retention_secs: Option<u64>,
+    enrolments: Semaphore,
+    stop: watch::Receiver<bool>,
+    devices: Arc<Crowd<Fingerprint>>,
+    addresses: Arc<Crowd<IpAddr>>,
+    refusals: Refusals,
+}
+
+impl Gateway {
+    /// A gateway before it listens; it ends when `stop` becomes true.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        registrar: Option<Arc<Registrar>>,
+        retention_secs: Option<u64>,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            registrar,
+            retention_secs,
+            enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
+            stop,
+            devices: Crowd::new(limits::CONNECTIONS_PER_DEVICE_MAX),
+            addresses: Crowd::new(limits::CONNECTIONS_PER_ADDRESS_MAX),
+            refusals: Refusals::default(),
+        })
+    }
+
+    /// Serves clients until it is told to stop; then lets requests in flight finish, for a bounded time.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: ServerConfig) {
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let router = routes::router(self.clone()).layer(from_fn(bounded));
+        let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
+        let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
+        let mut stop = self.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped(&mut stop) => break,
+            };
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Such as too many open files: trying again at once would only burn time.
+                    tracing::warn!(%error, "the gateway cannot accept a connection");
+                    time::sleep(limits::RECHECK_INTERVAL).await;
+                    continue;
+                }
+            };
+            let (Ok(place), Ok(handshake)) = (
+                connections.clone().try_acquire_owned(),
+                handshakes.clone().try_acquire_owned(),
+            ) else {
+                continue;
+            };
+            let Some(address) = self.addresses.enter(counted_as(remote.ip())) else {
+                continue;
+            };
+            let (gateway, acceptor, router) = (self.clone(), acceptor.clone(), router.clone());
+            tokio::spawn(async move {
+                let tls = gateway.clone().handshake(acceptor, stream, remote).await;
+                drop(handshake);
+                if let Some((tls, session)) = tls {
+                    gateway.connection(tls, session, router).await;
+                }
+                drop((place, address));
+            });
+        }
+        let all = u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        if timeout(limits::SHUTDOWN_TIME_MAX, connections.acquire_many(all))
+            .await
+            .is_err()
+        {
+            tracing::warn!("some clients' connections did not finish in time");
+        }
+    }
+
+    async fn handshake(
+        self: Arc<Self>,
+        acceptor: TlsAcceptor,
+        stream: TcpStream,
+        remote: SocketAddr,
+    ) -> Option<(Tls, Session)> {
+        // Small answers must not wait for more. A socket that cannot do so is merely slower.
+        let _ = stream.set_nodelay(true);
+        match timeout(limits::HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+            Ok(Ok(tls)) => {
+                let shown = tls.get_ref().1.peer_certificates();
+                let chain = shown.map(|chain| chain.iter().map(|c| c.to_vec()).collect());
+                Some((tls, Session::new(chain)))
+            }
+            Ok(Err(error)) => {
+                self.refuse_connection(remote, &error).await;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn connection(self: Arc<Self>, tls: Tls, session: Session, router: Router) {
+        let place = session.fingerprint().map(|device| self.devices.enter(device));
+        if matches!(place, Some(None)) {
+            tracing::debug!("a device has too many connections");
+            return;
+        }
+        let session = Arc::new(session);
+        let service = TowerToHyperService::new(router.layer(Extension(session.clone())));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits::HEADER_TIME_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .max_buf_size(limits::HEADERS_BYTES_MAX)
+            .serve_connection(TokioIo::new(tls), service);
+        let mut connection = pin!(connection);
+        let mut stop = self.stop.clone();
+        let mut stopping = false;
+        let mut recheck = time::interval(limits::RECHECK_INTERVAL);
+        let mut last = None;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a client's connection ended");
+                    }
+                    return;
+                }
+                () = stopped(&mut stop), if !stopping => {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                _ = recheck.tick() => {
+                    if let Err(why) = session.is_welcome(&self, &mut last) {
+                        let (event, code) = ("device-closed", "device-refused");
+                        let detail = format!("a device's connection was closed: {why}");
+                        let note = Note { event, code, detail, address: None };
+                        self.backend.note(note).await;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Refused certificates belong in the audit log; strangers must not be able to fill it.
+    async fn refuse_connection(&self, remote: SocketAddr, error: &io::Error) {
+        let certificate = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::InvalidCertificate(why)) = certificate else {
+            tracing::debug!(%error, "a client's TLS handshake failed");
+            return;
+        };
+        if let Some(unseen) = self.refusals.admit() {
+            let more = if unseen == 0 {
+                String::new()
+            } else {
+                format!(" ({unseen} more were not logged)")
+            };
+            let detail = format!(
+                "a device's certificate was refused: {}{more}",
+                certificate_text(why)
+            );
+            let address = Some(remote.to_string());
+            self.backend
+                .note(Note {
+                    event: "refused",
+                    code: "device-refused",
+                    detail,
+                    address,
+                })
+                .await;
+        }
+    }
+}
+
+/// Resolves once the node stops, or if who would stop it is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+type Tls = tokio_rustls::server::TlsStream<TcpStream>;
+
+fn certificate_text(error: &rustls::CertificateError) -> String {
+    match error {
+        rustls::CertificateError::Other(other) => other.0.to_string(),
+        plain => format!("{plain:?}"),
+    }
+}
+
+/// Every request has an end. An event stream's answer begins at once, and its end is not the request's.
+async fn bounded(request: Request, next: Next) -> Response {
+    match timeout(limits::REQUEST_TIME_MAX, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Refused::new("timed-out", "the request took too long; try again").into_response(),
+    }
+}
+
+/// Lets one refusal in a while through, and counts the others.
+#[derive(Default)]
+struct Refusals {
+    last: Mutex<Option<Instant>>,
+    unseen: AtomicU64,
+}
+
+impl Refusals {
+    /// How many were not let through since the last one that was; none if this one is not either.
+    fn admit(&self) -> Option<u64> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < limits::AUDIT_INTERVAL) {
+            self.unseen.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(self.unseen.swap(0, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,315 @@
+//! The gateway's calls, one function each; bodies are the types of [`lanyard_crypto::gateway`]. What is
+//! decided here is only what concerns HTTP, devices and the registrar: the rest is the engine's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::routing::{get, post, put};
+use lanyard_crypto::gateway::{
+    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxResponse,
+    KeyPackageRequest, REQUEST_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse,
+    TrustResponse,
+};
+use lanyard_crypto::limits::{KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
+use lanyard_crypto::{ConversationId, RecordId};
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+
+use super::body::{Cbor, Empty, Outcome, Refused, read};
+use super::events::events;
+use super::session::Device;
+use super::{Gateway, limits, stopped};
+use crate::backend::{Deletion, Note};
+use crate::invitations::InvitationError;
+use crate::registrar::{Contact, Registrar, RegistrarError};
+use crate::time::now;
+
+type Shared = State<Arc<Gateway>>;
+
+pub(super) fn router(gateway: Arc<Gateway>) -> Router {
+    Router::new()
+        .route("/v1/enrol", post(enrol))
+        .route("/v1/trust", get(trust))
+        .route("/v1/key-package", put(key_package))
+        .route("/v1/directory", get(directory))
+        .route("/v1/envelopes", post(send))
+        .route("/v1/envelopes/{id}", get(ticks))
+        .route("/v1/inbox", get(inbox))
+        .route("/v1/inbox/seen", post(seen))
+        .route("/v1/events", get(events))
+        .route("/v1/deletions", post(delete))
+        .route("/v1/deletions/{id}", get(deletion))
+        .route("/v1/conversations/{id}/leave", post(leave))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(gateway)
+}
+
+async fn nowhere() -> Refused {
+    Refused::new("not-found", "there is no such path; see docs/reference/http.md")
+}
+
+async fn wrong_method() -> Refused {
+    Refused::new(
+        "method",
+        "this path has another method; see docs/reference/http.md",
+    )
+}
+
+/// The one call without a device certificate: a device that was invited gets one.
+async fn enrol(State(gateway): Shared, body: Body) -> Outcome<EnrolResponse> {
+    let request: EnrolRequest = read(body, limits::ENROL_BYTES_MAX).await?;
+    let registrar = registrar(&gateway)?;
+    let _turn = gateway
+        .enrolments
+        .try_acquire()
+        .map_err(|_| Refused::new("busy", "too many enrolments at once; try again in a few seconds"))?;
+    let enrolled = blocking(move || {
+        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, now())?;
+        Ok((certificate, registrar))
+    });
+    let (certificate, registrar) = match enrolled.await? {
+        Ok(enrolled) => enrolled,
+        Err(error) => {
+            let refused = enrolment_refusal(&error);
+            let detail = format!("an enrolment was refused: {}", refused.0.message);
+            gateway
+                .backend
+                .note(Note {
+                    event: "enrol-refused",
+                    code: "enrol",
+                    detail,
+                    address: None,
+                })
+                .await;
+            return Err(refused);
+        }
+    };
+    let network = gateway.backend.network();
+    let entry = registrar
+        .entry(network.id(), &certificate, Contact::None, now())
+        .map_err(|e| internal(&e))?;
+    // A device that enrols again with the same key has an entry already, perhaps a newer one.
+    if network.chain(&certificate.fingerprint()).is_none() {
+        gateway.backend.submit(entry).await?;
+        let detail = format!("device {} was certified", certificate.fingerprint());
+        gateway
+            .backend
+            .note(Note {
+                event: "enrolled",
+                code: "",
+                detail,
+                address: None,
+            })
+            .await;
+    }
+    let chain = [certificate.der(), registrar.certificate().der()]
+        .map(ByteBuf::from)
+        .into();
+    let charter = gateway.backend.trust_records().await?.charter;
+    Ok(Cbor(EnrolResponse { chain, charter }))
+}
+
+async fn trust(State(gateway): Shared, _device: Device) -> Outcome<TrustResponse> {
+    Ok(Cbor(gateway.backend.trust_records().await?))
+}
+
+async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+    let request: KeyPackageRequest = read(body, KEY_PACKAGE_BYTES_MAX + limits::SMALL_BYTES_MAX).await?;
+    let registrar = registrar(&gateway)?;
+    if device
+        .certificate
+        .verify_signature(registrar.certificate())
+        .is_err()
+    {
+        return Err(Refused::new(
+            "other-registrar",
+            "an earlier registrar certified this device: ask your trust's operator for a new invitation",
+        ));
+    }
+    let contact = Contact::Device {
+        key_package: request.key_package,
+        available: request.available,
+    };
+    let network = gateway.backend.network().id();
+    let entry = registrar.entry(network, &device.certificate, contact, now());
+    let entry = entry.map_err(|error| Refused::new("out-of-bounds", error.to_string()))?;
+    gateway.backend.submit(entry).await?;
+    Ok(Empty)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Words {
+    #[serde(default)]
+    q: String,
+}
+
+async fn directory(
+    State(gateway): Shared,
+    _device: Device,
+    query: Result<Query<Words>, QueryRejection>,
+) -> Outcome<DirectoryResponse> {
+    let Query(Words { q }) = query.map_err(malformed)?;
+    if q.len() > limits::QUERY_BYTES_MAX {
+        return Err(Refused::new(
+            "out-of-bounds",
+            format!("a query has at most {} bytes", limits::QUERY_BYTES_MAX),
+        ));
+    }
+    Ok(Cbor(gateway.backend.directory(q).await?))
+}
+
+async fn send(State(gateway): Shared, device: Device, body: Body) -> Outcome<SendResponse> {
+    let request: SendRequest = read(body, REQUEST_BYTES_MAX).await?;
+    if let Some(retention_secs) = gateway.retention_secs
+        && request.expires > now().plus_secs(retention_secs)
+    {
+        let message = format!(
+            "this trust keeps messages for at most {retention_secs} seconds; choose an earlier expiry"
+        );
+        return Err(Refused::new("retention", message));
+    }
+    Ok(Cbor(gateway.backend.send(device.fingerprint, request).await?))
+}
+
+async fn ticks(State(gateway): Shared, _device: Device, Path(id): Path<String>) -> Outcome<TicksResponse> {
+    let found = gateway.backend.ticks(record_id(&id)?).await?;
+    found.map(Cbor).ok_or_else(|| not_held("message", &id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct From {
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    wait: u64,
+}
+
+async fn inbox(
+    State(gateway): Shared,
+    device: Device,
+    query: Result<Query<From>, QueryRejection>,
+) -> Outcome<InboxResponse> {
+    let Query(From { after, wait }) = query.map_err(malformed)?;
+    let mut news = gateway.backend.inbox_events(device.fingerprint);
+    let mut stop = gateway.stop.clone();
+    let page = gateway.backend.inbox(device.fingerprint, after).await?;
+    if !page.items.is_empty() || wait == 0 {
+        return Ok(Cbor(page));
+    }
+    let wait = Duration::from_secs(wait.min(limits::WAIT_SECS_MAX));
+    let newer = news.wait_for(|seq| *seq > after);
+    // Whichever comes first: what is there then is the answer, be it nothing.
+    tokio::select! {
+        _ = newer => {}
+        () = stopped(&mut stop) => {}
+        () = tokio::time::sleep(wait) => {}
+    }
+    Ok(Cbor(gateway.backend.inbox(device.fingerprint, after).await?))
+}
+
+async fn seen(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+    let SeenRequest { seq } = read(body, limits::SMALL_BYTES_MAX).await?;
+    gateway.backend.seen(device.fingerprint, seq).await?;
+    Ok(Empty)
+}
+
+async fn delete(State(gateway): Shared, device: Device, body: Body) -> Outcome<DeletionResponse> {
+    let DeleteRequest {
+        conversation,
+        mut envelopes,
+        reason,
+    } = read(body, limits::DELETION_BYTES_MAX).await?;
+    envelopes.sort();
+    envelopes.dedup();
+    if envelopes.is_empty() || envelopes.len() > TOMBSTONE_TARGETS_MAX {
+        let message = format!("1 to {TOMBSTONE_TARGETS_MAX} messages can be deleted at once");
+        return Err(Refused::new("out-of-bounds", message));
+    }
+    // Who authorised it, to this trust alone: its own audit log knows the device by this.
+    let reference = device.fingerprint.as_bytes()[..16].to_vec();
+    let order = Deletion {
+        device: device.fingerprint,
+        conversation,
+        envelopes,
+        reason,
+        reference,
+    };
+    let tombstone = gateway.backend.delete(order).await?;
+    let found = gateway.backend.deletion(tombstone).await?;
+    found
+        .map(Cbor)
+        .ok_or_else(|| not_held("deletion", &tombstone.to_string()))
+}
+
+async fn deletion(
+    State(gateway): Shared,
+    _device: Device,
+    Path(id): Path<String>,
+) -> Outcome<DeletionResponse> {
+    let found = gateway.backend.deletion(record_id(&id)?).await?;
+    found.map(Cbor).ok_or_else(|| not_held("deletion", &id))
+}
+
+async fn leave(State(gateway): Shared, device: Device, Path(id): Path<String>) -> Result<Empty, Refused> {
+    let conversation: ConversationId = id.parse().map_err(malformed)?;
+    gateway.backend.leave(device.fingerprint, conversation).await?;
+    Ok(Empty)
+}
+
+fn registrar(gateway: &Gateway) -> Result<Arc<Registrar>, Refused> {
+    gateway.registrar.clone().ok_or_else(|| {
+        Refused::new(
+            "no-registrar",
+            "this node does not hold the registrar's key; use the trust's node that enrols",
+        )
+    })
+}
+
+fn enrolment_refusal(error: &RegistrarError) -> Refused {
+    match error {
+        RegistrarError::Invitation(InvitationError::Used) => {
+            Refused::new("invitation-used", error.to_string())
+        }
+        RegistrarError::Invitation(
+            InvitationError::Wrong | InvitationError::Expired | InvitationError::TooManyTries,
+        ) => Refused::new("invitation", error.to_string()),
+        RegistrarError::Request(_) => Refused::new("malformed", error.to_string()),
+        RegistrarError::Issue(_) | RegistrarError::Full => Refused::new("cannot-certify", error.to_string()),
+        other => internal(other),
+    }
+}
+
+/// The operator's log has the reason; a stranger is not told about this machine's disk.
+fn internal(error: &dyn std::error::Error) -> Refused {
+    tracing::error!(%error, "a request failed on this node");
+    Refused::new(
+        "internal",
+        "the node could not do it; its operator finds the reason in its log",
+    )
+}
+
+fn malformed(error: impl std::fmt::Display) -> Refused {
+    Refused::new("malformed", error.to_string())
+}
+
+fn record_id(text: &str) -> Result<RecordId, Refused> {
+    text.parse().map_err(malformed)
+}
+
+fn not_held(what: &str, id: &str) -> Refused {
+    Refused::new("not-found", format!("{what} {id} is not held here"))
+}
+
+/// Runs what blocks on the disk beside the asynchronous threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| internal(&error))
+}

@@ -1,0 +1,176 @@
+//! A node that remembers what it is asked, for tests of the gateway.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lanyard_crypto::gateway::{
+    DeletionResponse, DirectoryResponse, InboxItem, InboxResponse, SendRequest, SendResponse, TicksResponse,
+    TrustResponse,
+};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::Decoded;
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
+use tokio::sync::watch;
+
+use crate::backend::{Answer, AuditLine, Backend, Deletion, Note, PeerStatus, refusal};
+use crate::testing::Trust;
+
+pub struct TestNode {
+    trust: TrustId,
+    charter: Vec<u8>,
+    network: Mutex<Arc<Network>>,
+    submitted: Mutex<Vec<Decoded>>,
+    events: Mutex<Vec<&'static str>>,
+    inboxes: Mutex<HashMap<Fingerprint, watch::Sender<u64>>>,
+    asked: watch::Sender<usize>,
+}
+
+impl TestNode {
+    pub fn new(trust: &Trust) -> Arc<Self> {
+        Arc::new(Self {
+            trust: trust.id.clone(),
+            charter: trust.charter().bytes().to_vec(),
+            network: Mutex::new(Arc::new(trust.network())),
+            submitted: Mutex::default(),
+            events: Mutex::default(),
+            inboxes: Mutex::default(),
+            asked: watch::channel(0).0,
+        })
+    }
+
+    /// Records that were handed in.
+    pub fn submitted(&self) -> Vec<Decoded> {
+        self.submitted.lock().unwrap().clone()
+    }
+
+    /// What was noted for the audit log.
+    pub fn events(&self) -> Vec<&'static str> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// Something arrived for a device.
+    pub fn arrive(&self, device: Fingerprint, seq: u64) {
+        self.inbox_of(device).send_replace(seq);
+    }
+
+    /// Waits until the inbox has been looked at, or watched, so many times.
+    pub async fn asked(&self, times: usize) {
+        self.asked
+            .subscribe()
+            .wait_for(|asked| *asked >= times)
+            .await
+            .unwrap();
+    }
+
+    fn inbox_of(&self, device: Fingerprint) -> watch::Sender<u64> {
+        self.inboxes
+            .lock()
+            .unwrap()
+            .entry(device)
+            .or_insert_with(|| watch::channel(0).0)
+            .clone()
+    }
+}
+
+fn nothing<'a, T: Send + 'a>(what: &str) -> Answer<'a, T> {
+    let refusal = refusal("not-found", format!("{what}: not part of this test"));
+    async move { Err(refusal) }.boxed()
+}
+
+impl Backend for TestNode {
+    fn network(&self) -> Arc<Network> {
+        self.network.lock().unwrap().clone()
+    }
+
+    fn trust(&self) -> &TrustId {
+        &self.trust
+    }
+
+    fn send(&self, _: Fingerprint, _: SendRequest) -> Answer<'_, SendResponse> {
+        nothing("send")
+    }
+
+    fn delete(&self, _: Deletion) -> Answer<'_, RecordId> {
+        nothing("delete")
+    }
+
+    fn seen(&self, _: Fingerprint, _: u64) -> Answer<'_, ()> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn leave(&self, _: Fingerprint, _: ConversationId) -> Answer<'_, ()> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn submit(&self, record: Decoded) -> Answer<'_, ()> {
+        let mut network = Network::clone(&self.network());
+        network.restore(&record);
+        *self.network.lock().unwrap() = Arc::new(network);
+        self.submitted.lock().unwrap().push(record);
+        async { Ok(()) }.boxed()
+    }
+
+    fn inbox(&self, device: Fingerprint, after: u64) -> Answer<'_, InboxResponse> {
+        self.asked.send_modify(|asked| *asked += 1);
+        let newest = *self.inbox_of(device).borrow();
+        let items = (after + 1..=newest)
+            .map(|seq| InboxItem { seq, record: None })
+            .collect();
+        async { Ok(InboxResponse { items, more: false }) }.boxed()
+    }
+
+    fn inbox_events(&self, device: Fingerprint) -> watch::Receiver<u64> {
+        self.asked.send_modify(|asked| *asked += 1);
+        self.inbox_of(device).subscribe()
+    }
+
+    fn ticks(&self, _: RecordId) -> Answer<'_, Option<TicksResponse>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn deletion(&self, _: RecordId) -> Answer<'_, Option<DeletionResponse>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn directory(&self, _: String) -> Answer<'_, DirectoryResponse> {
+        nothing("directory")
+    }
+
+    fn trust_records(&self) -> Answer<'_, TrustResponse> {
+        let charter = self.charter.clone();
+        async {
+            Ok(TrustResponse {
+                charter,
+                crls: Vec::new(),
+            })
+        }
+        .boxed()
+    }
+
+    fn audit(&self, _: u64, _: usize) -> Answer<'_, Vec<AuditLine>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn note(&self, note: Note) -> BoxFuture<'_, ()> {
+        self.events.lock().unwrap().push(note.event);
+        async {}.boxed()
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        Vec::new()
+    }
+
+    fn record(&self, _: RecordId) -> Answer<'_, Option<Vec<u8>>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn counts(&self) -> Answer<'_, Vec<(String, u64)>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+}

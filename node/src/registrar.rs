@@ -1,0 +1,587 @@
+//! The trust's registrar, on the node that holds its key: certifies devices, signs the directory's entries,
+//! and revokes.
+//!
+//! What it has certified and revoked is kept in files of its own under `registrar/` in the data directory,
+//! written before anything is handed out: a certificate that exists can always be revoked, and a number of a
+//! revocation list is never used twice. All methods block on the disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lanyard_crypto::limits::LIFE_SECS_MAX;
+use lanyard_crypto::record::{self, Body, Crl, DecodeError, Decoded, Entry, Header};
+use lanyard_crypto::x509::issue::{self, IssueError, Issuer, Term};
+use lanyard_crypto::x509::request::{CertificateRequest, RequestError};
+use lanyard_crypto::x509::{
+    Certificate, CrlReason, KeyError, PemError, Purpose, Revocation, RevocationList, SecretKey, Subject,
+    chain_from_pem,
+};
+use lanyard_crypto::{Fingerprint, NetworkId, Timestamp};
+use serde_bytes::ByteBuf;
+
+use crate::config::RegistrarFiles;
+use crate::files::{self, FileError};
+use crate::invitations::{InvitationError, Invitations, Invitee};
+
+/// Certificates of devices that one registrar keeps.
+pub const DEVICES_MAX: usize = 100_000;
+/// A list is replaced when this part of its life has passed: one half.
+const REFRESH_DIVISOR: u64 = 2;
+const LIST: &str = "list.crl.pem";
+
+/// Why the registrar does not do what is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrarError {
+    /// The disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The key file.
+    #[error("{}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: KeyError,
+    },
+    /// A file with certificates or a list.
+    #[error("{}: {reason}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: PemError,
+    },
+    /// The files are not of a registrar.
+    #[error("{}: the certificate of a registrar is needed, and this is one of a {found}", path.display())]
+    Purpose {
+        /// The file.
+        path: PathBuf,
+        /// What it is of.
+        found: Purpose,
+    },
+    /// The invitation.
+    #[error(transparent)]
+    Invitation(#[from] InvitationError),
+    /// The device's request.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A certificate cannot be made.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// A record cannot be made.
+    #[error("the record cannot be made: {0}")]
+    Record(#[from] DecodeError),
+    /// Another registrar's certificate.
+    #[error("{0} was certified by another registrar; only that one can revoke it")]
+    OtherRegistrar(String),
+    /// Too many devices.
+    #[error("{DEVICES_MAX} devices have been certified; renew the registrar (trust renew-registrar)")]
+    Full,
+}
+
+/// See the module.
+pub struct Registrar {
+    key: SecretKey,
+    certificate: Certificate,
+    directory: PathBuf,
+    /// Invitations to enrol.
+    pub invitations: Invitations,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    list: Option<RevocationList>,
+    devices: BTreeMap<Fingerprint, Certificate>,
+}
+
+/// A certified device, and whether it has been revoked.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl Registrar {
+    /// Reads the registrar's key and certificate, and what it has done before.
+    ///
+    /// # Errors
+    /// [`RegistrarError`] names the file at fault.
+    pub fn open(paths: &RegistrarFiles, data_dir: &Path) -> Result<Self, RegistrarError> {
+        let pem = files::read_secret_text(&paths.key)?;
+        let key = SecretKey::from_pkcs8_pem(&pem).map_err(|reason| RegistrarError::Key {
+            path: paths.key.clone(),
+            reason,
+        })?;
+        let certificate = first_certificate(&paths.certificate)?;
+        if certificate.purpose() != Purpose::Registrar {
+            let found = certificate.purpose();
+            return Err(RegistrarError::Purpose {
+                path: paths.certificate.clone(),
+                found,
+            });
+        }
+        Issuer::new(&certificate, &key)?;
+        // Each registrar certificate has its own list and devices; a renewed one begins afresh.
+        let directory = data_dir
+            .join("registrar")
+            .join(certificate.fingerprint().to_string());
+        files::create_directory(&directory.join("devices"))?;
+        let state = State {
+            list: read_list(&directory.join(LIST))?,
+            devices: read_devices(&directory)?,
+        };
+        let invitations = Invitations::open(data_dir.join("invitations"))?;
+        Ok(Self {
+            key,
+            certificate,
+            directory,
+            invitations,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Certifies the device of an invited person. The key is the request's, the subject the invitation's. The
+    /// same request with the same invitation again gets the same certificate.
+    ///
+    /// # Errors [`RegistrarError::Request`], [`RegistrarError::Invitation`], or that the certificate cannot
+    /// be made or kept.
+    pub fn enrol(
+        &self,
+        invitation: &[u8],
+        code: &[u8],
+        request: &[u8],
+        now: Timestamp,
+    ) -> Result<Certificate, RegistrarError> {
+        let request = CertificateRequest::parse(request)?;
+        let mut state = self.state();
+        if state.devices.len() >= DEVICES_MAX {
+            return Err(RegistrarError::Full);
+        }
+        let invitee = self
+            .invitations
+            .redeem(invitation, code, request.public_key(), now)?;
+        let subject = self.subject_of(&invitee);
+        let earlier = state
+            .devices
+            .values()
+            .find(|c| c.public_key() == request.public_key() && *c.subject() == subject);
+        if let Some(earlier) = earlier {
+            return Ok(earlier.clone());
+        }
+        let term = Term::starting(now, self.life_secs(now, issue::DEVICE_SECS))?;
+        let certificate = self.issuer()?.device(&subject, request.public_key(), &term)?;
+        let path = self
+            .directory
+            .join("devices")
+            .join(format!("{}.pem", certificate.fingerprint()));
+        files::create(&path, certificate.to_pem().as_bytes(), files::SECRET)?;
+        state
+            .devices
+            .insert(certificate.fingerprint(), certificate.clone());
+        Ok(certificate)
+    }
+
+    /// Checks that an invitation could lead to a certificate, before it is handed to a person.
+    ///
+    /// # Errors
+    /// [`RegistrarError::Issue`] names what the certificate could not say.
+    pub fn check_invitee(&self, invitee: &Invitee, now: Timestamp) -> Result<(), RegistrarError> {
+        let term = Term::starting(now, self.life_secs(now, issue::DEVICE_SECS))?;
+        let anybody = SecretKey::generate().map_err(IssueError::Key)?.public();
+        self.issuer()?
+            .device(&self.subject_of(invitee), &anybody, &term)?;
+        Ok(())
+    }
+
+    /// The directory entry of a certificate that this registrar has issued.
+    ///
+    /// # Errors
+    /// [`RegistrarError::Record`] if a part of it is too large.
+    pub fn entry(
+        &self,
+        network: NetworkId,
+        leaf: &Certificate,
+        contact: Contact,
+        now: Timestamp,
+    ) -> Result<Decoded, RegistrarError> {
+        let chain = vec![ByteBuf::from(leaf.der()), ByteBuf::from(self.certificate.der())];
+        let (key_package, available, addresses) = match contact {
+            Contact::None => (None, None, Vec::new()),
+            Contact::Device {
+                key_package,
+                available,
+            } => (Some(ByteBuf::from(key_package)), Some(available), Vec::new()),
+            Contact::Node { addresses } => (None, None, addresses),
+        };
+        let body = Body::Entry(Entry {
+            chain,
+            key_package,
+            addresses,
+            available,
+        });
+        self.sign(network, body, now, leaf.not_after().max(now.plus_secs(1)))
+    }
+
+    /// Revokes certificates of this registrar; the answer is the record of the new list. `held` is the list
+    /// that the network has: if this one's files come from a backup, its number and its entries may be ahead.
+    ///
+    /// # Errors [`RegistrarError::OtherRegistrar`], or that the list cannot be made or kept.
+    pub fn revoke(
+        &self,
+        certificates: &[Certificate],
+        reason: CrlReason,
+        held: Option<&RevocationList>,
+        network: NetworkId,
+        now: Timestamp,
+    ) -> Result<Decoded, RegistrarError> {
+        if let Some(other) = certificates
+            .iter()
+            .find(|c| c.verify_signature(&self.certificate).is_err())
+        {
+            return Err(RegistrarError::OtherRegistrar(other.subject().to_string()));
+        }
+        let serials = certificates.iter().map(|c| c.serial().to_vec());
+        let new = serials
+            .map(|serial| Revocation {
+                serial,
+                at: now,
+                reason: Some(reason),
+            })
+            .collect();
+        self.next_list(new, held, network, now)
+    }
+
+    /// The record of a list that must be spread now: the next one, if there is none or if half of its life
+    /// has passed, or the present one, if the network does not have it.
+    ///
+    /// # Errors As [`Registrar::revoke`].
+    pub fn refresh(
+        &self,
+        held: Option<&RevocationList>,
+        network: NetworkId,
+        now: Timestamp,
+    ) -> Result<Option<Decoded>, RegistrarError> {
+        let current = self.state().list.clone();
+        let ahead = |list: &RevocationList| held.is_some_and(|held| held.number() > list.number());
+        let half = |list: &RevocationList| {
+            list.this_update()
+                .plus_secs((list.next_update().as_secs() - list.this_update().as_secs()) / REFRESH_DIVISOR)
+        };
+        match current {
+            Some(list) if !ahead(&list) && now < half(&list) => match held {
+                Some(held) if held.number() == list.number() => Ok(None),
+                _ => Ok(Some(self.list_record(&list, network, now)?)),
+            },
+            _ => Ok(Some(self.next_list(Vec::new(), held, network, now)?)),
+        }
+    }
+
+    /// Every device that this registrar has certified, by name.
+    pub fn devices(&self) -> Vec<Device> {
+        let state = self.state();
+        let revoked = |c: &Certificate| Some(state.list.as_ref()?.revocation(c.serial())?.at);
+        let device = |c: &Certificate| Device {
+            certificate: c.clone(),
+            revoked: revoked(c),
+        };
+        let mut devices: Vec<_> = state.devices.values().map(device).collect();
+        devices.sort_by(|a, b| {
+            let key = |d: &Device| {
+                (
+                    d.certificate.subject().common_name.clone(),
+                    d.certificate.not_before(),
+                )
+            };
+            key(a).cmp(&key(b))
+        });
+        devices
+    }
+
+    fn next_list(
+        &self,
+        new: Vec<Revocation>,
+        held: Option<&RevocationList>,
+        network: NetworkId,
+        now: Timestamp,
+    ) -> Result<Decoded, RegistrarError> {
+        let mut state = self.state();
+        let known: Vec<&RevocationList> = state.list.iter().chain(held).collect();
+        let mut entries = BTreeMap::new();
+        // The earliest word about a certificate stands: it keeps its time and reason.
+        for entry in known
+            .iter()
+            .flat_map(|list| list.revocations())
+            .cloned()
+            .chain(new)
+        {
+            entries.entry(entry.serial.clone()).or_insert(entry);
+        }
+        let number = known
+            .iter()
+            .map(|list| list.number())
+            .max()
+            .map_or(1, |number| number + 1);
+        let entries: Vec<_> = entries.into_values().collect();
+        let next_update = now.plus_secs(issue::REVOCATION_LIST_SECS);
+        let list = self
+            .issuer()?
+            .revocation_list(number, now, next_update, &entries)?;
+        let record = self.list_record(&list, network, now)?;
+        files::replace(
+            &self.directory.join(LIST),
+            list.to_pem().as_bytes(),
+            files::PUBLIC,
+        )?;
+        state.list = Some(list);
+        Ok(record)
+    }
+
+    /// A revocation outlives what it revokes: nothing that this registrar certified is valid longer than
+    /// itself.
+    fn list_record(
+        &self,
+        list: &RevocationList,
+        network: NetworkId,
+        now: Timestamp,
+    ) -> Result<Decoded, RegistrarError> {
+        let body = Body::Crl(Crl {
+            list: list.der().to_vec(),
+            issuer: self.certificate.der().to_vec(),
+        });
+        let expires = self.certificate.not_after().max(list.next_update());
+        self.sign(network, body, now, expires)
+    }
+
+    fn sign(
+        &self,
+        network: NetworkId,
+        body: Body,
+        issued: Timestamp,
+        expires: Timestamp,
+    ) -> Result<Decoded, RegistrarError> {
+        let header = Header {
+            network: Some(network),
+            custodians: Vec::new(),
+            issued,
+            // An authority of a trust's existing PKI may live longer than a record can.
+            expires: expires.min(issued.plus_secs(LIFE_SECS_MAX)),
+        };
+        Ok(record::sign(
+            header,
+            body,
+            self.certificate.fingerprint(),
+            &self.key,
+        )?)
+    }
+
+    fn subject_of(&self, invitee: &Invitee) -> Subject {
+        Subject {
+            common_name: invitee.name.clone(),
+            department: invitee.department.clone(),
+            title: invitee.role.clone(),
+            registration: invitee.registration.clone(),
+            ..self.certificate.subject().clone()
+        }
+    }
+
+    /// No certificate outlives the registrar's.
+    fn life_secs(&self, now: Timestamp, wanted: u64) -> u64 {
+        wanted.min(
+            self.certificate
+                .not_after()
+                .as_secs()
+                .saturating_sub(now.as_secs()),
+        )
+    }
+
+    fn issuer(&self) -> Result<Issuer<'_>, IssueError> {
+        Issuer::new(&self.certificate, &self.key)
+    }
+
+    /// What was half done when a thread panicked is on the disk before it is in memory: the memory is never
+    /// ahead.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How others reach the holder of a certificate.
+pub enum Contact {
+    /// Not yet.
+    None,
+    /// A device.
+    Device {
+        /// An MLS key package of last resort, as an MLSMessage.
+        key_package: Vec<u8>,
+        /// Whether its holder wants to be contacted now.
+        available: bool,
+    },
+    /// A node.
+    Node {
+        /// Multiaddresses.
+        addresses: Vec<String>,
+    },
+}
+
+fn first_certificate(path: &Path) -> Result<Certificate, RegistrarError> {
+    let pem = |reason| RegistrarError::Pem {
+        path: path.into(),
+        reason,
+    };
+    let mut chain = chain_from_pem(&files::read_text(path)?).map_err(pem)?;
+    if chain.is_empty() {
+        Err(pem(PemError::None("CERTIFICATE")))
+    } else {
+        Ok(chain.swap_remove(0))
+    }
+}
+
+fn read_list(path: &Path) -> Result<Option<RevocationList>, RegistrarError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let list = RevocationList::from_pem(&files::read_text(path)?);
+    list.map(Some).map_err(|reason| RegistrarError::Pem {
+        path: path.into(),
+        reason,
+    })
+}
+
+fn read_devices(directory: &Path) -> Result<BTreeMap<Fingerprint, Certificate>, RegistrarError> {
+    let directory = directory.join("devices");
+    let mut devices = BTreeMap::new();
+    for name in files::names_in(&directory)?
+        .iter()
+        .filter(|name| name.ends_with(".pem"))
+    {
+        let certificate = first_certificate(&directory.join(name))?;
+        devices.insert(certificate.fingerprint(), certificate);
+    }
+    Ok(devices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NOW, Trust};
+
+    fn enrolled(trust: &Trust, registrar: &Registrar, name: &str) -> Certificate {
+        let invitee = trust.invitee(name);
+        let made = registrar.invitations.make(invitee, 3600, NOW).unwrap();
+        let request = CertificateRequest::create(&SecretKey::generate().unwrap(), None).unwrap();
+        let first = registrar.enrol(&made.id, &made.code, request.der(), NOW).unwrap();
+        let again = registrar.enrol(&made.id, &made.code, request.der(), NOW).unwrap();
+        assert_eq!(first, again, "an answer that was lost can be had again");
+        first
+    }
+
+    #[test]
+    fn a_device_gets_the_name_of_its_invitation_and_the_key_of_its_request() {
+        let trust = Trust::new("RYJ");
+        let registrar = trust.registrar();
+        let device = enrolled(&trust, &registrar, "Dr Ada Okafor");
+        assert_eq!(device.subject().common_name, "Dr Ada Okafor");
+        assert_eq!(device.purpose(), Purpose::Device);
+        let chain = [device.der(), registrar.certificate().der()];
+        trust
+            .network()
+            .verify_chain(&chain, Purpose::Device, NOW)
+            .unwrap();
+    }
+
+    #[test]
+    fn lists_grow_across_restarts_and_take_in_what_the_network_holds() {
+        let trust = Trust::new("RYJ");
+        let registrar = trust.registrar();
+        let (ada, ben) = (
+            enrolled(&trust, &registrar, "Ada"),
+            enrolled(&trust, &registrar, "Ben"),
+        );
+        let network = trust.network();
+        let list = |record: &Decoded| match record.body() {
+            Body::Crl(crl) => network.check_crl(crl).unwrap().1,
+            other => panic!("a list was expected, not {}", other.kind().name()),
+        };
+        let first = list(
+            &registrar
+                .revoke(&[ada.clone()], CrlReason::KeyCompromise, None, network.id(), NOW)
+                .unwrap(),
+        );
+        assert!(first.number() == 1 && first.is_revoked(ada.serial()) && !first.is_revoked(ben.serial()));
+
+        let restarted = trust.registrar();
+        assert_eq!(
+            restarted
+                .devices()
+                .iter()
+                .map(|d| d.revoked.is_some())
+                .collect::<Vec<_>>(),
+            [true, false]
+        );
+        let second = restarted
+            .revoke(
+                &[ben.clone()],
+                CrlReason::Superseded,
+                Some(&first),
+                network.id(),
+                NOW,
+            )
+            .unwrap();
+        let second = list(&second);
+        assert!(second.number() == 2 && second.is_revoked(ada.serial()) && second.is_revoked(ben.serial()));
+
+        // The first registrar's memory is behind, as if it had been restored from a backup.
+        let third = registrar
+            .refresh(Some(&second), network.id(), NOW)
+            .unwrap()
+            .unwrap();
+        let third = list(&third);
+        assert!(third.number() == 3 && third.is_revoked(ben.serial()));
+    }
+
+    #[test]
+    fn a_list_is_renewed_at_half_of_its_life() {
+        let trust = Trust::new("RYJ");
+        let registrar = trust.registrar();
+        let id = trust.network().id();
+        assert!(
+            registrar.refresh(None, id, NOW).unwrap().is_some(),
+            "the first list"
+        );
+        let held = registrar.state().list.clone();
+        assert!(registrar.refresh(held.as_ref(), id, NOW).unwrap().is_none());
+        assert!(
+            registrar.refresh(None, id, NOW).unwrap().is_some(),
+            "the network lacks it"
+        );
+        let later = NOW.plus_secs(issue::REVOCATION_LIST_SECS / 2);
+        registrar.refresh(held.as_ref(), id, later).unwrap().unwrap();
+        assert_eq!(
+            registrar.state().list.as_ref().map(RevocationList::number),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn another_registrars_certificate_is_not_revoked() {
+        let (trust, other) = (Trust::new("RYJ"), Trust::new("RXX"));
+        let stranger = enrolled(&other, &other.registrar(), "Eve");
+        let revoked = trust.registrar().revoke(
+            &[stranger],
+            CrlReason::Unspecified,
+            None,
+            trust.network().id(),
+            NOW,
+        );
+        assert!(matches!(revoked, Err(RegistrarError::OtherRegistrar(_))));
+    }
+}

@@ -1,0 +1,21 @@
+//! Clusters of real processes, interoperability and vectors for Lanyard.
+//!
+//! [`Cluster`] founds a regional network in a directory and runs the programs `lanyard-node` and `lanyard` as an
+//! operator and a clinician would: by their command lines alone. Everything is on addresses of 127.0.0.0/8 that
+//! belong to the cluster alone, every wait polls a condition and has a bound, and every process is ended, by its own
+//! id, when the cluster is dropped.
+
+pub mod cluster;
+pub mod error;
+pub mod interrupt;
+pub mod loopback;
+pub mod node;
+pub mod person;
+pub mod process;
+pub mod wait;
+
+pub use cluster::{Cluster, Trust, TrustPlan};
+pub use error::HarnessError;
+pub use node::Node;
+pub use person::{Person, PersonPlan};
+pub use process::Programs;
