@@ -161,6 +161,15 @@ impl Network {
         self.now_valid(known, at)
     }
 
+    /// What kind of authority has the certificate with this fingerprint, if it is a member's root or a registrar of a chain
+    /// that was learnt.
+    pub fn authority(&self, fingerprint: &Fingerprint) -> Option<Purpose> {
+        if self.roots.values().any(|root| root.fingerprint() == *fingerprint) {
+            return Some(Purpose::Root);
+        }
+        self.known.values().any(|k| k.registrar.fingerprint() == *fingerprint).then_some(Purpose::Registrar)
+    }
+
     /// The chain with this leaf, DER, if it was learnt.
     pub fn chain(&self, fingerprint: &Fingerprint) -> Option<[&[u8]; 2]> {
         self.known.get(fingerprint).map(|k| [k.leaf.der(), k.registrar.der()])

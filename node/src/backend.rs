@@ -61,6 +61,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The charter and revocation lists in force, as records.
     fn trust_records(&self) -> Answer<'_, TrustResponse>;
 
+    /// The directory entry in force of a certificate.
+    fn entry(&self, device: Fingerprint) -> Answer<'_, Option<Decoded>>;
+
     /// A record as it is held here; none if it is not, or not any more.
     fn record(&self, id: RecordId) -> Answer<'_, Option<Vec<u8>>>;
 

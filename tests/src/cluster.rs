@@ -125,7 +125,13 @@ impl Cluster {
             trusts.push(Trust::make(programs, plan, &dir, subnet, place)?);
         }
         let charter = dir.join("charter.cbor");
-        let cluster = Self { trusts, programs: programs.clone(), subnet, charter, dir: Directory::Temporary(temporary) };
+        let cluster = Self {
+            trusts,
+            programs: programs.clone(),
+            subnet,
+            charter,
+            dir: Directory::Temporary(temporary),
+        };
         cluster.sign_charter()?;
         for trust in &cluster.trusts {
             trust.node.give_charter(&cluster.charter)?;
@@ -162,7 +168,9 @@ impl Cluster {
     /// # Errors
     /// [`HarnessError::TimedOut`].
     pub fn await_connected(&self) -> Result<(), HarnessError> {
-        self.trusts.iter().try_for_each(|trust| trust.node.await_peers(self.trusts.iter().map(|t| &t.node)))
+        self.trusts
+            .iter()
+            .try_for_each(|trust| trust.node.await_peers(self.trusts.iter().map(|t| &t.node)))
     }
 
     /// Enrols every clinician of every trust.
@@ -175,7 +183,13 @@ impl Cluster {
         for trust in &mut self.trusts {
             for (plan, number) in trust.plan.people.iter().zip(1..) {
                 let profile = dir.join(format!("{}-{number}", trust.plan.ods.to_lowercase()));
-                trust.people.push(Person::enrol(&self.programs, *plan, trust.plan.ods, &trust.node, &profile)?);
+                trust.people.push(Person::enrol(
+                    &self.programs,
+                    *plan,
+                    trust.plan.ods,
+                    &trust.node,
+                    &profile,
+                )?);
             }
         }
         Ok(())
@@ -248,19 +262,49 @@ impl Cluster {
     fn sign_charter(&self) -> Result<(), HarnessError> {
         let mut public = Vec::new();
         for n in 1..=3 {
-            let made = self.run(&["network", "authority-key", "--out", &text(&self.authority_key(n)), "--json"])?;
+            let made = self.run(&[
+                "network",
+                "authority-key",
+                "--out",
+                &text(&self.authority_key(n)),
+                "--json",
+            ])?;
             public.push(made["public_key"].as_str().unwrap_or_default().to_owned());
         }
-        let (first, second, charter) = (text(&self.authority_key(1)), text(&self.authority_key(2)), text(&self.charter));
+        let (first, second, charter) = (
+            text(&self.authority_key(1)),
+            text(&self.authority_key(2)),
+            text(&self.charter),
+        );
         let members: Vec<String> = self.trusts.iter().map(Trust::as_member).collect();
-        let mut arguments = vec!["network", "found", "--name", "Fellside regional network", "--authority-key", &first];
-        arguments.extend(["--authority", &public[1], "--authority", &public[2], "--threshold", "2"]);
+        let mut arguments = vec![
+            "network",
+            "found",
+            "--name",
+            "Fellside regional network",
+            "--authority-key",
+            &first,
+        ];
+        arguments.extend([
+            "--authority",
+            &public[1],
+            "--authority",
+            &public[2],
+            "--threshold",
+            "2",
+        ]);
         arguments.extend(["--country", "GB", "--country", "IE", "--out", &charter, "--json"]);
-        members.iter().for_each(|member| arguments.extend(["--member", member]));
+        members
+            .iter()
+            .for_each(|member| arguments.extend(["--member", member]));
         let half_signed = self.run(&arguments)?;
-        crate::error::promise(half_signed["signed"] == false, || "one signature of two was enough".into())?;
+        crate::error::promise(half_signed["signed"] == false, || {
+            "one signature of two was enough".into()
+        })?;
         let signed = self.run(&["network", "sign", &charter, "--authority-key", &second, "--json"])?;
-        crate::error::promise(signed["signed"] == true, || format!("two signatures were not enough: {signed}"))
+        crate::error::promise(signed["signed"] == true, || {
+            format!("two signatures were not enough: {signed}")
+        })
     }
 }
 
@@ -278,16 +322,35 @@ impl Trust {
     ) -> Result<Self, HarnessError> {
         let lower = plan.ods.to_lowercase();
         let own = dir.join(&lower);
-        let arguments = ["trust", "init", "--ods", plan.ods, "--name", plan.name, "--dir", &text(&own), "--json"];
+        let arguments = [
+            "trust",
+            "init",
+            "--ods",
+            plan.ods,
+            "--name",
+            plan.name,
+            "--dir",
+            &text(&own),
+            "--json",
+        ];
         process::run(&programs.node(), arguments, None)?.json()?;
         let (name, node_dir) = (format!("{} node 1", plan.ods), dir.join(format!("{lower}-node1")));
         let node = Node::issue(programs, &name, &own, &node_dir, subnet.inside(place), subnet)?;
-        Ok(Self { plan: *plan, dir: own, node, people: Vec::new() })
+        Ok(Self {
+            plan: *plan,
+            dir: own,
+            node,
+            people: Vec::new(),
+        })
     }
 
     /// As the option `--member` of `network found` takes it.
     pub fn as_member(&self) -> String {
         let [quic, tcp] = self.node.multiaddresses();
-        format!("{}={},{quic},{tcp}", self.plan.ods, text(&self.dir.join("root.pem")))
+        format!(
+            "{}={},{quic},{tcp}",
+            self.plan.ods,
+            text(&self.dir.join("root.pem"))
+        )
     }
 }

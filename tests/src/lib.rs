@@ -5,6 +5,7 @@
 //! belong to the cluster alone, every wait polls a condition and has a bound, and every process is ended, by its own
 //! id, when the cluster is dropped.
 
+pub mod capture;
 pub mod cluster;
 pub mod error;
 pub mod interrupt;
@@ -12,8 +13,10 @@ pub mod loopback;
 pub mod node;
 pub mod person;
 pub mod process;
+pub mod traces;
 pub mod wait;
 
+pub use capture::Capture;
 pub use cluster::{Cluster, Trust, TrustPlan};
 pub use error::HarnessError;
 pub use node::Node;

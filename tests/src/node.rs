@@ -46,7 +46,14 @@ impl Node {
             "--registrar", "--out", &out, "--json",
         ], None)?;
         let peer_id = issued.json_text("/certificates/0/peer_id")?;
-        let node = Self { programs: programs.clone(), name: name.into(), dir: dir.into(), address, peer_id, daemon: None };
+        let node = Self {
+            programs: programs.clone(),
+            name: name.into(),
+            dir: dir.into(),
+            address,
+            peer_id,
+            daemon: None,
+        };
         let (inside, outside) = (subnet.cidr_inside(), subnet.cidr_outside());
         node.configure(
             "networks = []",
@@ -66,7 +73,9 @@ impl Node {
         let path = self.config();
         let failed = || HarnessError::system(path.display().to_string());
         let config = fs::read_to_string(&path).map_err(failed())?;
-        crate::error::promise(config.contains(part), || format!("{}: has no {part:?}", path.display()))?;
+        crate::error::promise(config.contains(part), || {
+            format!("{}: has no {part:?}", path.display())
+        })?;
         fs::write(&path, config.replacen(part, by, 1)).map_err(failed())
     }
 
@@ -143,7 +152,12 @@ impl Node {
         }
         let (config, ready) = (text(&self.config()), text(&ready));
         let arguments = ["run", "--config", &config, "--ready-file", &ready];
-        self.daemon = Some(Daemon::start(&self.name, &self.programs.node(), &arguments, &self.log())?);
+        self.daemon = Some(Daemon::start(
+            &self.name,
+            &self.programs.node(),
+            &arguments,
+            &self.log(),
+        )?);
         Ok(())
     }
 
@@ -156,7 +170,9 @@ impl Node {
         wait::until(format!("{} is ready", self.name), SOON, || {
             self.check()?;
             let text = fs::read_to_string(&ready).unwrap_or_default();
-            Ok(serde_json::from_str::<Value>(&text).map(drop).map_err(|_| "not ready"))
+            Ok(serde_json::from_str::<Value>(&text)
+                .map(drop)
+                .map_err(|_| "not ready"))
         })
     }
 
@@ -245,11 +261,15 @@ impl Node {
     /// # Errors
     /// [`HarnessError::TimedOut`], with the end of the log.
     pub fn await_audit(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value, HarnessError> {
-        wait::until(format!("the audit log of {} says: {what}", self.name), SOON, || {
-            let log = self.audit()?;
-            let found = log.iter().find(|entry| fits(entry)).cloned();
-            Ok(found.ok_or_else(|| log.iter().rev().take(5).map(Value::to_string).collect::<Vec<_>>()))
-        })
+        wait::until(
+            format!("the audit log of {} says: {what}", self.name),
+            SOON,
+            || {
+                let log = self.audit()?;
+                let found = log.iter().find(|entry| fits(entry)).cloned();
+                Ok(found.ok_or_else(|| log.iter().rev().take(5).map(Value::to_string).collect::<Vec<_>>()))
+            },
+        )
     }
 
     /// `lanyard-node status`.
@@ -268,7 +288,9 @@ impl Node {
         let status = self.status()?;
         let peers = status["peers"].as_array().cloned().unwrap_or_default();
         let connected = peers.iter().filter(|peer| peer["connected"] == true);
-        Ok(connected.filter_map(|peer| peer["peer_id"].as_str().map(str::to_owned)).collect())
+        Ok(connected
+            .filter_map(|peer| peer["peer_id"].as_str().map(str::to_owned))
+            .collect())
     }
 
     /// Waits until it is connected to all of these.
@@ -276,12 +298,20 @@ impl Node {
     /// # Errors
     /// [`HarnessError::TimedOut`], with those that it is connected to.
     pub fn await_peers<'a>(&self, peers: impl IntoIterator<Item = &'a Node>) -> Result<(), HarnessError> {
-        let wanted: Vec<&str> = peers.into_iter().map(Node::peer_id).filter(|id| *id != self.peer_id).collect();
-        wait::until(format!("{} is connected to {} nodes", self.name, wanted.len()), Duration::from_secs(60), || {
-            let connected = self.connected()?;
-            let all = wanted.iter().all(|id| connected.iter().any(|c| c == id));
-            Ok(if all { Ok(()) } else { Err(connected) })
-        })
+        let wanted: Vec<&str> = peers
+            .into_iter()
+            .map(Node::peer_id)
+            .filter(|id| *id != self.peer_id)
+            .collect();
+        wait::until(
+            format!("{} is connected to {} nodes", self.name, wanted.len()),
+            Duration::from_secs(60),
+            || {
+                let connected = self.connected()?;
+                let all = wanted.iter().all(|id| connected.iter().any(|c| c == id));
+                Ok(if all { Ok(()) } else { Err(connected) })
+            },
+        )
     }
 
     /// The record as the node holds it, if it does.

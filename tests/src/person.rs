@@ -43,12 +43,18 @@ impl Person {
         node: &Node,
         profile: &Path,
     ) -> Result<Self, HarnessError> {
-        let person = Self { programs: programs.clone(), plan, trust: trust.into(), profile: profile.into() };
+        let person = Self {
+            programs: programs.clone(),
+            plan,
+            trust: trust.into(),
+            profile: profile.into(),
+        };
         let line = node.invite(&plan)?;
         let enrolled = person.json(&["enrol", &line])?;
-        crate::error::promise(enrolled["name"] == plan.name && enrolled["trust"] == trust, || {
-            format!("{} of {trust} was enrolled as {enrolled}", plan.name)
-        })?;
+        crate::error::promise(
+            enrolled["name"] == plan.name && enrolled["trust"] == trust,
+            || format!("{} of {trust} was enrolled as {enrolled}", plan.name),
+        )?;
         Ok(person)
     }
 
@@ -78,7 +84,9 @@ impl Person {
     /// [`HarnessError::System`] or [`HarnessError::TimedOut`]; how the command ended is in the outcome.
     pub fn command(&self, arguments: &[&str]) -> Result<Outcome, HarnessError> {
         let profile = text(&self.profile);
-        let all = ["--profile", &profile].into_iter().chain(arguments.iter().copied());
+        let all = ["--profile", &profile]
+            .into_iter()
+            .chain(arguments.iter().copied());
         process::run(&self.programs.client(), all, None)
     }
 
@@ -106,7 +114,9 @@ impl Person {
             self.await_found(registration)?;
         }
         let mut arguments = vec!["conversation", "new", "--title", title, "--class", class];
-        registrations.iter().for_each(|registration| arguments.extend(["--with", *registration]));
+        registrations
+            .iter()
+            .for_each(|registration| arguments.extend(["--with", *registration]));
         let view = self.json(&arguments)?;
         let id = view["id"].as_str().map(str::to_owned);
         id.ok_or_else(|| HarnessError::Promise(format!("`conversation new` printed no id: {view}")))
@@ -116,7 +126,11 @@ impl Person {
     fn await_found(&self, registration: &str) -> Result<(), HarnessError> {
         wait::until(format!("{} finds {registration}", self.plan.name), SOON, || {
             let found = self.json(&["find", registration])?;
-            let devices = found["people"].as_array().into_iter().flatten().flat_map(|person| person["devices"].as_array());
+            let devices = found["people"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .flat_map(|person| person["devices"].as_array());
             let reachable = devices.flatten().any(|device| device["reachable"] == true);
             Ok(if reachable { Ok(()) } else { Err(found) })
         })
@@ -162,7 +176,10 @@ impl Person {
     /// # Errors
     /// What the command says.
     pub fn reads(&self, conversation: &str, text: &str) -> Result<bool, HarnessError> {
-        Ok(self.read(conversation)?.iter().any(|message| message["text"] == text))
+        Ok(self
+            .read(conversation)?
+            .iter()
+            .any(|message| message["text"] == text))
     }
 
     /// Waits until a message with this text is shown.
@@ -182,9 +199,17 @@ impl Person {
     /// # Errors
     /// [`HarnessError::TimedOut`].
     pub fn await_gone(&self, conversation: &str, text: &str) -> Result<(), HarnessError> {
-        wait::until(format!("{} no longer reads {text:?}", self.plan.name), SOON, || {
-            Ok(if self.reads(conversation, text)? { Err("still shown") } else { Ok(()) })
-        })
+        wait::until(
+            format!("{} no longer reads {text:?}", self.plan.name),
+            SOON,
+            || {
+                Ok(if self.reads(conversation, text)? {
+                    Err("still shown")
+                } else {
+                    Ok(())
+                })
+            },
+        )
     }
 
     /// Orders the deletion of a message, and returns the deletion's id.
@@ -202,9 +227,17 @@ impl Person {
     /// # Errors
     /// [`HarnessError::TimedOut`], with the deletion as it is shown.
     pub fn await_confirmed(&self, deletion: &str, confirmed: u64) -> Result<Value, HarnessError> {
-        wait::until(format!("{confirmed} replicas have confirmed the deletion"), SOON, || {
-            let view = self.json(&["deletion", deletion])?;
-            Ok(if view["confirmed"] == confirmed { Ok(view) } else { Err(view) })
-        })
+        wait::until(
+            format!("{confirmed} replicas have confirmed the deletion"),
+            SOON,
+            || {
+                let view = self.json(&["deletion", deletion])?;
+                Ok(if view["confirmed"] == confirmed {
+                    Ok(view)
+                } else {
+                    Err(view)
+                })
+            },
+        )
     }
 }

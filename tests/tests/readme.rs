@@ -3,13 +3,13 @@
 //! Between blocks, a person looks before they go on; a comment `<!-- until: COMMAND -->`, which readers do not see, says
 //! what they would look for. Only the loopback network is another one, so that tests do not meet.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lanyard_tests::Programs;
 use lanyard_tests::loopback::Subnet;
+use lanyard_tests::process::quoted;
 
 const README: &str = include_str!("../../README.md");
 /// The network that the README's commands use.
@@ -22,7 +22,10 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let programs = Programs::find().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let script = script(README);
-    assert!(script.matches("lanyard").count() > 20, "the README has lost its commands");
+    assert!(
+        script.matches("lanyard").count() > 20,
+        "the README has lost its commands"
+    );
     let subnet = Subnet::free().unwrap().inside(1).to_string();
     let script = script.replace(NETWORK, subnet.strip_suffix('1').unwrap());
     fs::write(dir.path().join("readme.sh"), script).unwrap();
@@ -39,8 +42,17 @@ fn the_commands_of_the_readme_do_what_it_says() {
         .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
-    assert!(output.status.success(), "{stderr}\n{stdout}\n{}", logs(dir.path()));
-    for shown in ["EF 30%, can you take him today?", "Yes. Theatre from 14:00.", "Dr Mira Okafor", "[clinical]"] {
+    assert!(
+        output.status.success(),
+        "{stderr}\n{stdout}\n{}",
+        logs(dir.path())
+    );
+    for shown in [
+        "EF 30%, can you take him today?",
+        "Yes. Theatre from 14:00.",
+        "Dr Mira Okafor",
+        "[clinical]",
+    ] {
         assert!(stdout.contains(shown), "{shown:?} was not shown:\n{stdout}");
     }
 }
@@ -67,11 +79,13 @@ fn script(page: &str) -> String {
         match line {
             "```sh" => inside = true,
             "```" => inside = false,
-            command if inside => writeln!(script, "{command}").unwrap(),
+            command if inside => script.extend([command, "\n"]),
             text => {
-                let condition = text.strip_prefix("<!-- until: ").and_then(|rest| rest.strip_suffix(" -->"));
+                let condition = text
+                    .strip_prefix("<!-- until: ")
+                    .and_then(|rest| rest.strip_suffix(" -->"));
                 if let Some(condition) = condition {
-                    writeln!(script, "await '{}'", condition.replace('\'', "'\\''")).unwrap();
+                    script.push_str(&format!("await {}\n", quoted(condition)));
                 }
             }
         }

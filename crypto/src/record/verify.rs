@@ -265,10 +265,15 @@ impl Prepared {
                         Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
                     }
                     Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
-                        let identity = network.identity(&signer, issued).map_err(VerifyError::Signer)?;
+                        let no_right = |purpose: Purpose| {
+                            VerifyError::Right { kind: record.body().kind().name(), purpose: purpose.to_string() }
+                        };
+                        let identity = network
+                            .identity(&signer, issued)
+                            .map_err(|why| network.authority(&signer).map_or(VerifyError::Signer(why), no_right))?;
                         let purpose = identity.certificate.purpose();
                         if purpose != Purpose::Node {
-                            return Err(VerifyError::Right { kind: record.body().kind().name(), purpose: purpose.to_string() });
+                            return Err(no_right(purpose));
                         }
                         let lines = line(&identity.certificate)?;
                         let signer = Signer::Node { node: identity.node(), trust: identity.trust };

@@ -64,7 +64,7 @@ impl Order {
 pub(crate) fn tombstone_for(view: &dyn View, id: &RecordId, held: &Holding) -> Result<Option<RecordId>, StorageError> {
     let Some(conversation) = &held.conversation else { return Ok(None) };
     let mut found = None;
-    for prefix in [id.as_bytes().to_vec(), keys::conversation(conversation)] {
+    for prefix in [keys::targets_of(id), keys::conversation_targets_of(conversation)] {
         for_each(view, Tree::Tombstones, &prefix, |key, row| {
             if found.is_none() && order(row).judge(held).is_ok() {
                 found = tombstone_in(key);
@@ -89,19 +89,13 @@ pub(crate) fn carry_out(turn: &mut Turn<'_>, record: &Verified, tombstone: &Tomb
     let row = cbor::to_vec(&order);
     match &tombstone.target {
         Target::Envelopes(ids) => {
-            let mut envelopes = 0;
             for target in ids {
-                match Holding::get(&turn.rows, target)? {
-                    Some(held) if order.judge(&held).is_err() => continue,
-                    Some(held) => {
-                        erase(turn, target, &held)?;
-                        envelopes += 1;
-                    }
-                    None => {}
+                let void = Holding::get(&turn.rows, target)?.is_some_and(|held| order.judge(&held).is_err());
+                if !void {
+                    turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
-                turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
             }
-            attest(turn, order.by, id, envelopes);
+            erase_named(turn, &id, &order, ids, 0)?;
         }
         Target::UpTo(up_to) => {
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
@@ -114,6 +108,23 @@ pub(crate) fn carry_out(turn: &mut Turn<'_>, record: &Verified, tombstone: &Tomb
 fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32) {
     let item = ReceiptItem { tombstone, erased: turn.now, envelopes };
     turn.erased.entry(by).or_default().push(item);
+}
+
+/// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
+fn erase_named(turn: &mut Turn<'_>, id: &RecordId, order: &Order, ids: &[RecordId], before: u32) -> Result<(), StorageError> {
+    let mut count = before;
+    for target in ids {
+        let Some(held) = Holding::get(&turn.rows, target)?.filter(|held| order.judge(held).is_ok()) else { continue };
+        if turn.is_full() {
+            turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
+            return Ok(());
+        }
+        erase(turn, target, &held)?;
+        count += 1;
+    }
+    turn.rows.delete(Tree::Meta, keys::unfinished(id));
+    attest(turn, order.by.clone(), *id, count);
+    Ok(())
 }
 
 /// Erases the conversation's messages up to a moment, as many as one step takes. `before` were erased by earlier steps. The rest
@@ -155,7 +166,7 @@ fn erase_up_to(
     }
 }
 
-/// Goes on with what earlier steps have left of tombstones for whole conversations.
+/// Goes on with what earlier steps have left of tombstones.
 pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::UNFINISHED, SCAN_ROWS)? {
         let count = row.try_into().map_or(0, u32::from_be_bytes);
@@ -164,8 +175,13 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
             turn.rows.delete(Tree::Meta, key);
             continue;
         };
-        if let Body::Tombstone(Tombstone { conversation, target: Target::UpTo(up_to), .. }) = record.body() {
-            erase_up_to(turn, &id, by, conversation, *up_to, count)?;
+        let Body::Tombstone(Tombstone { conversation, target, .. }) = record.body() else { continue };
+        match target {
+            Target::UpTo(up_to) => erase_up_to(turn, &id, by, conversation, *up_to, count)?,
+            Target::Envelopes(ids) => {
+                let (conversation, expires) = (conversation.clone(), record.header().expires);
+                erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, count)?;
+            }
         }
     }
     Ok(())
@@ -180,7 +196,7 @@ pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Res
 /// Now that a message is here, and is not deleted, the rows that name it have no force over it.
 pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let mut void = Vec::new();
-    for_each(&turn.rows, Tree::Tombstones, id.as_bytes(), |key, row| {
+    for_each(&turn.rows, Tree::Tombstones, &keys::targets_of(id), |key, row| {
         void.extend(tombstone_in(key).map(|tombstone| (tombstone, order(row).by)));
         Ok(())
     })?;
@@ -249,15 +265,20 @@ pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
             turn.rows.delete(Tree::Index, keys::index(crate::holding::LAYERS[0], held.issued, &id));
             continue;
         }
-        if held.kind == Kind::Tombstone as u8 {
-            forget_tombstone(turn, &id)?;
-        }
-        if held.kind == Kind::Receipt as u8 {
-            forget_receipt(turn, &id)?;
-        }
-        erase(turn, &id, &held)?;
+        drop_record(turn, &id, &held)?;
     }
     Ok(())
+}
+
+/// Removes a record with what followed from it.
+pub(crate) fn drop_record(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Result<(), StorageError> {
+    if held.kind == Kind::Tombstone as u8 {
+        forget_tombstone(turn, id)?;
+    }
+    if held.kind == Kind::Receipt as u8 {
+        forget_receipt(turn, id)?;
+    }
+    erase(turn, id, held)
 }
 
 /// What stays in force here until a newer one replaces it, though it is not spread any more: the charter, so that the reason can

@@ -1,12 +1,17 @@
 //! Storing an admitted record, with all that follows from it in the same batch.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
 use lanyard_crypto::mls::key_package;
 use lanyard_crypto::mls::peek::Peek;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Receipt, Verified};
-use lanyard_crypto::{Fingerprint, RecordId, Timestamp, limits};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
-use std::sync::Arc;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::admit::{self, Admitted};
@@ -15,7 +20,7 @@ use crate::erase;
 use crate::holding::{Holding, node_trust};
 use crate::input::Output;
 use crate::keys;
-use crate::limits::{BACKLOG_MAX, LOCAL_MEMBERS_MAX};
+use crate::limits::SCAN_ROWS;
 use crate::query;
 use crate::spread;
 use crate::turn::Turn;
@@ -66,11 +71,11 @@ impl Replica {
             .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
         self.learn_again(turn)?;
-        let network = self.network.clone();
-        for (node, _) in self.connected.iter().filter(|(_, trust)| network.charter().member(trust).is_none()) {
-            turn.outputs.push(Output::Disconnect { node: *node, why: "its trust is not in the charter any more".into() });
+        let stranger = |trust| self.network.charter().member(trust).is_none();
+        let dropped: Vec<_> = self.connected.iter().filter(|(_, trust)| stranger(trust)).map(|(node, _)| *node).collect();
+        for node in dropped {
+            self.drop_peer(turn, node, "unknown-trust", "its trust is not in the charter any more")?;
         }
-        self.connected.retain(|_, trust| network.charter().member(trust).is_some());
         turn.rows.put(Tree::Meta, "charter", *record.id().as_bytes());
         turn.trust_changed = true;
         turn.audit(AuditEntry::new("charter", "", format!("version {} is in force", charter.version)).record(record.id()))
@@ -108,6 +113,8 @@ impl Replica {
         }
         if let (Some(package), true) = (&entry.key_package, subject.subject().trust == self.own.trust)
             && let Ok(summary) = key_package::inspect(self.network.clone(), package, turn.now)
+            // Of another device, it would lead that one's welcomes to this one.
+            && summary.device.fingerprint == device
         {
             turn.rows.put(Tree::Packages, summary.reference, *device.as_bytes());
         }
@@ -144,7 +151,10 @@ fn follow_envelope(turn: &mut Turn<'_>, id: &RecordId, envelope: &Envelope, held
                 turn.rows.put(Tree::Members, member, []);
                 turn.deliver(&device, id)?;
                 if new {
-                    deliver_backlog(turn, &device, envelope, held)?;
+                    // The epoch began when the welcome was issued, by the owner's clock.
+                    let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
+                    let from = keys::conversation_row(conversation, since, &RecordId::new([0; 32]));
+                    deliver_backlog(turn, &device, conversation, &Backlog { epoch: envelope.epoch, from: ByteBuf::from(from) })?;
                 }
             }
             return Ok(());
@@ -156,38 +166,69 @@ fn follow_envelope(turn: &mut Turn<'_>, id: &RecordId, envelope: &Envelope, held
     Ok(())
 }
 
-/// What was written in the epoch of a welcome, or after it, and came here before the welcome did.
+/// A note in [`Tree::Meta`]: what came here before a device's welcome did, and is yet to be delivered to it.
+#[derive(Serialize, Deserialize)]
+struct Backlog {
+    /// Of the welcome: what was written in it, or after it, is for the device.
+    epoch: u64,
+    /// The row of [`Tree::Conversations`] to begin with.
+    from: ByteBuf,
+}
+
+/// Delivers a backlog, as much as one step takes. The rest is noted, for [`go_on`].
 fn deliver_backlog(
     turn: &mut Turn<'_>,
     device: &Fingerprint,
-    welcome: &Envelope,
-    held: &Holding,
+    conversation: &ConversationId,
+    backlog: &Backlog,
 ) -> Result<(), StorageError> {
-    use std::ops::Bound;
-    // The epoch began when the welcome was issued, by the owner's clock.
-    let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
-    let low = keys::conversation_row(&welcome.conversation, since, &RecordId::new([0; 32]));
-    let high = keys::conversation_row(&welcome.conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
-    let range = (Bound::Included(low.as_slice()), Bound::Included(high.as_slice()));
-    for (key, _) in turn.rows.scan(Tree::Conversations, range, BACKLOG_MAX)? {
-        let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
-        if let Some((_, record)) = admit::stored(&turn.rows, &id)?
-            && let Body::Envelope(Envelope { class: Class::Application | Class::Commit, epoch, .. }) = record.body()
-            && *epoch >= welcome.epoch
-        {
-            turn.deliver(device, &id)?;
+    let name = keys::backlog(conversation, device);
+    let high = keys::conversation_row(conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
+    let mut from = backlog.from.to_vec();
+    loop {
+        let range = (Bound::Included(from.as_slice()), Bound::Included(high.as_slice()));
+        let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
+        let Some((last, _)) = rows.last() else {
+            turn.rows.delete(Tree::Meta, name);
+            return Ok(());
+        };
+        let next = [last.as_slice(), &[0]].concat();
+        for (key, _) in &rows {
+            if turn.is_full() {
+                let rest = Backlog { epoch: backlog.epoch, from: ByteBuf::from(key.clone()) };
+                turn.rows.put(Tree::Meta, name, cbor::to_vec(&rest));
+                return Ok(());
+            }
+            let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+            if let Some((_, record)) = admit::stored(&turn.rows, &id)?
+                && let Body::Envelope(Envelope { class: Class::Application | Class::Commit, epoch, .. }) = record.body()
+                && *epoch >= backlog.epoch
+            {
+                turn.deliver(device, &id)?;
+            }
+        }
+        from = next;
+    }
+}
+
+/// Goes on with the backlogs that earlier steps have left.
+pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::BACKLOGS, SCAN_ROWS)? {
+        match (keys::backlog_parts(&key), cbor::from_slice::<Backlog>(&row, 1024)) {
+            (Some((device, conversation)), Ok(backlog)) => deliver_backlog(turn, &device, &conversation, &backlog)?,
+            _ => turn.rows.delete(Tree::Meta, key),
         }
     }
     Ok(())
 }
 
 /// The devices of this trust that a welcome is for, by the key packages that it names.
-fn welcomed(view: &dyn View, content: &[u8]) -> Result<Vec<Fingerprint>, StorageError> {
+fn welcomed(view: &dyn View, content: &[u8]) -> Result<BTreeSet<Fingerprint>, StorageError> {
     let Ok(Peek::Welcome { recipients }) = Peek::of(content, limits::HANDSHAKE_RECORD_BYTES_MAX) else {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     };
-    let mut devices = Vec::new();
-    for reference in recipients.iter().take(LOCAL_MEMBERS_MAX) {
+    let mut devices = BTreeSet::new();
+    for reference in recipients.iter().take(limits::WELCOME_RECIPIENTS_MAX) {
         let device = view.get(Tree::Packages, reference)?;
         devices.extend(device.and_then(|d| Fingerprint::try_from(d.as_slice()).ok()));
     }

@@ -65,12 +65,23 @@ pub(crate) fn tick(record: &RecordId, by: &TrustId) -> Vec<u8> {
     [&record.as_bytes()[..], &trust(by)].concat()
 }
 
+/// Begins the rows of tombstones that name this record. Whoever signs a tombstone chooses the ids in it, so that a first byte keeps
+/// them apart from conversations.
+pub(crate) fn targets_of(record: &RecordId) -> Vec<u8> {
+    [&[0][..], record.as_bytes()].concat()
+}
+
 pub(crate) fn target(record: &RecordId, tombstone: &RecordId) -> Vec<u8> {
-    [&record.as_bytes()[..], tombstone.as_bytes()].concat()
+    [&targets_of(record)[..], tombstone.as_bytes()].concat()
+}
+
+/// Begins the rows of tombstones for the whole of this conversation.
+pub(crate) fn conversation_targets_of(id: &ConversationId) -> Vec<u8> {
+    [&[1][..], &conversation(id)].concat()
 }
 
 pub(crate) fn conversation_target(id: &ConversationId, tombstone: &RecordId) -> Vec<u8> {
-    [&conversation(id)[..], tombstone.as_bytes()].concat()
+    [&conversation_targets_of(id)[..], tombstone.as_bytes()].concat()
 }
 
 /// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the tombstones that are not carried out in full.
@@ -78,6 +89,19 @@ pub(crate) const UNFINISHED: &[u8] = b"erasing-";
 
 pub(crate) fn unfinished(tombstone: &RecordId) -> Vec<u8> {
     [UNFINISHED, tombstone.as_bytes()].concat()
+}
+
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes who has yet to get what came before their welcome.
+pub(crate) const BACKLOGS: &[u8] = b"backlog-";
+
+pub(crate) fn backlog(conversation: &ConversationId, device: &Fingerprint) -> Vec<u8> {
+    [BACKLOGS, device.as_bytes(), &conversation.to_bytes()].concat()
+}
+
+/// The device and the conversation of such a name.
+pub(crate) fn backlog_parts(key: &[u8]) -> Option<(Fingerprint, ConversationId)> {
+    let (device, conversation) = key.strip_prefix(BACKLOGS)?.split_first_chunk::<32>()?;
+    Some((Fingerprint::new(*device), ConversationId::try_from(conversation).ok()?))
 }
 
 /// The last 8 bytes of a key as a number.

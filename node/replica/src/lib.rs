@@ -98,6 +98,8 @@ pub struct Replica {
     rounds: BTreeMap<NodeId, Timestamp>,
     /// Peers with which a round is wanted sooner.
     due: BTreeSet<NodeId>,
+    /// What each peer has been served by anti-entropy within this second, in bytes.
+    served: BTreeMap<NodeId, usize>,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
 }
@@ -147,6 +149,7 @@ impl Replica {
             penalties: BTreeMap::new(),
             rounds: BTreeMap::new(),
             due: BTreeSet::new(),
+            served: BTreeMap::new(),
             step_changes_max: limits::STEP_CHANGES_MAX,
         })
     }
@@ -190,7 +193,9 @@ impl Replica {
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
             Input::Tick => {
+                self.served.clear();
                 erase::go_on(&mut turn)?;
+                keep::go_on(&mut turn)?;
                 erase::expire(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
@@ -208,22 +213,25 @@ impl Replica {
     }
 
     fn records(&mut self, turn: &mut Turn<'_>, from: Source, arrivals: Vec<Arrival>) -> Result<(), StorageError> {
-        let (mut stored, mut refused) = (Vec::new(), Vec::new());
+        let (mut stored, mut refused, mut penalty) = (Vec::new(), Vec::new(), 0);
         for arrival in arrivals {
             // What is not answered for comes again.
             if turn.is_full() {
                 break;
             }
             let (id, taken) = match arrival {
-                // What is held was accepted once, whatever would be said of it now.
-                Arrival::Refused { id, .. } if turn.rows.contains(Tree::Holdings, id.as_bytes())? => (id, Taken::Stored),
+                // What is held was accepted once, whatever would be said of it now. An operator wants to hear the latter.
+                Arrival::Refused { id, .. }
+                    if !matches!(from, Source::Local { .. }) && turn.rows.contains(Tree::Holdings, id.as_bytes())? =>
+                {
+                    (id, Taken::Stored)
+                }
                 Arrival::Refused { id, why } => (id, Taken::Refused(why)),
                 Arrival::Verified(record) => {
-                    let origin = matches!(from, Source::Local { .. });
-                    (record.id(), self.take(turn, *record, origin)?)
+                    (record.id(), self.take(turn, *record, &from)?)
                 }
             };
-            self.answer(turn, &from, id, &taken)?;
+            penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
             match taken {
                 Taken::Stored => stored.push(id),
                 Taken::Refused(why) if why.ruling().last => {
@@ -232,18 +240,24 @@ impl Replica {
                 Taken::Refused(_) | Taken::Relayed => {}
             }
         }
-        if let Source::Peer(to) = from
+        if let Source::Peer(to) = &from
             && !(stored.is_empty() && refused.is_empty())
         {
-            turn.outputs.push(Output::Send { to, frame: Frame::Answers { stored, refused } });
+            turn.outputs.push(Output::Send { to: *to, frame: Frame::Answers { stored, refused } });
         }
-        Ok(())
+        // After the answers, from which the peer may learn.
+        match from {
+            Source::Peer(node) | Source::Gossip { from: node, .. } => self.punish(turn, node, penalty),
+            Source::Local { .. } => Ok(()),
+        }
     }
 
-    fn take(&mut self, turn: &mut Turn<'_>, record: Verified, origin: bool) -> Result<Taken, StorageError> {
+    fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
+        let origin = matches!(from, Source::Local { .. });
         Ok(match admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)? {
             Admission::Known => Taken::Stored,
-            Admission::No(Refusal::NotCustodian) if !origin => Taken::Relayed,
+            // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
+            Admission::No(Refusal::NotCustodian) if matches!(from, Source::Gossip { .. }) => Taken::Relayed,
             Admission::No(why) => Taken::Refused(why),
             Admission::New(admitted) if self.orders(admitted.record()) => {
                 match self.order(turn, admitted.record())? {
@@ -258,8 +272,8 @@ impl Replica {
         })
     }
 
-    /// Tells who brought the record what came of it.
-    fn answer(&mut self, turn: &mut Turn<'_>, from: &Source, id: RecordId, taken: &Taken) -> Result<(), StorageError> {
+    /// Tells who brought the record what came of it. Returns the penalty points for it.
+    fn answer(&self, turn: &mut Turn<'_>, from: &Source, id: RecordId, taken: &Taken) -> Result<u32, StorageError> {
         let ruling = match taken {
             Taken::Refused(why) => Some(why.ruling()),
             Taken::Stored | Taken::Relayed => None,
@@ -271,17 +285,12 @@ impl Replica {
                 Source::Local { .. } => entry,
             })?;
         }
-        match from {
-            Source::Peer(node) => {
-                // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
-                let stray = Refusal::NotCustodian.ruling().penalty;
-                let penalty = if matches!(taken, Taken::Relayed) { stray } else { ruling.map_or(0, |r| r.penalty) };
-                self.punish(turn, *node, penalty);
-            }
+        Ok(match from {
+            Source::Peer(_) => ruling.map_or(0, |r| r.penalty),
             Source::Gossip { from, message } => {
                 let verdict = ruling.map_or(Verdict::Accept, |r| r.verdict);
                 turn.outputs.push(Output::Verdict { from: *from, message: message.clone(), verdict });
-                self.punish(turn, *from, if verdict == Verdict::Reject { ruling.map_or(0, |r| r.penalty) } else { 0 });
+                if verdict == Verdict::Reject { ruling.map_or(0, |r| r.penalty) } else { 0 }
             }
             Source::Local { ticket } => {
                 let reply = match taken {
@@ -289,18 +298,26 @@ impl Replica {
                     Taken::Stored | Taken::Relayed => Ok(Reply::Done),
                 };
                 turn.reply(*ticket, reply);
+                0
             }
-        }
-        Ok(())
+        })
     }
 
-    fn punish(&mut self, turn: &mut Turn<'_>, node: NodeId, penalty: u32) {
+    fn punish(&mut self, turn: &mut Turn<'_>, node: NodeId, penalty: u32) -> Result<(), StorageError> {
         let points = self.penalties.entry(node).or_default();
         *points = points.saturating_add(penalty);
-        if *points >= limits::PENALTY_MAX {
-            *points = 0;
-            turn.outputs.push(Output::Disconnect { node, why: "too many unacceptable records".into() });
+        if *points < limits::PENALTY_MAX {
+            return Ok(());
         }
+        *points = 0;
+        self.drop_peer(turn, node, "penalties", "too many unacceptable records")
+    }
+
+    /// Closes all connections to a peer. What else it sent before it hears of that changes nothing.
+    fn drop_peer(&mut self, turn: &mut Turn<'_>, node: NodeId, code: &str, why: &str) -> Result<(), StorageError> {
+        let Some(trust) = self.connected.remove(&node) else { return Ok(()) };
+        turn.outputs.push(Output::Disconnect { node, why: why.into() });
+        turn.audit(AuditEntry::new("peer-dropped", code, why).node(node).trust(trust))
     }
 
     fn frame(&mut self, turn: &mut Turn<'_>, from: NodeId, frame: Frame) -> Result<(), StorageError> {
@@ -309,7 +326,8 @@ impl Replica {
         match frame {
             Frame::Records(_) => unreachable!("the driver verifies records first, and feeds them as Input::Records"),
             Frame::Answers { stored, refused } => {
-                spread::answered(turn, &trust, &stored, &refused)
+                spread::answered(turn, &trust, &stored, &refused)?;
+                self.doubt(turn, &refused)
             }
             Frame::Summary(summary) => {
                 self.rounds.insert(from, turn.now);
@@ -318,6 +336,24 @@ impl Replica {
             Frame::Bucket(bucket) => self.exchange(turn, from, &trust, &bucket),
             Frame::Want(ids) => self.send_records(turn, from, &trust, &ids),
         }
+    }
+
+    /// A peer says that records of ours are not signed by who they say. A batch may have taken here what nobody takes alone
+    /// (`docs/decisions/0003-batch-verification.md`): that goes, so that all replicas end alike.
+    fn doubt(&mut self, turn: &mut Turn<'_>, refused: &[Refused]) -> Result<(), StorageError> {
+        let code = Refusal::Unverified(VerifyError::Signature).ruling().code;
+        for Refused { id, .. } in refused.iter().filter(|r| r.code == code).take(limits::DOUBTS_MAX) {
+            let Some((held, record)) = admit::stored(&turn.rows, id)? else { continue };
+            if matches!(record::verify(record, &self.network), Err(VerifyError::Signature)) {
+                erase::drop_record(turn, id, &held)?;
+                let entry = AuditEntry::new("dropped", code, "does not verify alone, only in a batch").record(*id);
+                turn.audit(match held.signer {
+                    Some(trust) => entry.trust(trust),
+                    None => entry,
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn rounds_due(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {

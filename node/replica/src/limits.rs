@@ -15,6 +15,10 @@ pub const FRAME_IDS_MAX: usize = 16 * 1024;
 pub const SUMMARY_BUCKETS_MAX: usize = 4096;
 /// What one step sends to bring a peer up to date, in bytes; the rest follows in the next round.
 pub const CATCH_UP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What one peer is served by anti-entropy within a second, in bytes.
+pub const SERVED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What an answer to one summary counts for in this: it reads the index, whatever comes of it.
+pub const SUMMARY_COST_BYTES: usize = 256 * 1024;
 /// Width of a time bucket of anti-entropy, in seconds.
 pub const BUCKET_SECS: u64 = 3600;
 /// Time between two rounds of anti-entropy with a connected peer, in seconds; the peer begins one itself after half as much more.
@@ -37,8 +41,8 @@ pub const LOCAL_MEMBERS_MAX: usize = 4096;
 /// Changes of rows that one record brings about at most: a commit and a welcome, each with two rows for each device of this
 /// trust, one of them new to the conversation; and what waits for each trust.
 pub const RECORD_CHANGES_MAX: usize = 5 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 64;
-/// Messages that came before the welcome of a device to their conversation, and are delivered after it.
-pub const BACKLOG_MAX: usize = 1024;
+/// Records that are verified again because one frame of answers doubts them.
+pub const DOUBTS_MAX: usize = 64;
 /// Penalty points at which a peer loses its connection; each second forgives one.
 pub const PENALTY_MAX: u32 = 100;
 /// How long a receipt is kept, in seconds (8 years): the destruction log outlives what was destroyed.
@@ -46,6 +50,7 @@ pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
 
 const _: () = assert!(FRAME_RECORDS_BYTES_MAX + FRAME_RECORDS_MAX * 8 < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_IDS_MAX * 34 + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(CATCH_UP_BYTES_MAX < SERVED_BYTES_MAX);
 const _: () = assert!(SUMMARY_BUCKETS_MAX * 64 + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);

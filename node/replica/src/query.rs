@@ -162,8 +162,13 @@ pub fn deletions(view: &dyn View, network: &Network, limit: usize) -> Result<Vec
 
 /// Directory entries of nodes and people in which every one of the words occurs, whatever its case: in the name, role,
 /// department, organisation, trust, registration, or fingerprint. Nodes first: there are few, and clients need them. Without words:
-/// everybody, up to the bound.
-pub fn directory(view: &dyn View, words: &str, now: Timestamp) -> Result<DirectoryResponse, StorageError> {
+/// everybody, up to the bound. Nobody whose certificate has been revoked or is over.
+pub fn directory(
+    view: &dyn View,
+    network: &Network,
+    words: &str,
+    now: Timestamp,
+) -> Result<DirectoryResponse, StorageError> {
     let words: Vec<String> = words.to_lowercase().split_whitespace().map(str::to_owned).collect();
     let (mut nodes, mut people, mut more) = (Vec::new(), Vec::new(), false);
     for_each(view, Tree::Directory, &[], |_, row| {
@@ -172,7 +177,8 @@ pub fn directory(view: &dyn View, words: &str, now: Timestamp) -> Result<Directo
         let Body::Entry(entry) = record.body() else { return Ok(()) };
         let Ok(leaf) = Certificate::parse(&entry.chain[0]) else { return Ok(()) };
         let text = searched(&leaf);
-        if held.expires <= now || !words.iter().all(|w| text.contains(w)) {
+        let current = || network.identity(&leaf.fingerprint(), now).is_ok();
+        if held.expires <= now || !words.iter().all(|w| text.contains(w)) || !current() {
             return Ok(());
         }
         let found = if leaf.purpose() == Purpose::Node { &mut nodes } else { &mut people };

@@ -17,6 +17,7 @@ use crate::holding::Holding;
 use crate::input::{Deleter, Reply, Request};
 use crate::keys;
 use crate::limits::{RECEIPT_LIFE_SECS, SCAN_ROWS};
+use crate::query;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -115,12 +116,13 @@ impl Replica {
                     return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
                 }
                 expires = expires.max(up_to.plus_secs(self.network.charter().policy.retention_secs_max + margin));
-                for (key, _) in turn.rows.scan_prefix(Tree::Conversations, &keys::conversation(&conversation), SCAN_ROWS)? {
+                query::for_each(&turn.rows, Tree::Conversations, &keys::conversation(&conversation), |key, _| {
                     let id = key.last_chunk::<32>().map(|id| RecordId::new(*id));
                     if let Some(held) = id.map(|id| Holding::get(&turn.rows, &id)).transpose()?.flatten() {
                         custodians.extend(held.custodians);
                     }
-                }
+                    Ok(())
+                })?;
             }
         }
         let custodians = custodians.into_iter().collect();

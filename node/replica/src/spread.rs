@@ -47,10 +47,17 @@ pub(crate) fn answered(
     refused: &[Refused],
 ) -> Result<(), StorageError> {
     let confirmed = Progress::Confirmed(turn.now);
+    // What a full step leaves is sent again, and answered again.
     for id in stored {
+        if turn.is_full() {
+            return Ok(());
+        }
         settle(turn, id, by, &confirmed)?;
     }
     for Refused { id, code } in refused {
+        if turn.is_full() {
+            return Ok(());
+        }
         let code: String = code.chars().take(64).collect();
         settle(turn, id, by, &Progress::Refused(code))?;
     }

@@ -20,7 +20,8 @@ use crate::holding::{Holding, LAYERS};
 use crate::input::Output;
 use crate::keys;
 use crate::limits::{
-    CATCH_UP_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS, SUMMARY_BUCKETS_MAX,
+    CATCH_UP_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS, SERVED_BYTES_MAX,
+    SUMMARY_BUCKETS_MAX, SUMMARY_COST_BYTES,
 };
 use crate::turn::Turn;
 
@@ -46,8 +47,11 @@ impl Replica {
     }
 
     /// Answers a summary with the ids of each bucket that differs, newest first.
-    pub(crate) fn compare(&self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, theirs: &Summary) -> Result<(), StorageError> {
+    pub(crate) fn compare(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, theirs: &Summary) -> Result<(), StorageError> {
         if !LAYERS.contains(&theirs.layer) {
+            return Ok(());
+        }
+        if !self.allow(to, SUMMARY_COST_BYTES) {
             return Ok(());
         }
         let mine = digests(&turn.rows, theirs.layer, theirs.from, theirs.until, &self.own.trust, trust)?;
@@ -92,17 +96,25 @@ impl Replica {
         Ok(())
     }
 
+    /// Whether a peer may still be sent so much within this second: what it asks for costs it a few bytes, and us much more.
+    fn allow(&mut self, peer: NodeId, bytes: usize) -> bool {
+        let served = self.served.entry(peer).or_default();
+        *served += bytes;
+        *served <= SERVED_BYTES_MAX
+    }
+
     /// Sends records that the peer's trust should hold, up to a bound; what is left over comes in the next round, soon.
     pub(crate) fn send_records(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, ids: &[RecordId]) -> Result<(), StorageError> {
         let (mut frame, mut frame_bytes, mut all_bytes) = (Vec::new(), 0, 0);
-        for id in ids {
+        let mut sent = BTreeSet::new();
+        for id in ids.iter().filter(|id| sent.insert(**id)) {
             let Some(held) = Holding::get(&turn.rows, id)?.filter(|h| h.is_for(trust) && h.layer().is_some()) else { continue };
             // What has expired is not served, even if it has not been dropped yet.
             if held.expires <= turn.now || erase::is_withheld(&turn.rows, id, &held)? {
                 continue;
             }
             let Some(bytes) = turn.rows.get(held.tree(), id.as_bytes())? else { continue };
-            if all_bytes + bytes.len() > CATCH_UP_BYTES_MAX {
+            if all_bytes + bytes.len() > CATCH_UP_BYTES_MAX || !self.allow(to, bytes.len()) {
                 self.due.insert(to);
                 break;
             }

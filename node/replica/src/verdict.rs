@@ -117,7 +117,8 @@ impl Refusal {
             Refusal::Unverified(error) => unverified(error),
             Refusal::Future(_) => rule("future", Ignore, 1, false),
             Refusal::Expired => rule("expired", Ignore, 0, true),
-            Refusal::Retention(..) => rule("retention", Reject, 10, true),
+            // Under an earlier charter it may have been right, so that an honest peer still holds it.
+            Refusal::Retention(..) => rule("retention", Ignore, 0, true),
             // On its way to others: gossip relays what direct delivery should not have brought.
             Refusal::NotCustodian => rule("not-custodian", Accept, 5, true),
             Refusal::Custodians(_) => rule("custodians", Reject, 10, true),
@@ -128,7 +129,7 @@ impl Refusal {
             Refusal::TombstoneTooShort => rule("tombstone-too-short", Ignore, 0, true),
             Refusal::NotOwner(_) => rule("not-owner", Reject, 20, true),
             Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 1, true),
-            Refusal::Change(_) => rule("change-refused", Ignore, 1, true),
+            Refusal::Change(_) => rule("change-refused", Ignore, 10, true),
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
@@ -146,16 +147,17 @@ fn unverified(error: &VerifyError) -> Ruling {
     use Verdict::{Ignore, Reject};
     match error {
         VerifyError::OtherNetwork => rule("other-network", Reject, 20, true),
-        VerifyError::Signature => rule("bad-signature", Reject, 100, true),
+        // One is forgiven: an honest peer may have taken it in a batch (docs/decisions/0003-batch-verification.md).
+        VerifyError::Signature => rule("bad-signature", Reject, 60, true),
         VerifyError::Signer(error) | VerifyError::Content(error) => match error {
             // Its entry may still be on its way.
             IdentityError::UnknownCertificate(_) => rule("unknown-signer", Ignore, 0, false),
             IdentityError::CharterExpired => rule("charter-expired", Ignore, 0, false),
-            IdentityError::UnknownTrust(_) => rule("unknown-trust", Reject, 10, false),
-            // Not `Reject`: the relaying peer may not have heard of a revocation yet.
-            IdentityError::Chain(_) => rule("bad-chain", Ignore, 5, false),
+            // What time, a revocation or a charter has changed: an honest peer may have taken it before, and offers it still.
+            IdentityError::UnknownTrust(_) => rule("unknown-trust", Ignore, 0, false),
+            IdentityError::Chain(_) => rule("bad-chain", Ignore, 0, false),
+            IdentityError::Country(..) => rule("wrong-country", Ignore, 0, false),
             IdentityError::NotAChain(_) => rule("bad-chain", Reject, 20, true),
-            IdentityError::Country(..) => rule("wrong-country", Reject, 20, false),
         },
         VerifyError::Right { .. } => rule("no-right", Reject, 50, true),
         VerifyError::OtherTrust { .. } => rule("other-trust", Reject, 50, true),

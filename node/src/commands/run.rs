@@ -1,7 +1,7 @@
 //! `lanyard-node run`: brings engine, network, gateway and the operator's socket together, and ends them in
 //! order.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
 fn log(log: Log) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(log.level)
+        // Colours are for a terminal; in a file they are noise.
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     // It fails only where a subscriber is set already, which then is the one to use.
     let _ = if log.json {

@@ -93,11 +93,15 @@ impl Backend for Engine {
     }
 
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse> {
-        self.0.read(move |view, _| query::directory(view, &words, time::now())).boxed()
+        self.0.read(move |view, network| query::directory(view, network, &words, time::now())).boxed()
     }
 
     fn trust_records(&self) -> Answer<'_, TrustResponse> {
         self.0.read(|view, _| query::trust(view)).boxed()
+    }
+
+    fn entry(&self, device: Fingerprint) -> Answer<'_, Option<Decoded>> {
+        self.0.read(move |view, _| query::entry(view, &device)).boxed()
     }
 
     fn record(&self, id: RecordId) -> Answer<'_, Option<Vec<u8>>> {

@@ -16,13 +16,19 @@ use crate::p2p;
 
 /// What was sent and not answered for is sent again after so long, if the connection still stands.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Connections are checked again this often: time alone can end a certificate, or the charter.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// Something to be done on the network that the engine does not wait for.
 pub(super) enum Errand {
     /// Gossip a record.
     Publish(Arc<[u8]>),
     /// Tell gossip what to do with a message.
-    Verdict { from: NodeId, message: Vec<u8>, verdict: Verdict },
+    Verdict {
+        from: NodeId,
+        message: Vec<u8>,
+        verdict: Verdict,
+    },
     /// Close all connections to a peer.
     Disconnect { node: NodeId, why: String },
     /// Check every connection again, and look for peers where they are now.
@@ -32,15 +38,29 @@ pub(super) enum Errand {
 /// Runs errands in their order until the driver ends. The first thing is to look for peers.
 pub(super) async fn errands(shared: Arc<Shared>, mut to_run: mpsc::Receiver<Errand>) {
     want_peers(&shared).await;
-    while let Some(errand) = to_run.recv().await {
+    let mut recheck = tokio::time::interval(RECHECK);
+    recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
         let shell = shared.shell();
+        let errand = tokio::select! {
+            errand = to_run.recv() => errand,
+            _ = recheck.tick() => {
+                let _ = shell.recheck().await;
+                continue;
+            }
+        };
+        let Some(errand) = errand else { return };
         match errand {
             Errand::Publish(record) => {
                 if let Err(reason) = shell.publish(record.to_vec()).await {
                     tracing::debug!(%reason, "not gossiped");
                 }
             }
-            Errand::Verdict { from, message, verdict } => {
+            Errand::Verdict {
+                from,
+                message,
+                verdict,
+            } => {
                 if let Ok(id) = RecordId::try_from(message.as_slice()) {
                     let _ = shell.report(from, id, spoken(verdict)).await;
                 }
@@ -66,9 +86,17 @@ fn spoken(verdict: Verdict) -> p2p::Verdict {
 
 /// Keeps a connection to every node that the charter or the directory gives an address for.
 async fn want_peers(shared: &Arc<Shared>) {
-    let Ok(published) = shared.read(|view, _| query::node_addresses(view)).await else { return };
+    let Ok(published) = shared.read(|view, _| query::node_addresses(view)).await else {
+        return;
+    };
     let mut wanted: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
-    for address in shared.network().charter().trusts.iter().flat_map(|member| &member.addresses) {
+    for address in shared
+        .network()
+        .charter()
+        .trusts
+        .iter()
+        .flat_map(|member| &member.addresses)
+    {
         if let Some(node) = NodeAddress::parse(address).and_then(|a| a.node) {
             wanted.entry(node).or_default().push(address.clone());
         }
@@ -106,7 +134,9 @@ async fn deliver(shared: Arc<Shared>, node: NodeId, trust: TrustId, wake: Arc<No
     let mut after = 0;
     loop {
         let to = trust.clone();
-        let Ok((last, records)) = shared.read(move |view, _| query::outbox(view, &to, after)).await else { return };
+        let Ok((last, records)) = shared.read(move |view, _| query::outbox(view, &to, after)).await else {
+            return;
+        };
         if records.is_empty() && last == after {
             if tokio::time::timeout(AGAIN, wake.notified()).await.is_err() {
                 after = 0;
@@ -115,7 +145,10 @@ async fn deliver(shared: Arc<Shared>, node: NodeId, trust: TrustId, wake: Arc<No
         }
         after = last;
         if !records.is_empty()
-            && let Err(reason) = shared.shell().send(&node, Frame::Records(records).to_bytes()).await
+            && let Err(reason) = shared
+                .shell()
+                .send(&node, Frame::Records(records).to_bytes())
+                .await
         {
             tracing::debug!(%reason, "delivery to a peer ended");
             return;

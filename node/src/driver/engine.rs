@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lanyard_crypto::gateway::Refusal;
-use lanyard_replica::{Arrival, Input, Output, Replica, Reply, Request, Source, Step};
+use lanyard_crypto::record::Decoded;
+use lanyard_replica::frame::Frame;
+use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,6 +19,9 @@ const STEPS_MAX: usize = 128;
 const COMMIT_BYTES: usize = 8 * 1024 * 1024;
 /// A commit is closed at so many changes of rows.
 const COMMIT_CHANGES: usize = 20_000;
+
+/// A round is closed when its outputs have so many bytes: they are held until the commit.
+const ROUND_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 
 /// What waits for the engine.
 pub(super) enum Message {
@@ -34,6 +39,8 @@ pub(super) enum Message {
 
 pub(super) struct Thread {
     pub(super) replica: Replica,
+    /// With which the replica is opened anew.
+    pub(super) opening: (Own, Decoded),
     pub(super) store: Arc<SledStore>,
     pub(super) shared: Arc<Shared>,
     pub(super) errands: mpsc::Sender<Errand>,
@@ -52,7 +59,9 @@ impl Thread {
     pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>) -> String {
         let mut ticket = 0;
         loop {
-            let Some(first) = waiting.blocking_recv() else { return "nobody asks any more".into() };
+            let Some(first) = waiting.blocking_recv() else {
+                return "nobody asks any more".into();
+            };
             let mut waiters = Waiters::default();
             let outcome = self.round(first, &mut waiting, &mut waiters, &mut ticket);
             match outcome {
@@ -60,6 +69,14 @@ impl Thread {
                     self.carry_out(outputs, waiters);
                     if !go_on {
                         return "stopped".into();
+                    }
+                }
+                // The engine's bounds should make this impossible. It must not stop the node: whoever sent what led to
+                // it would do so again. Nothing of the round has happened.
+                Err(error @ StorageError::TooLarge { .. }) => {
+                    tracing::error!(%error, "a round of the engine was discarded");
+                    if let Err(error) = self.begin_anew() {
+                        return error.to_string();
                     }
                 }
                 // What was not answered was not acknowledged. The store tells at the next start what it holds.
@@ -71,6 +88,19 @@ impl Thread {
         }
     }
 
+    /// Opens the replica from what is stored, and has its peers connect again.
+    fn begin_anew(&mut self) -> Result<(), OpenError> {
+        let (own, charter) = &self.opening;
+        self.replica = Replica::open(&*self.store, own.clone(), charter)?;
+        self.shared.set_network(self.replica.network());
+        let peers: Vec<_> = self.shared.peers().keys().copied().collect();
+        for node in peers {
+            let (errands, why) = (self.errands.clone(), "the node begins anew".to_owned());
+            self.runtime.spawn(async move { errands.send(Errand::Disconnect { node, why }).await });
+        }
+        Ok(())
+    }
+
     fn round(
         &mut self,
         first: Message,
@@ -80,22 +110,27 @@ impl Thread {
     ) -> Result<(Vec<Output>, bool), StorageError> {
         let (mut batch, mut outputs) = (Batch::new(), Vec::new());
         let mut next = Some(first);
-        let mut steps = 0;
+        let (mut steps, mut output_bytes) = (0, 0);
         while let Some(message) = next.take() {
             let Some(input) = to_input(message, waiters, ticket) else {
                 self.commit(batch)?;
                 return Ok((outputs, false));
             };
-            let Step { batch: changes, outputs: more } = {
+            let Step {
+                batch: changes,
+                outputs: more,
+            } = {
                 let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
                 let step = self.replica.step(input, crate::time::now(), &view)?;
                 batch = view.into_batch();
                 step
             };
             batch.append(changes);
+            output_bytes += more.iter().map(weight).sum::<usize>();
             outputs.extend(more);
             steps += 1;
-            if steps < STEPS_MAX && batch.byte_len() < COMMIT_BYTES && batch.len() < COMMIT_CHANGES {
+            let open = batch.byte_len() < COMMIT_BYTES && batch.len() < COMMIT_CHANGES;
+            if steps < STEPS_MAX && open && output_bytes < ROUND_OUTPUT_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
@@ -104,12 +139,23 @@ impl Thread {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }
+        if batch.is_empty() {
+            Ok(())
+        } else {
+            self.store.commit(batch)
+        }
     }
 
     /// In order, and never before the commit. Nothing here waits: what a full queue does not take is lost, and comes
     /// again by the next round of anti-entropy, or by being delivered again.
     fn carry_out(&mut self, outputs: Vec<Output>, mut waiters: Waiters) {
+        // First of all: who is told that a charter or a list was taken finds it in force.
+        if outputs
+            .iter()
+            .any(|output| matches!(output, Output::TrustChanged))
+        {
+            self.shared.set_network(self.replica.network());
+        }
         for output in outputs {
             match output {
                 Output::Send { to, frame } => {
@@ -118,20 +164,25 @@ impl Thread {
                     }
                 }
                 Output::Publish(record) => self.errand(Errand::Publish(record)),
-                Output::Verdict { from, message, verdict } => self.errand(Errand::Verdict { from, message, verdict }),
-                Output::Disconnect { node, why } => self.errand(Errand::Disconnect { node, why }),
+                Output::Verdict {
+                    from,
+                    message,
+                    verdict,
+                } => self.errand(Errand::Verdict {
+                    from,
+                    message,
+                    verdict,
+                }),
+                Output::Disconnect { node, why } => {
+                    self.errand_at_all_events(Errand::Disconnect { node, why })
+                }
                 Output::Wake(trust) => self.shared.wake(&trust),
                 Output::Notify { device, seq } => self.shared.notify(&device, seq),
                 Output::Reply { ticket, reply } => {
                     // Who asked may have gone away.
                     let _ = waiters.answers.remove(&ticket).map(|answer| answer.send(reply));
                 }
-                Output::TrustChanged => {
-                    self.shared.set_network(self.replica.network());
-                    let errands = self.errands.clone();
-                    // Must not be lost: it closes connections.
-                    self.runtime.spawn(async move { errands.send(Errand::TrustChanged).await });
-                }
+                Output::TrustChanged => self.errand_at_all_events(Errand::TrustChanged),
                 Output::Audit(entry) => tracing::info!(
                     event = entry.event,
                     code = entry.code,
@@ -154,6 +205,12 @@ impl Thread {
             tracing::debug!("an errand was dropped: too many wait");
         }
     }
+
+    /// For what closes connections, and so must not be lost.
+    fn errand_at_all_events(&self, errand: Errand) {
+        let errands = self.errands.clone();
+        self.runtime.spawn(async move { errands.send(errand).await });
+    }
 }
 
 /// None for [`Message::Stop`].
@@ -172,8 +229,22 @@ fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option
         }
         Message::Submit(arrival, answer) => {
             waiters.answers.insert(ticket, answer);
-            Input::Records { from: Source::Local { ticket }, arrivals: vec![*arrival] }
+            Input::Records {
+                from: Source::Local { ticket },
+                arrivals: vec![*arrival],
+            }
         }
         Message::Stop => return None,
     })
+}
+
+/// How many bytes an output holds, about.
+fn weight(output: &Output) -> usize {
+    match output {
+        Output::Send { frame: Frame::Records(records), .. } => records.iter().map(|r| r.len()).sum(),
+        Output::Send { frame: Frame::Bucket(bucket), .. } => 32 * bucket.ids.len(),
+        Output::Send { frame: Frame::Want(ids), .. } => 32 * ids.len(),
+        Output::Publish(record) => record.len(),
+        _ => 256,
+    }
 }

@@ -101,7 +101,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
 
     let (errands, to_run) = mpsc::channel(ERRANDS);
     let (end, ended) = tokio::sync::oneshot::channel();
-    let thread = engine::Thread { replica, store, shared: shared.clone(), errands, runtime: tokio::runtime::Handle::current() };
+    let runtime = tokio::runtime::Handle::current();
+    let thread = engine::Thread { replica, opening: (own, charter), store, shared: shared.clone(), errands, runtime };
     let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
         // Nobody waits for the reason once the driver is being stopped.
         let _ = end.send(thread.run(waiting));

@@ -136,7 +136,10 @@ async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Resu
         available: request.available,
     };
     let network = gateway.backend.network().id();
-    let entry = registrar.entry(network, &device.certificate, contact, now());
+    // The latest issued is in force, so it must be later than the one of a device that has enrolled in this very second.
+    let held = gateway.backend.entry(device.certificate.fingerprint()).await?;
+    let issued = held.map_or(now(), |held| now().max(held.header().issued.plus_secs(1)));
+    let entry = registrar.entry(network, &device.certificate, contact, issued);
     let entry = entry.map_err(|error| Refused::new("out-of-bounds", error.to_string()))?;
     gateway.backend.submit(entry).await?;
     Ok(Empty)

@@ -21,11 +21,18 @@ struct Scene {
 fn scene() -> Scene {
     let mut world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
-    let devices: Vec<_> = ALL.iter().map(|i| world.trusts[*i].device(100 + *i as u8).1.fingerprint()).collect();
+    let devices: Vec<_> = ALL
+        .iter()
+        .map(|i| world.trusts[*i].device(100 + *i as u8).1.fingerprint())
+        .collect();
     for at in ALL {
         world.serve(at, &conversation, &devices[at]);
     }
-    Scene { world, conversation, devices }
+    Scene {
+        world,
+        conversation,
+        devices,
+    }
 }
 
 impl Scene {
@@ -53,9 +60,21 @@ impl Scene {
 
     fn delete(&mut self, at: usize, device: Fingerprint, ids: &[RecordId]) -> Result<Reply, String> {
         let conversation = self.conversation.clone();
-        let (target, reason) = (lanyard_crypto::record::Target::Envelopes(ids.to_vec()), Reason::SentInError);
+        let (target, reason) = (
+            lanyard_crypto::record::Target::Envelopes(ids.to_vec()),
+            Reason::SentInError,
+        );
         let by = Deleter::Device(device);
-        self.world.ask(at, Request::Delete { by, conversation, target, reason, reference: Vec::new() })
+        self.world.ask(
+            at,
+            Request::Delete {
+                by,
+                conversation,
+                target,
+                reason,
+                reference: Vec::new(),
+            },
+        )
     }
 }
 
@@ -67,8 +86,12 @@ fn a_message_reaches_every_members_inbox_once() {
     s.world.pass(31);
     for at in ALL {
         assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, Some(id))]);
-        let notified = |o: &Output| matches!(o, Output::Notify { device, seq: 1 } if *device == s.devices[at]);
-        assert_eq!(s.world.nodes[at].outputs.iter().filter(|o| notified(o)).count(), 1);
+        let notified =
+            |o: &Output| matches!(o, Output::Notify { device, seq: 1 } if *device == s.devices[at]);
+        assert_eq!(
+            s.world.nodes[at].outputs.iter().filter(|o| notified(o)).count(),
+            1
+        );
     }
 }
 
@@ -77,12 +100,27 @@ fn what_was_seen_leaves_the_inbox() {
     let mut s = scene();
     let ids: Vec<_> = (0..3).map(|n| s.send(0, s.request(n)).unwrap()).collect();
     let device = s.devices[0];
-    assert_eq!(s.world.inbox(0, &device, 1), [(2, Some(ids[1])), (3, Some(ids[2]))]);
+    assert_eq!(
+        s.world.inbox(0, &device, 1),
+        [(2, Some(ids[1])), (3, Some(ids[2]))]
+    );
     s.world.ask(0, Request::Seen { device, seq: 2 }).unwrap();
     assert_eq!(s.world.inbox(0, &device, 0), [(3, Some(ids[2]))]);
     let next = s.send(0, s.request(9)).unwrap();
-    assert_eq!(s.world.inbox(0, &device, 3), [(4, Some(next))], "positions are never used again");
-    s.world.ask(0, Request::Leave { device, conversation: s.conversation.clone() }).unwrap();
+    assert_eq!(
+        s.world.inbox(0, &device, 3),
+        [(4, Some(next))],
+        "positions are never used again"
+    );
+    s.world
+        .ask(
+            0,
+            Request::Leave {
+                device,
+                conversation: s.conversation.clone(),
+            },
+        )
+        .unwrap();
     assert_eq!(s.send(0, s.request(10)), Err("not-member".into()));
 }
 
@@ -92,10 +130,15 @@ fn a_deleted_message_leaves_every_inbox_and_its_tombstone_comes() {
     let id = s.send(1, s.request(1)).unwrap();
     s.world.settle();
     let device = s.devices[1];
-    let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else { panic!("not deleted") };
+    let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else {
+        panic!("not deleted")
+    };
     s.world.settle();
     for at in ALL {
-        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, None), (2, Some(tombstone))]);
+        assert_eq!(
+            s.world.inbox(at, &s.devices[at], 0),
+            [(1, None), (2, Some(tombstone))]
+        );
     }
 }
 
@@ -109,7 +152,10 @@ fn a_device_deletes_what_it_sent_and_nothing_else() {
     for (by, id) in [(colleague, own), (device, other)] {
         assert_eq!(s.delete(1, by, &[id]), Err("not-sender".into()));
     }
-    assert_eq!(s.delete(1, device, &[RecordId::new([1; 32])]), Err("not-found".into()));
+    assert_eq!(
+        s.delete(1, device, &[RecordId::new([1; 32])]),
+        Err("not-found".into())
+    );
     assert_eq!(s.world.holders(&own), ALL);
 
     let more: Vec<_> = (3..6).map(|n| s.send(1, s.request(n)).unwrap()).collect();
@@ -118,7 +164,11 @@ fn a_device_deletes_what_it_sent_and_nothing_else() {
     ids.reverse();
     s.delete(1, device, &ids).unwrap();
     s.world.settle();
-    assert_eq!(s.world.ids(2, Tree::Envelopes), [other].into(), "in any order, and one of them twice");
+    assert_eq!(
+        s.world.ids(2, Tree::Envelopes),
+        [other].into(),
+        "in any order, and one of them twice"
+    );
 }
 
 #[test]
@@ -126,13 +176,34 @@ fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
     let mut s = scene();
     let stranger = s.world.trusts[0].device(160).1.fingerprint();
     let request = s.request(1);
-    let asked = s.world.ask(0, Request::Send { device: stranger, request });
+    let asked = s.world.ask(
+        0,
+        Request::Send {
+            device: stranger,
+            request,
+        },
+    );
     assert_eq!(asked, Err("not-member".into()));
-    let long = SendRequest { expires: s.world.now.plus_secs(RETENTION + 1), ..s.request(1) };
-    let over = SendRequest { expires: s.world.now, ..s.request(1) };
-    let commit = SendRequest { class: Class::Commit, ..s.request(1) };
-    let plain = SendRequest { content: b"hello".to_vec(), ..s.request(1) };
-    let strange = SendRequest { custodians: vec!["RXZ".parse().unwrap()], ..s.request(1) };
+    let long = SendRequest {
+        expires: s.world.now.plus_secs(RETENTION + 1),
+        ..s.request(1)
+    };
+    let over = SendRequest {
+        expires: s.world.now,
+        ..s.request(1)
+    };
+    let commit = SendRequest {
+        class: Class::Commit,
+        ..s.request(1)
+    };
+    let plain = SendRequest {
+        content: b"hello".to_vec(),
+        ..s.request(1)
+    };
+    let strange = SendRequest {
+        custodians: vec!["RXZ".parse().unwrap()],
+        ..s.request(1)
+    };
     let large = SendRequest {
         content: fixtures::padded_message(&s.conversation, 1, 1, 64 * 1024),
         ..s.request(1)
@@ -146,10 +217,18 @@ fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
         (large, "malformed"),
     ] {
         assert_eq!(s.send(0, request), Err(code.into()));
-        assert!(s.world.audit(0).iter().any(|e| e.event == "request-refused" && e.code == code));
+        assert!(
+            s.world
+                .audit(0)
+                .iter()
+                .any(|e| e.event == "request-refused" && e.code == code)
+        );
     }
     for tree in [Tree::Envelopes, Tree::Holdings, Tree::Submitted, Tree::Inbox] {
-        assert!(s.world.rows(0, tree) <= 4, "{tree:?}: the charter and three entries");
+        assert!(
+            s.world.rows(0, tree) <= 4,
+            "{tree:?}: the charter and three entries"
+        );
     }
     assert_eq!(s.world.rows(0, Tree::Envelopes), 0);
 }
@@ -172,7 +251,11 @@ fn a_welcome_brings_what_came_before_it() {
         assert_eq!(s.world.bring(2, 0, record), None);
     }
     let inbox = s.world.inbox(2, &newcomer, 0);
-    assert_eq!(inbox, [(1, Some(welcome.id())), (2, Some(new.id()))], "not what was written before it joined");
+    assert_eq!(
+        inbox,
+        [(1, Some(welcome.id())), (2, Some(new.id()))],
+        "not what was written before it joined"
+    );
 }
 
 fn in_epoch(conversation: &ConversationId, epoch: u64) -> lanyard_crypto::record::Body {
@@ -196,9 +279,28 @@ fn an_officer_needs_no_membership() {
         reason: Reason::SubjectRequest,
         reference: vec![0; 65],
     };
-    assert_eq!(s.world.ask(1, request.clone()), Err("out-of-bounds".into()), "the reference is too long");
-    let Request::Delete { by, conversation, target, reason, .. } = request else { panic!("not a deletion") };
-    let request = Request::Delete { by, conversation, target, reason, reference: vec![0; 64] };
+    assert_eq!(
+        s.world.ask(1, request.clone()),
+        Err("out-of-bounds".into()),
+        "the reference is too long"
+    );
+    let Request::Delete {
+        by,
+        conversation,
+        target,
+        reason,
+        ..
+    } = request
+    else {
+        panic!("not a deletion")
+    };
+    let request = Request::Delete {
+        by,
+        conversation,
+        target,
+        reason,
+        reference: vec![0; 64],
+    };
     s.world.ask(1, request).unwrap();
     s.world.settle();
     assert_eq!(s.world.holders(&id), []);

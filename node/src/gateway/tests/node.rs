@@ -166,6 +166,10 @@ impl Backend for TestNode {
         Vec::new()
     }
 
+    fn entry(&self, _: Fingerprint) -> Answer<'_, Option<Decoded>> {
+        async { Ok(None) }.boxed()
+    }
+
     fn record(&self, _: RecordId) -> Answer<'_, Option<Vec<u8>>> {
         async { Ok(None) }.boxed()
     }

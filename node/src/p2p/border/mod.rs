@@ -165,7 +165,12 @@ impl Crossing {
         let _ = self.proven.set(peer);
         let (node, presented) = self.inspect(peer, &mut muxer, deadline).await?;
         let ip = address::ip_of(&self.remote).ok_or(Reason::AddressKind)?;
+        let chain = presented.chain.clone();
         let (pass, retired) = authority.admit(node, ip, presented)?;
+        // Judged again now that a recheck would find it: the policy may have changed during the exchange, which the
+        // peer can draw out.
+        authority.check_address(ip)?;
+        authority.judge(node, &chain).map_err(Reason::Certificate)?;
         timeout_at(deadline, join_all(retired))
             .await
             .map_err(|_| Reason::TimedOut)?;

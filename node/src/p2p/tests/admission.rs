@@ -106,6 +106,37 @@ async fn before_there_is_a_charter_nobody_is_let_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_trust_that_is_dropped_during_the_exchange_is_not_admitted() {
+    let world = World::new();
+    let mut options = world.options(1, "RYJ", &[QUIC]);
+    let (admit, trusts) = (options.policy.admit.clone(), world.trusts.clone());
+    // The charter changes as soon as the chain has been judged: a recheck at that moment sees no connection yet.
+    options.policy.admit = Arc::new(move |node, chain| {
+        let outcome = admit(node, chain);
+        trusts.lock().unwrap().remove(&trust("RJ1"));
+        outcome
+    });
+    let (handle, events) = start(options).unwrap();
+    let mut a = Peer {
+        node: handle.node(),
+        handle,
+        events,
+        addresses: Vec::new(),
+    };
+    let listening = a.next(|event| match event {
+        Event::Listening { address } => Some(address.clone()),
+        _ => None,
+    });
+    let address = listening.await;
+    a.addresses.push(address);
+    let b = world.start(2, "RJ1", &[QUIC]).await;
+    b.dial(&a).await;
+    let refused = a.refusal().await;
+    assert_eq!((refused.node, refused.inbound), (Some(b.node), true));
+    assert_eq!(refused.reason.code(), "certificate");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_trust_that_is_not_in_the_charter_is_refused_by_either_side() {
     for listen in [QUIC, TCP] {
         let world = World::new();

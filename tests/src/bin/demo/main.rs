@@ -14,7 +14,10 @@ use story::Story;
 /// Three trusts, one conversation, one deletion that reaches every replica: with real processes, on loopback
 /// addresses. All names are fictional.
 #[derive(Debug, Parser)]
-#[command(name = "scripts/demo", after_help = "Exit codes: 0 every step came out, 1 one did not, 2 used wrongly.")]
+#[command(
+    name = "scripts/demo",
+    after_help = "Exit codes: 0 every step came out, 1 one did not, 2 used wrongly."
+)]
 struct Cli {
     /// Print one JSON object instead of the story: {"ok", "steps": [{"name", "ok", "took_ms", ...}]}
     #[arg(long)]
@@ -67,15 +70,28 @@ fn how_to_talk_to(cluster: &Cluster) -> String {
     let mut lines = vec!["The network is still running. To talk to it:".to_owned()];
     for trust in &cluster.trusts {
         let config = quoted(&trust.node.config().display().to_string());
-        lines.push(format!("  {} status --config {config}", quoted(&node.display().to_string())));
+        lines.push(format!(
+            "  {} status --config {config}",
+            quoted(&node.display().to_string())
+        ));
     }
     for person in cluster.people() {
         let profile = quoted(&person.profile().display().to_string());
-        let command = format!("  {} --profile {profile} read", quoted(&client.display().to_string()));
+        let command = format!(
+            "  {} --profile {profile} read",
+            quoted(&client.display().to_string())
+        );
         lines.push(format!("{command}   # {}, {}", person.name(), person.trust()));
     }
-    let ids = cluster.trusts.iter().filter_map(|trust| trust.node.process_id()).map(|id| id.to_string());
+    let ids = cluster
+        .trusts
+        .iter()
+        .filter_map(|trust| trust.node.process_id())
+        .map(|id| id.to_string());
     let dir = quoted(&cluster.path().display().to_string());
-    lines.push(format!("To end it:\n  kill {}; rm -r {dir}", ids.collect::<Vec<_>>().join(" ")));
+    lines.push(format!(
+        "To end it:\n  kill {}; rm -r {dir}",
+        ids.collect::<Vec<_>>().join(" ")
+    ));
     lines.join("\n")
 }

@@ -1,0 +1,442 @@
+//! What the owner trust's node refuses to order, when the members are the clients that clinicians use: a second commit of
+//! an epoch, and a commit by who does not administer the conversation, made by a client that was told to believe otherwise.
+
+use std::sync::Arc;
+
+use lanyard_client::session::change::Founding;
+use lanyard_client::session::{Received, Session, SessionError};
+use lanyard_client::vault::outbox::{Incoming, Outgoing};
+use lanyard_client::vault::{Vault, VaultKey};
+use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
+use lanyard_crypto::mls::{ChainVerifier, Class as Purpose, DeviceIdentity, PersonKey};
+use lanyard_crypto::network::{IdentityError, Network};
+use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Header};
+use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
+use lanyard_crypto::x509::{Certificate, SecretKey, Subject};
+use lanyard_crypto::{ConversationId, NetworkId, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_replica::audit::{self, AuditEntry};
+use lanyard_replica::{Arrival, Input, Output, Own, Replica, Request, Source, found, query};
+use lanyard_storage::{MemoryStore, Store, Tree};
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const LIFE_SECS: u64 = 30 * 24 * 3600;
+const EXPIRES: Timestamp = NOW.plus_secs(LIFE_SECS / 2);
+
+#[test]
+fn the_second_commit_of_an_epoch_is_refused_and_not_stored() {
+    let mut scene = Scene::new();
+    let cem = scene.cem.device().fingerprint;
+    // Both administer, and both remove Cem.
+    let first = scene.ada.remove(&scene.id, &[cem], EXPIRES, NOW).unwrap();
+    let second = scene.ben.remove(&scene.id, &[cem], EXPIRES, NOW).unwrap();
+    scene.hub.send(&scene.ada, &first).unwrap();
+    let before = scene.hub.rows();
+    let late = scene.hub.submit(&second);
+    assert_eq!(scene.hub.why(&late).code, "duplicate-commit");
+    assert_eq!(scene.hub.rows(), before);
+
+    // Its maker hears of the other, and that its own is void.
+    let commit = scene.hub.for_members().pop().unwrap();
+    match &scene.ben.receive(&commit, NOW).unwrap()[..] {
+        [Received::Changed(changed)] => assert!(changed.lost && !changed.own && changed.epoch == 2),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_commit_by_who_does_not_administer_is_refused_and_not_stored() {
+    let mut scene = Scene::new();
+    let ben = scene.ben.device().fingerprint;
+    let refused = scene.cem.remove(&scene.id, &[ben], EXPIRES, NOW);
+    assert!(
+        matches!(refused, Err(SessionError::Rule(_) | SessionError::Mls(_))),
+        "an honest client stops here"
+    );
+
+    let ada = scene.ada.device().person;
+    let mut liar = scene.cem_who_believes_to_be(ada);
+    let commit = liar.remove(&scene.id, &[ben], EXPIRES, NOW).unwrap();
+    let before = scene.hub.rows();
+    let refused = scene.hub.submit(&commit);
+    let why = scene.hub.why(&refused);
+    assert_eq!(why.code, "change-refused");
+    assert!(why.detail.contains("administrator"), "{why:?}");
+    assert_eq!(scene.hub.rows(), before);
+
+    // Who does administer changes the same epoch.
+    let rightful = scene
+        .ben
+        .remove(&scene.id, &[liar.device().fingerprint], EXPIRES, NOW)
+        .unwrap();
+    scene.hub.submit(&rightful);
+    assert_ne!(scene.hub.rows(), before);
+}
+
+/// The network; and, for a client that was tampered with, for whom it takes itself.
+struct Believer {
+    network: Network,
+    own_person: Option<([u8; 32], PersonKey)>,
+}
+
+impl Believer {
+    fn told(&self, mut device: DeviceIdentity) -> DeviceIdentity {
+        if let Some((key, person)) = self.own_person
+            && key == device.key
+        {
+            device.person = person;
+        }
+        device
+    }
+}
+
+impl ChainVerifier for Believer {
+    type Error = IdentityError;
+
+    fn verify(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<DeviceIdentity, IdentityError> {
+        self.network.verify(chain, at).map(|device| self.told(device))
+    }
+
+    fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, IdentityError> {
+        self.network.verify_node(chain, at)
+    }
+
+    fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, IdentityError> {
+        self.network.read(chain).map(|device| self.told(device))
+    }
+}
+
+type Client = Session<Believer>;
+
+/// Ada (RXA) has founded a conversation of her trust with Ben and Cem (RXB). Ben administers it too.
+struct Scene {
+    hub: Hub,
+    id: ConversationId,
+    ada: Client,
+    ben: Client,
+    cem: Client,
+    cem_key: SecretKey,
+    directory: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut hub = Hub::new();
+        let cem_key = SecretKey::generate().unwrap();
+        let client = |trust: usize, name: &str, key: &SecretKey| {
+            let trust = &hub.trusts[trust];
+            open(
+                &directory,
+                &hub.replica.network(),
+                name,
+                key,
+                &trust.chain(&trust.device(name, key)),
+                None,
+            )
+        };
+        let mut ada = client(0, "ada", &SecretKey::generate().unwrap());
+        let mut ben = client(1, "ben", &SecretKey::generate().unwrap());
+        let mut cem = client(1, "cem", &cem_key);
+        let founding = Founding {
+            class: Purpose::Clinical,
+            title: "Bed 9".into(),
+            owner: hub.trusts[0].id.clone(),
+            nodes: Vec::new(),
+            admins: vec![ben.device().person],
+            members: vec![ben.key_package(NOW).unwrap(), cem.key_package(NOW).unwrap()],
+        };
+        let (id, outgoing) = ada.found(&founding, EXPIRES, NOW).unwrap();
+        hub.send(&ada, &outgoing).unwrap();
+        let published = hub.for_members();
+        let of = |class| published.iter().find(|i| i.envelope.class == class).unwrap();
+        assert!(matches!(
+            ada.receive(of(Class::Commit), NOW).unwrap()[..],
+            [Received::Changed(_)]
+        ));
+        for member in [&mut ben, &mut cem] {
+            assert_eq!(
+                member.receive(of(Class::Welcome), NOW).unwrap(),
+                [Received::Joined(id.clone())]
+            );
+        }
+        Self {
+            hub,
+            id,
+            ada,
+            ben,
+            cem,
+            cem_key,
+            directory,
+        }
+    }
+
+    /// Cem's device again, on the same vault.
+    fn cem_who_believes_to_be(&mut self, person: PersonKey) -> Client {
+        let trust = &self.hub.trusts[1];
+        let chain = trust.chain(&trust.device("cem", &self.cem_key));
+        open(
+            &self.directory,
+            &self.hub.replica.network(),
+            "cem",
+            &self.cem_key,
+            &chain,
+            Some(person),
+        )
+    }
+}
+
+fn open(
+    directory: &TempDir,
+    network: &Network,
+    name: &str,
+    key: &SecretKey,
+    chain: &[Vec<u8>],
+    person: Option<PersonKey>,
+) -> Client {
+    let vault = Vault::open(&directory.path().join(name), &VaultKey::new([3; 32])).unwrap();
+    let own_person = person.map(|person| (key.public(), person));
+    Session::open(
+        vault,
+        Arc::new(Believer {
+            network: network.clone(),
+            own_person,
+        }),
+        key,
+        chain,
+    )
+    .unwrap()
+}
+
+/// The engine of RXA's node, to which RXB's is connected.
+struct Hub {
+    trusts: [Trust; 2],
+    network: NetworkId,
+    store: MemoryStore,
+    replica: Replica,
+}
+
+impl Hub {
+    fn new() -> Self {
+        let trusts = [Trust::new("RXA", 1), Trust::new("RXB", 11)];
+        let charter = charter(&trusts);
+        let store = MemoryStore::new();
+        store.commit(found(&store, &charter).unwrap()).unwrap();
+        let replica = Replica::open(&store, trusts[0].own(), &charter).unwrap();
+        let network = replica.network().id();
+        let mut hub = Self {
+            trusts,
+            network,
+            store,
+            replica,
+        };
+        let Own {
+            node, trust, chain, ..
+        } = hub.trusts[1].own();
+        hub.step(Input::Connected { node, trust, chain });
+        hub
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Output> {
+        let step = self.replica.step(input, NOW, &self.store).unwrap();
+        self.store.commit(step.batch).unwrap();
+        step.outputs
+    }
+
+    /// A device of this trust hands in a request.
+    fn send(&mut self, client: &Client, outgoing: &Outgoing) -> Result<(), String> {
+        let request = Request::Send {
+            device: client.device().fingerprint,
+            request: outgoing.request.clone(),
+        };
+        let outputs = self.step(Input::Request { ticket: 1, request });
+        let reply = outputs.into_iter().find_map(|output| match output {
+            Output::Reply { reply, .. } => Some(reply),
+            _ => None,
+        });
+        reply
+            .expect("an answer")
+            .map(drop)
+            .map_err(|refusal| refusal.code)
+    }
+
+    /// The other trust's node passes on a submission of its device.
+    fn submit(&mut self, outgoing: &Outgoing) -> RecordId {
+        let request = outgoing.request.clone();
+        let body = Body::Envelope(Envelope {
+            conversation: request.conversation,
+            epoch: request.epoch,
+            class: request.class,
+            content: request.content,
+        });
+        let custodians = self.trusts.iter().map(|t| t.id.clone()).collect();
+        let header = Header {
+            network: Some(self.network),
+            custodians,
+            issued: NOW,
+            expires: request.expires,
+        };
+        let Own {
+            node,
+            certificate,
+            key,
+            ..
+        } = self.trusts[1].own();
+        let signed = record::sign(header, body, certificate, &key).unwrap();
+        let id = signed.id();
+        let verified = record::verify(signed, &self.replica.network()).unwrap();
+        let arrivals = vec![Arrival::Verified(Box::new(verified))];
+        self.step(Input::Records {
+            from: Source::Peer(node),
+            arrivals,
+        });
+        id
+    }
+
+    /// What the audit log says of a refused record.
+    fn why(&self, record: &RecordId) -> AuditEntry {
+        let entries = audit::read(&self.store, 0, 1000).unwrap();
+        let refused = |e: &AuditEntry| e.event == "refused" && e.record == Some(*record);
+        entries
+            .into_iter()
+            .map(|(_, entry)| entry)
+            .find(refused)
+            .expect("a refusal")
+    }
+
+    /// Everything that is stored, but for the audit log and its number.
+    fn rows(&self) -> Vec<(Tree, Vec<u8>, Vec<u8>)> {
+        let rows = self.store.rows().into_iter();
+        rows.filter(|(tree, key, _)| *tree != Tree::Audit && !(*tree == Tree::Meta && key == b"next-audit"))
+            .collect()
+    }
+
+    /// What was published to the other trust's members, oldest first.
+    fn for_members(&self) -> Vec<Incoming> {
+        let (_, records) = query::outbox(&self.store, &self.trusts[1].id, 0).unwrap();
+        let incoming = |bytes: &[u8]| {
+            let record = Decoded::from_bytes(bytes).unwrap();
+            let Body::Envelope(envelope) = record.body().clone() else {
+                return None;
+            };
+            let (issued, expires) = (record.header().issued, record.header().expires);
+            Some(Incoming {
+                id: record.id(),
+                envelope,
+                issued,
+                expires,
+            })
+        };
+        records.iter().filter_map(|bytes| incoming(bytes)).collect()
+    }
+}
+
+struct Trust {
+    id: TrustId,
+    root: Certificate,
+    registrar: Certificate,
+    registrar_key: SecretKey,
+    node: Certificate,
+    node_key: SecretKey,
+}
+
+impl Trust {
+    fn new(code: &str, seed: u8) -> Self {
+        let key = |n| SecretKey::from_seed(&[seed + n; 32]);
+        let (root_key, registrar_key, node_key) = (key(0), key(1), key(2));
+        let root = issue::root(&subject(code, "Root"), &root_key, &term(seed)).unwrap();
+        let issuer = Issuer::new(&root, &root_key).unwrap();
+        let name = subject(code, "Registrar");
+        let registrar = issuer
+            .registrar(&name, &registrar_key.public(), &term(seed + 1))
+            .unwrap();
+        let details = NodeDetails {
+            node: NodeId::new(node_key.public()),
+            hosting_country: "GB".parse().unwrap(),
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+        };
+        let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
+        let name = subject(code, "Node");
+        let node = issuer
+            .node(&name, &node_key.public(), &details, &term(seed + 2))
+            .unwrap();
+        Self {
+            id: code.parse().unwrap(),
+            root,
+            registrar,
+            registrar_key,
+            node,
+            node_key,
+        }
+    }
+
+    fn own(&self) -> Own {
+        Own {
+            trust: self.id.clone(),
+            node: NodeId::new(self.node_key.public()),
+            certificate: self.node.fingerprint(),
+            key: self.node_key.clone(),
+            chain: self.chain(&self.node),
+        }
+    }
+
+    /// The same certificate for the same name and key.
+    fn device(&self, name: &str, key: &SecretKey) -> Certificate {
+        let issuer = Issuer::new(&self.registrar, &self.registrar_key).unwrap();
+        issuer
+            .device(&subject(self.id.as_str(), name), &key.public(), &term(100))
+            .unwrap()
+    }
+
+    fn chain(&self, leaf: &Certificate) -> Vec<Vec<u8>> {
+        vec![leaf.der().to_vec(), self.registrar.der().to_vec()]
+    }
+}
+
+fn charter(trusts: &[Trust]) -> Decoded {
+    let authority = SecretKey::from_seed(&[99; 32]);
+    let member = |t: &Trust| Member {
+        trust: t.id.clone(),
+        name: t.id.to_string(),
+        root: t.root.der().to_vec(),
+        addresses: Vec::new(),
+    };
+    let charter = Charter {
+        name: "Region".into(),
+        version: 1,
+        previous: None,
+        authorities: Authorities {
+            keys: vec![authority.public().to_vec().into()],
+            threshold: 1,
+        },
+        trusts: trusts.iter().map(member).collect(),
+        countries: vec!["GB".parse().unwrap()],
+        policy: Policy {
+            retention_secs_max: LIFE_SECS,
+        },
+    };
+    let header = Header {
+        network: None,
+        custodians: Vec::new(),
+        issued: NOW,
+        expires: NOW.plus_secs(LIFE_SECS),
+    };
+    record::sign_charter(header, charter, &[&authority], None).unwrap()
+}
+
+fn term(serial: u8) -> Term {
+    Term::new([serial; 16], NOW.minus_secs(3600), NOW.plus_secs(LIFE_SECS))
+}
+
+fn subject(code: &str, name: &str) -> Subject {
+    Subject {
+        trust: code.parse().unwrap(),
+        country: "GB".parse().unwrap(),
+        organisation: "A trust".into(),
+        common_name: name.into(),
+        department: None,
+        title: None,
+        registration: None,
+    }
+}
