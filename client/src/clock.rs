@@ -39,33 +39,21 @@ pub fn duration_secs(text: &str) -> Result<u64, NotADuration> {
         return Err(wrong());
     }
     let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number
-        .checked_mul(unit)
-        .filter(|secs| (1..=LIFE_SECS_MAX).contains(secs))
-        .ok_or_else(wrong)
+    number.checked_mul(unit).filter(|secs| (1..=LIFE_SECS_MAX).contains(secs)).ok_or_else(wrong)
 }
 
 /// For programs: RFC 3339 in UTC, such as `2026-03-01T09:30:00Z`.
 pub fn rfc3339(at: Timestamp) -> String {
     let (year, month, day) = date(at);
     let secs = at.as_secs() % DAY_SECS;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        secs / 3600,
-        secs / 60 % 60,
-        secs % 60
-    )
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", secs / 3600, secs / 60 % 60, secs % 60)
 }
 
 /// For people: to the minute, in UTC, such as `2026-03-01 09:30 UTC`.
 pub fn readable(at: Timestamp) -> String {
     let (year, month, day) = date(at);
     let secs = at.as_secs() % DAY_SECS;
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02} UTC",
-        secs / 3600,
-        secs / 60 % 60
-    )
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", secs / 3600, secs / 60 % 60)
 }
 
 /// Year, month and day in the Gregorian calendar. Years are counted from March, so that the leap day ends
@@ -102,10 +90,7 @@ mod tests {
         for (secs, text) in known {
             assert_eq!(rfc3339(Timestamp::from_secs(secs)), text);
         }
-        assert_eq!(
-            readable(Timestamp::from_secs(951_868_740)),
-            "2000-02-29 23:59 UTC"
-        );
+        assert_eq!(readable(Timestamp::from_secs(951_868_740)), "2000-02-29 23:59 UTC");
     }
 
     #[test]
@@ -113,19 +98,9 @@ mod tests {
         assert_eq!(duration_secs("90s"), Ok(90));
         assert_eq!(duration_secs("15m"), Ok(900));
         assert_eq!(duration_secs("30d"), Ok(30 * DAY_SECS));
-        for bad in [
-            "",
-            "d",
-            "30",
-            "0d",
-            "-1d",
-            "+1d",
-            "1.5h",
-            "30 d",
-            "99999d",
-            "99999999999999999999s",
-            "3é",
-        ] {
+        for bad in
+            ["", "d", "30", "0d", "-1d", "+1d", "1.5h", "30 d", "99999d", "99999999999999999999s", "3é"]
+        {
             assert!(duration_secs(bad).is_err(), "{bad}");
         }
     }

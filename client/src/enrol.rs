@@ -75,22 +75,13 @@ pub fn enrol(profile: &Profile, line: &str, now: Timestamp) -> Result<(Device, B
     let (trust, root) = (invitation.trust, invitation.root);
     let beliefs = Beliefs::found(profile, &response.charter, &trust, &root)?;
     let chain = check(&response, &key, &trust, &beliefs, now)?;
-    let device = Device {
-        trust,
-        root,
-        address: invitation.address,
-        chain,
-        key,
-    };
+    let device = Device { trust, root, address: invitation.address, chain, key };
     profile.enrol(&device)?;
     Ok((device, beliefs))
 }
 
 fn ask(invitation: &Invitation, key: &SecretKey) -> Result<EnrolResponse, EnrolError> {
-    let anchor = Anchor::Invitation {
-        trust: invitation.trust.clone(),
-        root: invitation.root,
-    };
+    let anchor = Anchor::Invitation { trust: invitation.trust.clone(), root: invitation.root };
     let mut node = NodeClient::new(&invitation.address, anchor, None)?;
     // The subject is the registrar's to say: it is the person whom the operator has checked.
     let request = CertificateRequest::create(key, None)?;
@@ -108,21 +99,12 @@ fn check(
     beliefs: &Beliefs,
     now: Timestamp,
 ) -> Result<Vec<Certificate>, EnrolError> {
-    let identity = beliefs
-        .read()
-        .verify_chain(&response.chain, Purpose::Device, now)?;
+    let identity = beliefs.read().verify_chain(&response.chain, Purpose::Device, now)?;
     if *identity.certificate.public_key() != key.public() {
         return Err(EnrolError::OtherKey);
     }
     if identity.trust != *wanted {
-        return Err(EnrolError::OtherTrust {
-            actual: identity.trust,
-            wanted: wanted.clone(),
-        });
+        return Err(EnrolError::OtherTrust { actual: identity.trust, wanted: wanted.clone() });
     }
-    Ok(response
-        .chain
-        .iter()
-        .map(|der| Certificate::parse(der))
-        .collect::<Result<_, _>>()?)
+    Ok(response.chain.iter().map(|der| Certificate::parse(der)).collect::<Result<_, _>>()?)
 }

@@ -83,14 +83,9 @@ pub fn read_private(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>,
     check_mode(path, &file.metadata().map_err(failed)?.permissions(), 0o600)?;
     // Reserved at once, so that growing leaves no copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(bytes_max + 1));
-    file.take(bytes_max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > bytes_max {
-        return Err(FileError::TooLong {
-            path: path.into(),
-            bytes_max,
-        });
+        return Err(FileError::TooLong { path: path.into(), bytes_max });
     }
     Ok(bytes)
 }
@@ -101,37 +96,19 @@ pub fn read_private(path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>,
 /// [`FileError::Io`] if the lock file cannot be made or locked.
 pub fn lock(path: &Path) -> Result<File, FileError> {
     let failed = |error| io_error(path, "cannot be locked", error);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(failed)?;
-    file.set_permissions(Permissions::from_mode(0o600))
-        .map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
     file.lock().map_err(failed)?;
     Ok(file)
 }
 
 fn check_mode(path: &Path, permissions: &Permissions, wanted: u32) -> Result<(), FileError> {
     let mode = permissions.mode() & 0o777;
-    if mode & OTHERS == 0 {
-        Ok(())
-    } else {
-        Err(FileError::Open {
-            path: path.into(),
-            mode,
-            wanted,
-        })
-    }
+    if mode & OTHERS == 0 { Ok(()) } else { Err(FileError::Open { path: path.into(), mode, wanted }) }
 }
 
 fn io_error(path: &Path, what: &'static str, error: io::Error) -> FileError {
-    FileError::Io {
-        path: path.into(),
-        what,
-        error,
-    }
+    FileError::Io { path: path.into(), what, error }
 }
 
 #[cfg(test)]
@@ -149,10 +126,7 @@ mod tests {
         write_private(&path, b"four").unwrap();
         assert_eq!(**read_private(&path, 4).unwrap(), *b"four");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(
-            read_private(&path, 3),
-            Err(FileError::TooLong { bytes_max: 3, .. })
-        ));
+        assert!(matches!(read_private(&path, 3), Err(FileError::TooLong { bytes_max: 3, .. })));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
     }
 
@@ -165,9 +139,6 @@ mod tests {
         let said = read_private(&path, 8).unwrap_err().to_string();
         assert!(said.contains("mode 640") && said.contains("chmod 600"), "{said}");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        assert!(matches!(
-            private_dir(dir.path()),
-            Err(FileError::Open { wanted: 0o700, .. })
-        ));
+        assert!(matches!(private_dir(dir.path()), Err(FileError::Open { wanted: 0o700, .. })));
     }
 }

@@ -7,11 +7,13 @@
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`profile`], [`files`]: the directory that holds one device.
+//! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod app;
 pub mod clock;
 pub mod enrol;
 pub mod files;
+pub mod limits;
 pub mod node;
 pub mod profile;
 pub mod session;

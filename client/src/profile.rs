@@ -125,17 +125,10 @@ impl Profile {
     /// [`ProfileError::NoPlace`].
     pub fn by_default(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, ProfileError> {
         let variable = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
-        let data = || {
-            variable("XDG_DATA_HOME")
-                .filter(|dir| dir.is_absolute())
-                .map(|dir| dir.join("lanyard"))
-        };
+        let data =
+            || variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute()).map(|dir| dir.join("lanyard"));
         let home = || variable("HOME").map(|home| home.join(".local/share/lanyard"));
-        variable("LANYARD_PROFILE")
-            .or_else(data)
-            .or_else(home)
-            .map(Self::at)
-            .ok_or(ProfileError::NoPlace)
+        variable("LANYARD_PROFILE").or_else(data).or_else(home).map(Self::at).ok_or(ProfileError::NoPlace)
     }
 
     /// The directory.
@@ -260,25 +253,13 @@ impl Profile {
         match chain.as_slice() {
             [leaf, _] if *leaf.public_key() == key.public() && leaf.subject().trust == trust => {}
             [_, _] => {
-                return Err(damaged(
-                    &path,
-                    "the certificate is not of this device's key and trust".into(),
-                ));
+                return Err(damaged(&path, "the certificate is not of this device's key and trust".into()));
             }
             _ => {
-                return Err(damaged(
-                    &path,
-                    format!("2 certificates are needed, not {}", chain.len()),
-                ));
+                return Err(damaged(&path, format!("2 certificates are needed, not {}", chain.len())));
             }
         }
-        Ok(Device {
-            trust,
-            root,
-            address: registration.address,
-            chain,
-            key,
-        })
+        Ok(Device { trust, root, address: registration.address, chain, key })
     }
 
     fn registration_path(&self) -> PathBuf {
@@ -321,27 +302,17 @@ impl Profile {
 }
 
 fn exists(path: &Path) -> Result<bool, FileError> {
-    path.try_exists().map_err(|error| FileError::Io {
-        path: path.into(),
-        what: "cannot be looked at",
-        error,
-    })
+    path.try_exists().map_err(|error| FileError::Io { path: path.into(), what: "cannot be looked at", error })
 }
 
 fn damaged(path: &Path, what: String) -> ProfileError {
-    ProfileError::Damaged {
-        path: path.into(),
-        what,
-    }
+    ProfileError::Damaged { path: path.into(), what }
 }
 
 // Kept here so that a certificate error reads the same wherever a file of the profile holds one.
 impl From<CertificateError> for ProfileError {
     fn from(error: CertificateError) -> Self {
-        ProfileError::Damaged {
-            path: "chain.pem".into(),
-            what: error.to_string(),
-        }
+        ProfileError::Damaged { path: "chain.pem".into(), what: error.to_string() }
     }
 }
 
@@ -352,12 +323,7 @@ mod tests {
     #[test]
     fn the_place_follows_the_environment() {
         let place = |pairs: &[(&str, &str)]| {
-            let variable = |name: &str| {
-                pairs
-                    .iter()
-                    .find(|(n, _)| *n == name)
-                    .map(|(_, v)| PathBuf::from(v))
-            };
+            let variable = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| PathBuf::from(v));
             Profile::by_default(variable).ok().map(|p| p.dir)
         };
         let all = [("LANYARD_PROFILE", "/p"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")];
@@ -387,23 +353,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile::at(dir.path());
         std::fs::write(profile.vault_path(), b"x").unwrap();
-        assert!(
-            profile
-                .vault_key()
-                .unwrap_err()
-                .to_string()
-                .contains("nothing else opens the vault")
-        );
+        assert!(profile.vault_key().unwrap_err().to_string().contains("nothing else opens the vault"));
     }
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile::at(dir.path());
-        let json = format!(
-            r#"{{"version":2,"trust":"RYJ","root":"{}","address":"a:1"}}"#,
-            "0".repeat(64)
-        );
+        let json = format!(r#"{{"version":2,"trust":"RYJ","root":"{}","address":"a:1"}}"#, "0".repeat(64));
         files::write_private(&profile.registration_path(), json.as_bytes()).unwrap();
         assert!(matches!(profile.load(), Err(ProfileError::Newer(_))));
     }

@@ -4,15 +4,20 @@
 //! signer's right to what it says checked; only then does a session see it. What came of a record, the MLS
 //! state that it changed and the cursor of the inbox are one transaction of the vault: after a crash at any
 //! point a record was either taken or comes again. What is refused is told and passed over, so that one bad
-//! record never stands in the way of the next.
+//! record never stands in the way of the next. If the next charter or revocation list may change the refusal,
+//! the record is kept and goes through the gate again with every sync, since the node forgets it.
 //!
-//! Order: beliefs first (a device or node that was revoked must not count), then the inbox, then the outbox.
+//! Order: beliefs first (a device or node that was revoked must not count), then what was kept, then the inbox,
+//! then the outbox.
 //! Own envelopes come back through the inbox, so an answer that was lost does not make a message go twice.
 
 use std::collections::BTreeSet;
 
 use lanyard_crypto::gateway::{InboxItem, InboxRecord};
-use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Target, Tombstone, Verified};
+use lanyard_crypto::record::{
+    self, Body, Class, DecodeError, Decoded, Envelope, Target, Tombstone, Verified, VerifyError,
+};
+use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId};
 
 use crate::app::view::Synced;
@@ -21,9 +26,10 @@ use crate::clock;
 use crate::node::NodeError;
 use crate::session::receive::{Changed, Received};
 use crate::session::{Session, SessionError};
-use crate::trust::TrustError;
+use crate::trust::{TrustError, may_heal};
 use crate::vault::messages::Message;
 use crate::vault::outbox::Incoming;
+use crate::vault::{Vault, VaultError};
 
 /// The position in the node's inbox up to which everything is in the vault.
 const INBOX: &str = "inbox";
@@ -37,13 +43,13 @@ impl App {
     /// [`AppError`]: the node's, or the disk's. What was taken before stays taken.
     pub fn sync(&mut self) -> Result<Synced, AppError> {
         let now = clock::now();
-        let mut synced = Synced {
-            expired: self.session.vault_mut().expire(now)?,
-            ..Synced::default()
-        };
+        let mut synced = Synced { expired: self.session.vault_mut().expire(now)?, ..Synced::default() };
         self.refresh(now, &mut synced)?;
         self.publish_key_package(now)?;
-        let proposed = self.fetch(now, &mut synced)?;
+        let mut proposed = BTreeSet::new();
+        self.retry(now, &mut synced, &mut proposed)?;
+        self.fetch(now, &mut synced, &mut proposed)?;
+        self.give_up_refused(&mut synced)?;
         self.carry_out(&proposed, now)?;
         self.tell_left()?;
         self.flush(&mut synced)?;
@@ -63,10 +69,7 @@ impl App {
                 None => None,
             };
             // It came back through the inbox before its answer did.
-            if let Some(Message {
-                id: Some(id), issued, ..
-            }) = message
-            {
+            if let Some(Message { id: Some(id), issued, .. }) = message {
                 self.session.sent(&outgoing, &id, issued)?;
                 synced.queued -= 1;
                 continue;
@@ -75,9 +78,7 @@ impl App {
             let gone = message.is_none() && outgoing.message.is_some();
             if gone || outgoing.request.expires <= clock::now() {
                 self.session.refused(&outgoing)?;
-                synced
-                    .notices
-                    .push("a message or change expired before it could be sent".into());
+                synced.notices.push("a message or change expired before it could be sent".into());
                 synced.queued -= 1;
                 continue;
             }
@@ -88,11 +89,7 @@ impl App {
                 }
                 Err(error) if error.is_final() => {
                     self.session.refused(&outgoing)?;
-                    let what = if outgoing.message.is_some() {
-                        "a message"
-                    } else {
-                        "a change of members"
-                    };
+                    let what = if outgoing.message.is_some() { "a message" } else { "a change of members" };
                     synced.notices.push(format!("{what} was not sent: {error}"));
                 }
                 Err(error) => return Err(error.into()),
@@ -119,9 +116,42 @@ impl App {
         Ok(())
     }
 
-    /// Takes page after page; returns the conversations in which a trust has proposed to remove a device.
-    fn fetch(&mut self, now: Timestamp, synced: &mut Synced) -> Result<BTreeSet<ConversationId>, AppError> {
-        let mut proposed = BTreeSet::new();
+    /// Lets what was kept, because a certificate did not hold, go through the gate again. What still does not
+    /// pass was told before.
+    fn retry(
+        &mut self,
+        now: Timestamp,
+        synced: &mut Synced,
+        proposed: &mut BTreeSet<ConversationId>,
+    ) -> Result<(), AppError> {
+        for number in self.session.vault().unverified()? {
+            let Some(record) = self.session.vault().unverified_at(number)? else {
+                continue;
+            };
+            let verified = match self.verify(&record) {
+                Ok(verified) => Some(verified),
+                Err(refused) if refused.heals => continue,
+                Err(refused) => {
+                    synced.refused.push(refused.why);
+                    None
+                }
+            };
+            self.take(verified.as_ref(), now, synced, proposed, |vault| vault.drop_unverified(number))?;
+        }
+        for received in self.session.retry(now)? {
+            note(received, synced, proposed);
+        }
+        Ok(())
+    }
+
+    /// Takes page after page of the inbox. `proposed`: the conversations in which a trust has proposed to
+    /// remove a device.
+    fn fetch(
+        &mut self,
+        now: Timestamp,
+        synced: &mut Synced,
+        proposed: &mut BTreeSet<ConversationId>,
+    ) -> Result<(), AppError> {
         loop {
             let cursor = self.session.vault().cursor(INBOX)?;
             let page = self.node.inbox(cursor)?;
@@ -130,41 +160,73 @@ impl App {
                 if item.seq <= reached {
                     let refusal = "the node's inbox does not go forward; tell your trust's IT";
                     synced.notices.push(refusal.into());
-                    return Ok(proposed);
+                    return Ok(());
                 }
                 reached = item.seq;
-                self.take(item, now, synced, &mut proposed)?;
+                self.take_item(item, now, synced, proposed)?;
             }
             if reached > cursor {
                 self.node.seen(reached)?;
             }
             if !page.more || reached == cursor {
-                return Ok(proposed);
+                return Ok(());
             }
         }
     }
 
-    /// Takes one item, with the cursor, in one transaction.
-    fn take(
+    /// Takes one item: the record comes to a session, or is kept, or neither; and the cursor moves on.
+    fn take_item(
         &mut self,
         item: &InboxItem,
         now: Timestamp,
         synced: &mut Synced,
         proposed: &mut BTreeSet<ConversationId>,
     ) -> Result<(), AppError> {
-        let verified = match item.record.as_ref().map(|r| self.verify(r)).transpose() {
-            Ok(verified) => verified,
-            Err(reason) => {
-                synced.refused.push(reason);
-                None
+        let (mut verified, mut refusal, mut kept) = (None, None, None);
+        if let Some(record) = &item.record {
+            match self.verify(record) {
+                Ok(passed) => verified = Some(passed),
+                Err(refused) => {
+                    kept = stated_trust(record).filter(|_| refused.heals).map(|t| (record, t));
+                    refusal = Some(refused);
+                }
             }
-        };
+        }
+        let retention_ends = now.plus_secs(self.retention_secs_max());
+        let mut is_kept = false;
+        self.take(verified.as_ref(), now, synced, proposed, |vault| {
+            if let (Some((record, trust)), Some(refused)) = (kept, &refusal) {
+                let expires = refused.expires.map_or(retention_ends, |at| at.min(retention_ends));
+                is_kept = vault.keep_unverified(record, &trust, expires)?;
+            }
+            vault.set_cursor(INBOX, item.seq)
+        })?;
+        synced.refused.extend(refusal.map(|refused| {
+            let next = match (is_kept, refused.heals) {
+                (true, _) => "; it is tried again with every sync",
+                (false, true) => "; too many wait for such a reason, so it is lost",
+                (false, false) => "",
+            };
+            refused.why + next
+        }));
+        Ok(())
+    }
+
+    /// Brings what was verified to a session and notes where it stood, in one transaction.
+    fn take(
+        &mut self,
+        verified: Option<&Verified>,
+        now: Timestamp,
+        synced: &mut Synced,
+        proposed: &mut BTreeSet<ConversationId>,
+        note_place: impl FnOnce(&Vault) -> Result<(), VaultError>,
+    ) -> Result<(), AppError> {
         let outcome = self.session.transaction(|session| {
-            let outcome = match &verified {
+            let outcome = match verified {
                 Some(verified) => deliver(session, verified, now)?,
                 None => Outcome::default(),
             };
-            session.vault().set_cursor(INBOX, item.seq)?;
+            note_place(session.vault())?;
             Ok::<_, AppError>(outcome)
         })?;
         synced.erased += outcome.erased;
@@ -174,14 +236,44 @@ impl App {
         Ok(())
     }
 
-    /// From bytes to a record whose signer is known. The reason, if not, holds none of its content.
-    fn verify(&mut self, record: &InboxRecord) -> Result<Verified, String> {
-        let decoded = Decoded::from_bytes(&record.bytes).map_err(|e| e.to_string())?;
-        let id = decoded.id();
-        let said = |reason: String| format!("record {id}: {reason}");
+    /// From bytes to a record whose signer is known.
+    fn verify(&mut self, record: &InboxRecord) -> Result<Verified, Refused> {
+        let decoded = Decoded::from_bytes(&record.bytes).map_err(|error| Refused {
+            why: error.to_string(),
+            heals: matches!(error, DecodeError::Version(_)),
+            expires: None,
+        })?;
+        let (id, expires) = (decoded.id(), Some(decoded.header().expires));
+        let refused = |why: &dyn std::fmt::Display, heals| Refused {
+            why: format!("record {id}: {why}"),
+            heals,
+            expires,
+        };
         let mut network = self.beliefs.write();
-        network.learn(&record.chain).map_err(|e| said(e.to_string()))?;
-        record::verify(decoded, &network).map_err(|e| said(e.to_string()))
+        network.learn(&record.chain).map_err(|e| refused(&e, may_heal(&e)))?;
+        record::verify(decoded, &network).map_err(|e| refused(&e, is_passing(&e)))
+    }
+
+    /// Gives up the changes of members that their owner trust has refused for good.
+    fn give_up_refused(&mut self, synced: &mut Synced) -> Result<(), AppError> {
+        for (conversation, submission) in self.session.vault().submissions()? {
+            let owner = conversation.owner();
+            let ticks = match self.node.ticks(&submission) {
+                // The node does not hold it any more, or says no more of it.
+                Err(NodeError::Refused { .. }) => continue,
+                other => other?,
+            };
+            let refused = ticks.custodians.into_iter().find(|t| t.trust == *owner);
+            if let Some(code) = refused.and_then(|tick| tick.refused) {
+                self.session.abandon_change(&conversation)?;
+                let known = self.session.vault().conversation(&conversation)?;
+                let title = known.map(|c| c.title).unwrap_or_default();
+                synced.notices.push(format!(
+                    "{owner} refused your change of members of \"{title}\" ({code}): it was not made"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Commits what trusts have proposed, wherever no other change is waiting. Other members do the same; one
@@ -219,6 +311,35 @@ impl App {
     }
 }
 
+/// Why a record is not taken.
+struct Refused {
+    /// Holds none of its content.
+    why: String,
+    /// Whether that may be otherwise with what the device learns later.
+    heals: bool,
+    /// When the record says that it ends, if it can be read.
+    expires: Option<Timestamp>,
+}
+
+/// Whether the record may verify later. Whoever signed it, a wrong signature stays wrong, and so does a right
+/// that a kind of key does not have.
+fn is_passing(error: &VerifyError) -> bool {
+    match error {
+        VerifyError::Signer(error) | VerifyError::Content(error) => may_heal(error),
+        VerifyError::OtherNetwork
+        | VerifyError::Signature
+        | VerifyError::Right { .. }
+        | VerifyError::OtherTrust { .. }
+        | VerifyError::Charter(_) => false,
+    }
+}
+
+/// The trust that a record's chain states, unverified.
+fn stated_trust(record: &InboxRecord) -> Option<TrustId> {
+    let leaf = Certificate::parse(record.chain.first()?).ok()?;
+    Some(leaf.subject().trust.clone())
+}
+
 /// What came of one record.
 #[derive(Default)]
 struct Outcome {
@@ -239,10 +360,7 @@ fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Res
         }
         Body::Tombstone(tombstone) => {
             let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
-            Ok(Outcome {
-                received: Vec::new(),
-                erased,
-            })
+            Ok(Outcome { received: Vec::new(), erased })
         }
         Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) => Ok(Outcome::default()),
     }
@@ -267,29 +385,16 @@ fn envelope_in(
     let header = verified.header();
     let incoming = Incoming {
         id,
+        signer: signer.clone(),
         envelope: envelope.clone(),
         issued: header.issued,
         expires: header.expires,
     };
-    let mut received = session.receive(&incoming, now)?;
-    // A copy of someone's message in another trust's envelope would outlive the deletion of the original.
-    for one in &mut received {
-        let copied = |m: &Message| m.id == Some(id) && m.trust != *signer;
-        if let Received::Message(message) = one
-            && copied(message)
-        {
-            session.vault_mut().erase(&[id], message.expires)?;
-            *one = Received::Withheld {
-                id,
-                why: format!("a message from {}, signed by {signer}", message.trust),
-            };
-        }
-    }
-    Ok(received)
+    Ok(session.receive(&incoming, now)?)
 }
 
 /// Erases what a tombstone names, as far as its signer's trust may: the trust of the sender, or the
-/// conversation's owner. What has not arrived yet is noted, since the node has checked the same.
+/// conversation's owner. What has not arrived yet is noted, with the signer's trust, which then decides.
 fn erase(
     session: &mut AppSession,
     tombstone: &Tombstone,
@@ -297,36 +402,19 @@ fn erase(
     expires: Timestamp,
     now: Timestamp,
 ) -> Result<usize, AppError> {
-    let is_owner = signer == tombstone.conversation.owner();
+    let conversation = &tombstone.conversation;
+    let vault = session.vault_mut();
     match &tombstone.target {
-        Target::UpTo(moment) if is_owner => {
-            Ok(session
-                .vault_mut()
-                .erase_up_to(&tombstone.conversation, *moment, expires)?)
+        Target::UpTo(moment) if signer == conversation.owner() => {
+            Ok(vault.erase_up_to(conversation, *moment, expires)?)
         }
         Target::UpTo(moment) => {
-            let all = session
-                .vault()
-                .messages(&tombstone.conversation, ERASED_MAX, now)?;
-            let named = all
-                .into_iter()
-                .filter(|m| m.trust == *signer && m.issued <= *moment);
+            let all = vault.messages(conversation, ERASED_MAX, now)?;
+            let named = all.into_iter().filter(|m| m.trust == *signer && m.issued <= *moment);
             let ids: Vec<RecordId> = named.filter_map(|m| m.id).collect();
-            Ok(session.vault_mut().erase(&ids, expires)?)
+            Ok(vault.erase(conversation, &ids, signer, expires)?)
         }
-        Target::Envelopes(named) => {
-            let mut ids = Vec::new();
-            for id in named {
-                let held = session.vault().message(id)?;
-                let same = |m: &Message| {
-                    m.conversation == tombstone.conversation && (is_owner || m.trust == *signer)
-                };
-                if held.as_ref().is_none_or(same) {
-                    ids.push(*id);
-                }
-            }
-            Ok(session.vault_mut().erase(&ids, expires)?)
-        }
+        Target::Envelopes(named) => Ok(vault.erase(conversation, named, signer, expires)?),
     }
 }
 
@@ -351,10 +439,7 @@ fn note(received: Received, synced: &mut Synced, proposed: &mut BTreeSet<Convers
         }
         Received::Withheld { id, why } => synced.refused.push(format!("record {id}: {why}")),
         Received::Unreadable { id, class, why } => {
-            synced.refused.push(format!(
-                "record {id}: {} that cannot be read: {why}",
-                class.name()
-            ));
+            synced.refused.push(format!("record {id}: {} that cannot be read: {why}", class.name()));
         }
         Received::Titled(_)
         | Received::Own(_)

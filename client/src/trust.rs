@@ -12,8 +12,9 @@ use lanyard_crypto::cbor::{self, CborError};
 use lanyard_crypto::charter::CharterError;
 use lanyard_crypto::gateway::TrustResponse;
 use lanyard_crypto::limits::CHARTER_BYTES_MAX;
-use lanyard_crypto::network::Network;
+use lanyard_crypto::network::{IdentityError, Network};
 use lanyard_crypto::record::{self, Body, DecodeError, Decoded, VerifyError};
+use lanyard_crypto::x509::ChainError;
 use lanyard_crypto::{Fingerprint, Timestamp, TrustId};
 use serde_bytes::ByteBuf;
 
@@ -85,10 +86,7 @@ impl Beliefs {
     ) -> Result<Self, TrustError> {
         let charter = Decoded::from_bytes(charter)?;
         let network = record::open_trusted(&charter)?;
-        if network
-            .root(trust)
-            .is_none_or(|carried| carried.fingerprint() != *root)
-        {
+        if network.root(trust).is_none_or(|carried| carried.fingerprint() != *root) {
             return Err(TrustError::NotAMember(trust.clone()));
         }
         files::write_private(&profile.charter_path(), charter.bytes())?;
@@ -108,12 +106,7 @@ impl Beliefs {
         let charter = files::read_private(&profile.charter_path(), CHARTER_BYTES_MAX)?;
         let charter = Decoded::from_bytes(&charter)?;
         let network = Arc::new(RwLock::new(record::open_trusted(&charter)?));
-        let mut beliefs = Self {
-            profile: profile.clone(),
-            charter,
-            crls: BTreeMap::new(),
-            network,
-        };
+        let mut beliefs = Self { profile: profile.clone(), charter, crls: BTreeMap::new(), network };
         if profile.crls_path().exists() {
             let kept = files::read_private(&profile.crls_path(), CRLS_BYTES_MAX)?;
             let kept: Vec<ByteBuf> = cbor::from_slice(&kept, CRLS_BYTES_MAX).map_err(TrustError::Kept)?;
@@ -152,11 +145,7 @@ impl Beliefs {
             changed |= self.take_crl(crl)?;
         }
         if changed {
-            let kept: Vec<_> = self
-                .crls
-                .values()
-                .map(|c| ByteBuf::from(c.bytes().to_vec()))
-                .collect();
+            let kept: Vec<_> = self.crls.values().map(|c| ByteBuf::from(c.bytes().to_vec())).collect();
             files::write_private(&self.profile.crls_path(), &cbor::to_vec(&kept))?;
         }
         Ok(())
@@ -178,7 +167,8 @@ impl Beliefs {
             Err(VerifyError::Charter(CharterError::Rollback { .. })) => return Ok(()),
             other => other?,
         };
-        let next = Network::new(verified.decoded().statement(), verified.header(), charter, Some(&self.read()))?;
+        let next =
+            Network::new(verified.decoded().statement(), verified.header(), charter, Some(&self.read()))?;
         files::write_private(&self.profile.charter_path(), verified.bytes())?;
         *self.write() = next;
         self.charter = offered;
@@ -205,5 +195,22 @@ impl Beliefs {
     /// Whether the charter has ended, and when.
     pub fn charter_ended(&self, now: Timestamp) -> Option<Timestamp> {
         Some(self.read().expires()).filter(|expires| *expires <= now)
+    }
+}
+
+/// Whether a certificate that says nothing now may do so later: under the next charter, which may carry another
+/// trust, root or country, or with another revocation list. The moment that it is asked for does not change,
+/// and what was revoked stays revoked.
+pub(crate) fn may_heal(error: &IdentityError) -> bool {
+    match error {
+        IdentityError::CharterExpired
+        | IdentityError::UnknownTrust(_)
+        | IdentityError::UnknownCertificate(_)
+        | IdentityError::Country(..) => true,
+        IdentityError::Chain(
+            ChainError::Revoked { .. } | ChainError::Expired { .. } | ChainError::NotYetValid { .. },
+        )
+        | IdentityError::NotAChain(_) => false,
+        IdentityError::Chain(_) => true,
     }
 }

@@ -62,10 +62,7 @@ impl App {
     /// The disk's.
     pub fn conversations(&self) -> Result<Conversations, AppError> {
         let all = self.session.vault().conversations()?;
-        let conversations = all
-            .iter()
-            .map(|c| self.conversation_view(c))
-            .collect::<Result<_, _>>()?;
+        let conversations = all.iter().map(|c| self.conversation_view(c)).collect::<Result<_, _>>()?;
         Ok(Conversations { conversations })
     }
 
@@ -88,11 +85,8 @@ impl App {
         for typed in with {
             let person = self.person(typed)?;
             let name = person.described();
-            let is_new = |d: &Listed| {
-                !members
-                    .iter()
-                    .any(|m| m.device.fingerprint == d.certificate.fingerprint())
-            };
+            let is_new =
+                |d: &Listed| !members.iter().any(|m| m.device.fingerprint == d.certificate.fingerprint());
             let new: Vec<_> = reachable(person)?.into_iter().filter(is_new).collect();
             if new.is_empty() {
                 return Err(AppError::Member(name));
@@ -101,8 +95,7 @@ impl App {
         }
         let now = clock::now();
         let expires = now.plus_secs(self.retention_secs_max());
-        self.session
-            .add(&conversation.id, &key_packages(devices), expires, now)?;
+        self.session.add(&conversation.id, &key_packages(devices), expires, now)?;
         self.settle(&conversation.id)
     }
 
@@ -116,10 +109,8 @@ impl App {
         let mut devices: Vec<Fingerprint> = Vec::new();
         for typed in people {
             let person = member_named(&members, typed)?;
-            let of_person = members
-                .iter()
-                .filter(|m| m.device.person == person)
-                .map(|m| m.device.fingerprint);
+            let of_person =
+                members.iter().filter(|m| m.device.person == person).map(|m| m.device.fingerprint);
             devices.extend(of_person.filter(|d| !devices.contains(d)).collect::<Vec<_>>());
         }
         let now = clock::now();
@@ -134,29 +125,20 @@ impl App {
         let id = typed.parse::<ConversationId>().ok();
         let fits = |c: &Conversation| {
             let by_prefix = is_prefix(typed, ID_DIGITS_MIN) && begins(&c.id.to_bytes(), typed);
-            id.as_ref()
-                .map_or(by_prefix || folded(&c.title) == folded(typed), |id| *id == c.id)
+            id.as_ref().map_or(by_prefix || folded(&c.title) == folded(typed), |id| *id == c.id)
         };
         let mut found = self.session.vault().conversations()?;
         found.retain(fits);
         match found.len() {
             0 => {
                 let next = "list yours with: lanyard conversation list";
-                Err(AppError::NotFound {
-                    what: "conversation",
-                    typed: typed.into(),
-                    next,
-                })
+                Err(AppError::NotFound { what: "conversation", typed: typed.into(), next })
             }
             1 => Ok(found.remove(0)),
             _ => {
                 let line = |c: &Conversation| format!("{}  [{}] {}", c.id, c.class.name(), c.title);
                 let found = found.iter().map(line).collect();
-                Err(AppError::Ambiguous {
-                    what: "conversations",
-                    typed: typed.into(),
-                    found,
-                })
+                Err(AppError::Ambiguous { what: "conversations", typed: typed.into(), found })
             }
         }
     }
@@ -234,10 +216,8 @@ impl App {
     /// The nodes that may propose to remove their trust's devices, should one be revoked: those of every
     /// trust that takes part, as far as they are known now.
     fn nodes_for(&mut self, devices: &[Listed]) -> Result<Vec<NodeSender>, AppError> {
-        let mut trusts: Vec<TrustId> = devices
-            .iter()
-            .map(|d| d.certificate.subject().trust.clone())
-            .collect();
+        let mut trusts: Vec<TrustId> =
+            devices.iter().map(|d| d.certificate.subject().trust.clone()).collect();
         trusts.push(self.device.trust.clone());
         trusts.sort();
         trusts.dedup();
@@ -254,16 +234,8 @@ impl App {
 /// A person's devices that can be invited; at least one.
 fn reachable(person: Person) -> Result<Vec<Listed>, AppError> {
     let name = person.described();
-    let devices: Vec<_> = person
-        .devices
-        .into_iter()
-        .filter(|d| d.key_package.is_some())
-        .collect();
-    if devices.is_empty() {
-        Err(AppError::NotReachable(name))
-    } else {
-        Ok(devices)
-    }
+    let devices: Vec<_> = person.devices.into_iter().filter(|d| d.key_package.is_some()).collect();
+    if devices.is_empty() { Err(AppError::NotReachable(name)) } else { Ok(devices) }
 }
 
 /// Each device once, also if a person was named twice.
@@ -291,31 +263,15 @@ fn member_named(members: &[SessionMember], typed: &str) -> Result<PersonKey, App
         [person] => Ok(*person),
         [] => {
             let next = "list the members with: lanyard conversation show CONVERSATION";
-            Err(AppError::NotFound {
-                what: "member",
-                typed: typed.into(),
-                next,
-            })
+            Err(AppError::NotFound { what: "member", typed: typed.into(), next })
         }
         _ => {
             let line = |m: &SessionMember| {
-                let role = m
-                    .device
-                    .role
-                    .as_ref()
-                    .map(|r| format!(", {r}"))
-                    .unwrap_or_default();
-                format!(
-                    "{}  {}{role} ({})",
-                    m.device.fingerprint, m.device.name, m.device.trust
-                )
+                let role = m.device.role.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
+                format!("{}  {}{role} ({})", m.device.fingerprint, m.device.name, m.device.trust)
             };
             let found = members.iter().filter(fits).map(line).collect();
-            Err(AppError::Ambiguous {
-                what: "members",
-                typed: typed.into(),
-                found,
-            })
+            Err(AppError::Ambiguous { what: "members", typed: typed.into(), found })
         }
     }
 }

@@ -23,13 +23,11 @@ impl App {
         if !message.own {
             return Err(AppError::NotOwn(format!("{} ({})", message.name, message.trust)));
         }
-        let request = DeleteRequest {
-            conversation: message.conversation,
-            envelopes: vec![id],
-            reason,
-        };
+        let request =
+            DeleteRequest { conversation: message.conversation.clone(), envelopes: vec![id], reason };
         let answer = self.node.delete(&request)?;
-        self.session.vault_mut().erase(&[id], message.expires)?;
+        let conversation = &message.conversation;
+        self.session.vault_mut().erase(conversation, &[id], &message.trust, message.expires)?;
         Ok(self.deletion_view(&answer))
     }
 
@@ -43,11 +41,8 @@ impl App {
     }
 
     fn deletion_view(&mut self, answer: &DeletionResponse) -> DeletionView {
-        let replicas: Vec<_> = answer
-            .replicas
-            .iter()
-            .map(|r| self.replica_view(&answer.tombstone, r))
-            .collect();
+        let replicas: Vec<_> =
+            answer.replicas.iter().map(|r| self.replica_view(&answer.tombstone, r)).collect();
         DeletionView {
             id: answer.tombstone.to_string(),
             reason: answer.reason.name(),
@@ -60,21 +55,14 @@ impl App {
     }
 
     fn replica_view(&mut self, tombstone: &RecordId, replica: &Replica) -> ReplicaView {
-        let verified = replica
-            .receipt
-            .as_ref()
-            .map(|receipt| self.verify_receipt(tombstone, replica, receipt));
+        let verified =
+            replica.receipt.as_ref().map(|receipt| self.verify_receipt(tombstone, replica, receipt));
         let (erased, receipt, problem) = match verified {
             None => (None, None, None),
             Some(Ok((id, erased))) => (Some(erased), Some(id.to_string()), None),
             Some(Err(problem)) => (None, None, Some(problem)),
         };
-        ReplicaView {
-            trust: replica.trust.to_string(),
-            erased,
-            receipt,
-            problem,
-        }
+        ReplicaView { trust: replica.trust.to_string(), erased, receipt, problem }
     }
 
     fn verify_receipt(

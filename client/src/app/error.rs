@@ -87,10 +87,7 @@ pub enum AppError {
 impl AppError {
     /// Whether the command was used wrongly, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Empty | Self::TooLong { .. }
-        )
+        matches!(self, Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Empty | Self::TooLong { .. })
     }
 }
 

@@ -40,9 +40,7 @@ impl App {
         let conversation = self.conversation_joined(typed)?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
-        let outgoing = self
-            .session
-            .send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
+        let outgoing = self.session.send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
         let mut synced = Synced::default();
         match self.flush(&mut synced) {
             Err(AppError::Node(error)) if error.is_offline() => {}
@@ -75,18 +73,10 @@ impl App {
         let mut parts = Vec::new();
         for conversation in &conversations {
             let found = self.session.vault().messages(&conversation.id, last, now)?;
-            parts.push(
-                found
-                    .iter()
-                    .map(|m| message_view(conversation, m, &queued))
-                    .collect::<Vec<_>>(),
-            );
+            parts.push(found.iter().map(|m| message_view(conversation, m, &queued)).collect::<Vec<_>>());
         }
         parts.sort_by_key(|part| part.last().map(|m| m.sent));
-        Ok(Messages {
-            messages: parts.into_iter().flatten().collect(),
-            synced: None,
-        })
+        Ok(Messages { messages: parts.into_iter().flatten().collect(), synced: None })
     }
 
     /// The message that was typed: its envelope's id, or the first digits of it.
@@ -96,10 +86,7 @@ impl App {
         let mut found = Vec::new();
         if is_prefix(typed, ID_DIGITS_MIN) {
             for conversation in self.session.vault().conversations()? {
-                let messages = self
-                    .session
-                    .vault()
-                    .messages(&conversation.id, SEARCHED_MAX, now)?;
+                let messages = self.session.vault().messages(&conversation.id, SEARCHED_MAX, now)?;
                 let with_id = messages.into_iter().filter_map(|m| Some((m.id?, m)));
                 found.extend(with_id.filter(|(id, _)| begins(id.as_bytes(), typed)));
             }
@@ -107,33 +94,19 @@ impl App {
         match found.len() {
             0 => {
                 let next = "`lanyard read` shows the id of each message; 6 digits or more are needed";
-                Err(AppError::NotFound {
-                    what: "message",
-                    typed: typed.into(),
-                    next,
-                })
+                Err(AppError::NotFound { what: "message", typed: typed.into(), next })
             }
             1 => Ok(found.remove(0)),
             _ => {
                 let found = found.iter().map(|(id, _)| id.to_string()).collect();
-                Err(AppError::Ambiguous {
-                    what: "messages",
-                    typed: typed.into(),
-                    found,
-                })
+                Err(AppError::Ambiguous { what: "messages", typed: typed.into(), found })
             }
         }
     }
 
     /// The own messages that the outbox still carries.
     fn queued(&self) -> Result<BTreeSet<i64>, AppError> {
-        Ok(self
-            .session
-            .vault()
-            .outbox()?
-            .into_iter()
-            .filter_map(|o| o.message)
-            .collect())
+        Ok(self.session.vault().outbox()?.into_iter().filter_map(|o| o.message).collect())
     }
 }
 

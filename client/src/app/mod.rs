@@ -143,10 +143,7 @@ impl App {
             return Ok(());
         }
         let key_package = self.session.key_package(now)?;
-        self.node.put_key_package(&KeyPackageRequest {
-            key_package,
-            available: true,
-        })?;
+        self.node.put_key_package(&KeyPackageRequest { key_package, available: true })?;
         Ok(self
             .session
             .vault()
@@ -173,9 +170,7 @@ impl Waiter {
     /// [`AppError`]: not enrolled, or the node's.
     pub fn connect(profile: &Profile) -> Result<Self, AppError> {
         let (device, beliefs) = (profile.load()?, Beliefs::load(profile)?);
-        Ok(Self {
-            events: client(&device, &beliefs)?.events()?,
-        })
+        Ok(Self { events: client(&device, &beliefs)?.events()? })
     }
 
     /// Waits until something has arrived, at most for `patience`; tells whether something has.
@@ -188,10 +183,7 @@ impl Waiter {
 }
 
 fn client(device: &Device, beliefs: &Beliefs) -> Result<NodeClient, AppError> {
-    let anchor = Anchor::Network {
-        trust: device.trust.clone(),
-        network: beliefs.network(),
-    };
+    let anchor = Anchor::Network { trust: device.trust.clone(), network: beliefs.network() };
     Ok(NodeClient::new(&device.address, anchor, Some(device))?)
 }
 

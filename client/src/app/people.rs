@@ -53,11 +53,8 @@ impl Person {
     pub fn described(&self) -> String {
         let subject = self.certificate().subject();
         let optional = [&subject.title, &subject.registration].into_iter().flatten();
-        let parts: Vec<&str> = [&subject.common_name]
-            .into_iter()
-            .chain(optional)
-            .map(String::as_str)
-            .collect();
+        let parts: Vec<&str> =
+            [&subject.common_name].into_iter().chain(optional).map(String::as_str).collect();
         format!("{} ({})", parts.join(", "), subject.trust)
     }
 }
@@ -69,22 +66,12 @@ impl App {
     /// The node's.
     pub fn find(&mut self, words: &str) -> Result<FoundPeople, AppError> {
         let (people, more) = self.search(words)?;
-        let names: Vec<String> = people
-            .iter()
-            .map(|p| folded(&p.certificate().subject().common_name))
-            .collect();
+        let names: Vec<String> =
+            people.iter().map(|p| folded(&p.certificate().subject().common_name)).collect();
         self.remember(&people)?;
-        let similar = |place: usize| {
-            names
-                .iter()
-                .enumerate()
-                .any(|(i, n)| i != place && alike(n, &names[place]))
-        };
-        let people = people
-            .iter()
-            .enumerate()
-            .map(|(place, p)| view(p, similar(place)))
-            .collect();
+        let similar =
+            |place: usize| names.iter().enumerate().any(|(i, n)| i != place && alike(n, &names[place]));
+        let people = people.iter().enumerate().map(|(place, p)| view(p, similar(place))).collect();
         Ok(FoundPeople { people, more })
     }
 
@@ -102,19 +89,11 @@ impl App {
             "look for people with: lanyard find WORDS"
         };
         match people.len() {
-            0 => Err(AppError::NotFound {
-                what: "person",
-                typed: typed.into(),
-                next,
-            }),
+            0 => Err(AppError::NotFound { what: "person", typed: typed.into(), next }),
             1 => Ok(people.remove(0)),
             _ => {
                 let found = people.iter().map(Person::described).collect();
-                Err(AppError::Ambiguous {
-                    what: "people",
-                    typed: typed.into(),
-                    found,
-                })
+                Err(AppError::Ambiguous { what: "people", typed: typed.into(), found })
             }
         }
     }
@@ -144,9 +123,7 @@ impl App {
             return Ok(None);
         }
         let contacts = self.session.vault().contacts()?;
-        let contact = contacts
-            .into_iter()
-            .find(|c| begins(c.fingerprint.as_bytes(), typed));
+        let contact = contacts.into_iter().find(|c| begins(c.fingerprint.as_bytes(), typed));
         Ok(contact.map(|c| c.name))
     }
 
@@ -157,13 +134,8 @@ impl App {
             return Ok(Vec::new());
         };
         let (people, _) = self.search(&registration)?;
-        let devices = people
-            .into_iter()
-            .filter(|p| p.key == own.person)
-            .flat_map(|p| p.devices);
-        Ok(devices
-            .filter(|d| d.certificate.fingerprint() != own.fingerprint)
-            .collect())
+        let devices = people.into_iter().filter(|p| p.key == own.person).flat_map(|p| p.devices);
+        Ok(devices.filter(|d| d.certificate.fingerprint() != own.fingerprint).collect())
     }
 
     /// The nodes of a trust that the directory lists, and this device's own node if it is one of them.
@@ -171,16 +143,10 @@ impl App {
         let mut entries = self.entries(trust.as_str())?.0;
         entries
             .retain(|e| e.certificate.purpose() == Purpose::Node && e.certificate.subject().trust == *trust);
-        let sender = |e: Listed| NodeSender {
-            key: *e.certificate.public_key(),
-            chain: e.chain,
-        };
+        let sender = |e: Listed| NodeSender { key: *e.certificate.public_key(), chain: e.chain };
         let mut nodes: Vec<_> = entries.into_iter().map(sender).collect();
         if let Some(chain) = self.node.server_chain().filter(|_| *trust == self.device.trust) {
-            let own = self
-                .beliefs
-                .read()
-                .verify_chain(&chain, Purpose::Node, clock::now());
+            let own = self.beliefs.read().verify_chain(&chain, Purpose::Node, clock::now());
             // TLS has verified it; a charter may have come since.
             nodes.extend(own.ok().map(|own| NodeSender {
                 key: *own.certificate.public_key(),
@@ -194,15 +160,9 @@ impl App {
     fn search(&mut self, words: &str) -> Result<(Vec<Person>, bool), AppError> {
         let (entries, more) = self.entries(words)?;
         let mut devices: BTreeMap<Fingerprint, Listed> = BTreeMap::new();
-        for listed in entries
-            .into_iter()
-            .filter(|e| e.certificate.purpose() == Purpose::Device)
-        {
+        for listed in entries.into_iter().filter(|e| e.certificate.purpose() == Purpose::Device) {
             let device = listed.certificate.fingerprint();
-            if devices
-                .get(&device)
-                .is_none_or(|held| held.issued < listed.issued)
-            {
+            if devices.get(&device).is_none_or(|held| held.issued < listed.issued) {
                 devices.insert(device, listed);
             }
         }
@@ -214,19 +174,10 @@ impl App {
                 subject.registration.as_deref(),
                 listed.certificate.public_key(),
             );
-            people
-                .entry(key)
-                .or_insert_with(|| Person {
-                    key,
-                    devices: Vec::new(),
-                })
-                .devices
-                .push(listed);
+            people.entry(key).or_insert_with(|| Person { key, devices: Vec::new() }).devices.push(listed);
         }
         let mut people: Vec<Person> = people.into_values().collect();
-        people
-            .iter_mut()
-            .for_each(|p| p.devices.sort_by_key(|d| std::cmp::Reverse(d.issued)));
+        people.iter_mut().for_each(|p| p.devices.sort_by_key(|d| std::cmp::Reverse(d.issued)));
         people.sort_by_cached_key(|p| (folded(&p.certificate().subject().common_name), p.described()));
         Ok((people, more))
     }
@@ -237,10 +188,7 @@ impl App {
         let now = clock::now();
         let answer = self.node.directory(words)?;
         let network = self.beliefs.read();
-        let entries = answer
-            .entries
-            .iter()
-            .filter_map(|bytes| listed(bytes, &network, now));
+        let entries = answer.entries.iter().filter_map(|bytes| listed(bytes, &network, now));
         Ok((entries.collect(), answer.more))
     }
 }
@@ -266,29 +214,17 @@ fn listed(bytes: &[u8], network: &Network, now: Timestamp) -> Option<Listed> {
 /// `NAME@TRUST` as its parts; what stands after the last `@` counts only if it is an ODS code.
 pub(crate) fn split_trust(typed: &str) -> (&str, Option<TrustId>) {
     let typed = typed.trim();
-    let parts = typed
-        .rsplit_once('@')
-        .and_then(|(words, code)| Some((words.trim(), code.trim().parse().ok()?)));
+    let parts =
+        typed.rsplit_once('@').and_then(|(words, code)| Some((words.trim(), code.trim().parse().ok()?)));
     parts.map_or((typed, None), |(words, trust)| (words, Some(trust)))
 }
 
 fn fits(person: &Person, words: &str, trust: Option<&TrustId>) -> bool {
     let subject = person.certificate().subject();
-    let compact = |text: &str| {
-        text.chars()
-            .filter(|c| !c.is_whitespace())
-            .collect::<String>()
-            .to_lowercase()
-    };
+    let compact = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
     let by_device = is_prefix(words, DEVICE_DIGITS_MIN)
-        && person
-            .devices
-            .iter()
-            .any(|d| begins(d.certificate.fingerprint().as_bytes(), words));
-    let by_registration = subject
-        .registration
-        .as_ref()
-        .is_some_and(|r| compact(r) == compact(words));
+        && person.devices.iter().any(|d| begins(d.certificate.fingerprint().as_bytes(), words));
+    let by_registration = subject.registration.as_ref().is_some_and(|r| compact(r) == compact(words));
     let by_name = folded(&subject.common_name) == folded(words);
     trust.is_none_or(|t| *t == subject.trust) && (by_device || by_registration || by_name)
 }
@@ -314,10 +250,7 @@ fn view(person: &Person, similar: bool) -> FoundPerson {
 
 /// A name as it is compared: lower case, single spaces.
 pub(crate) fn folded(name: &str) -> String {
-    name.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .to_lowercase()
+    name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
 /// Whether two folded names are easily taken for each other: the same words in another order, or few letters
@@ -353,18 +286,12 @@ mod tests {
 
     #[test]
     fn names_that_are_easily_confused_are_told() {
-        for (a, b) in [
-            ("mira okafor", "mira okafor"),
-            ("jon smith", "john smith"),
-            ("okafor mira", "mira okafor"),
-        ] {
+        for (a, b) in
+            [("mira okafor", "mira okafor"), ("jon smith", "john smith"), ("okafor mira", "mira okafor")]
+        {
             assert!(alike(a, b), "{a} {b}");
         }
-        for (a, b) in [
-            ("mira okafor", "jo lund"),
-            ("li wu", "li xu"),
-            ("jane smith", "john smythe"),
-        ] {
+        for (a, b) in [("mira okafor", "jo lund"), ("li wu", "li xu"), ("jane smith", "john smythe")] {
             assert!(!alike(a, b), "{a} {b}");
         }
         assert_eq!(distance("kitten", "sitting"), 3);
@@ -373,10 +300,7 @@ mod tests {
 
     #[test]
     fn a_trust_may_stand_behind_a_name() {
-        assert_eq!(
-            split_trust("Jo Lund@RTD"),
-            ("Jo Lund", Some("RTD".parse().unwrap()))
-        );
+        assert_eq!(split_trust("Jo Lund@RTD"), ("Jo Lund", Some("RTD".parse().unwrap())));
         assert_eq!(split_trust(" GMC 1234567 "), ("GMC 1234567", None));
         assert_eq!(split_trust("a@b@RXH").0, "a@b");
         assert_eq!(split_trust("jo@home"), ("jo@home", None));

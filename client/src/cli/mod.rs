@@ -238,15 +238,8 @@ mod tests {
     fn the_definition_holds_and_every_command_has_an_example() {
         fn check(command: &clap::Command) {
             let leaf = command.get_subcommands().next().is_none();
-            let help = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(
-                !leaf || help.contains("  lanyard "),
-                "{} has no example",
-                command.get_name()
-            );
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!leaf || help.contains("  lanyard "), "{} has no example", command.get_name());
             command.get_subcommands().for_each(check);
         }
         Cli::command().debug_assert();
@@ -255,24 +248,12 @@ mod tests {
 
     #[test]
     fn reasons_and_classes_are_those_of_the_records() {
-        let names: Vec<_> = lanyard_crypto::record::Reason::ALL
-            .iter()
-            .map(|r| r.name().to_owned())
-            .collect();
+        let names: Vec<_> = lanyard_crypto::record::Reason::ALL.iter().map(|r| r.name().to_owned()).collect();
         let typed = |v: &Reason| v.to_possible_value().unwrap().get_name().to_owned();
-        assert_eq!(
-            Reason::value_variants().iter().map(typed).collect::<Vec<_>>(),
-            names
-        );
-        let names: Vec<_> = lanyard_crypto::mls::Class::ALL
-            .iter()
-            .map(|c| c.name().to_owned())
-            .collect();
+        assert_eq!(Reason::value_variants().iter().map(typed).collect::<Vec<_>>(), names);
+        let names: Vec<_> = lanyard_crypto::mls::Class::ALL.iter().map(|c| c.name().to_owned()).collect();
         let typed = |v: &Class| v.to_possible_value().unwrap().get_name().to_owned();
-        assert_eq!(
-            Class::value_variants().iter().map(typed).collect::<Vec<_>>(),
-            names
-        );
+        assert_eq!(Class::value_variants().iter().map(typed).collect::<Vec<_>>(), names);
     }
 
     #[test]

@@ -88,10 +88,9 @@ fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> R
         ConversationCommand::List => out.show(&app.conversations()?),
         ConversationCommand::Show { conversation } => out.show(&app.conversation(&conversation)?),
         ConversationCommand::Add { conversation, with } => out.show(&app.add_members(&conversation, &with)?),
-        ConversationCommand::Remove {
-            conversation,
-            members,
-        } => out.show(&app.remove_members(&conversation, &members)?),
+        ConversationCommand::Remove { conversation, members } => {
+            out.show(&app.remove_members(&conversation, &members)?)
+        }
     }
 }
 
@@ -114,19 +113,13 @@ fn standard_input() -> Result<String, CommandError> {
         eprintln!("type the message, then Ctrl-D on a line of its own");
     }
     let mut text = String::new();
-    input
-        .by_ref()
-        .take(TEXT_BYTES_MAX as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(CommandError::Input)?;
+    input.by_ref().take(TEXT_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(CommandError::Input)?;
     Ok(text)
 }
 
 fn profile(given: Option<PathBuf>) -> Result<Profile, CommandError> {
     let by_default = || Profile::by_default(|name| std::env::var_os(name).map(PathBuf::from));
-    Ok(given
-        .map_or_else(by_default, |dir| Ok(Profile::at(dir)))
-        .map_err(AppError::from)?)
+    Ok(given.map_or_else(by_default, |dir| Ok(Profile::at(dir))).map_err(AppError::from)?)
 }
 
 fn open(profile: &Profile) -> Result<App, CommandError> {
@@ -162,11 +155,7 @@ impl Out {
     where
         for<'a> Text<'a, T>: Display,
     {
-        if self.json {
-            self.json(view)
-        } else {
-            self.line(&Text(view).to_string())
-        }
+        if self.json { self.json(view) } else { self.line(&Text(view).to_string()) }
     }
 
     fn json<T: Serialize>(&self, view: &T) -> Result<(), CommandError> {
@@ -175,9 +164,7 @@ impl Out {
 
     fn line(&self, line: &str) -> Result<(), CommandError> {
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}")
-            .and_then(|()| out.flush())
-            .map_err(CommandError::Output)
+        writeln!(out, "{line}").and_then(|()| out.flush()).map_err(CommandError::Output)
     }
 
     /// What the person should know beside what was asked for, on standard error.

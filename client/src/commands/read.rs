@@ -57,10 +57,7 @@ fn current(app: &mut App, args: &ReadArgs, out: &Out) -> Result<Messages, Comman
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Messages {
-        synced,
-        ..app.messages(args.conversation.as_deref(), args.last)?
-    })
+    Ok(Messages { synced, ..app.messages(args.conversation.as_deref(), args.last)? })
 }
 
 fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandError> {
@@ -95,11 +92,7 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
 /// Until the next message expires, and not longer than the bound.
 fn patience(messages: &Messages) -> Duration {
     let now = clock::now().as_secs();
-    let next = messages
-        .messages
-        .iter()
-        .map(|m| m.expires.0.as_secs().saturating_sub(now))
-        .min();
+    let next = messages.messages.iter().map(|m| m.expires.0.as_secs().saturating_sub(now)).min();
     Duration::from_secs(next.unwrap_or(PATIENCE_SECS_MAX).clamp(1, PATIENCE_SECS_MAX))
 }
 
@@ -142,10 +135,7 @@ impl Screen {
             tell_gone(local, id.as_deref(), out)?;
         }
         for message in messages {
-            let now = Shown {
-                conversation: message.conversation.clone(),
-                id: message.id.clone(),
-            };
+            let now = Shown { conversation: message.conversation.clone(), id: message.id.clone() };
             if self.shown.get(&message.local) == Some(&now) {
                 continue;
             }
@@ -153,11 +143,7 @@ impl Screen {
             if out.json {
                 out.json(&Event::Message(message))?;
             } else if is_new {
-                let place = format!(
-                    "[{}] {}",
-                    message.class,
-                    super::text::harmless(&message.title, "")
-                );
+                let place = format!("[{}] {}", message.class, super::text::harmless(&message.title, ""));
                 out.line(&format!("{place}\n{}", Text(message)))?;
             }
         }

@@ -75,18 +75,12 @@ impl Display for Text<'_, WhoAmI> {
 impl Display for Text<'_, FoundPeople> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.people.is_empty() {
-            return write!(
-                f,
-                "nobody found: try fewer words, or only the beginning of a name"
-            );
+            return write!(f, "nobody found: try fewer words, or only the beginning of a name");
         }
         let people: Vec<_> = self.0.people.iter().map(|p| Text(p).to_string()).collect();
         write!(f, "{}", people.join("\n"))?;
         if self.0.people.iter().any(|p| p.similar) {
-            write!(
-                f,
-                "\nnames marked ! are easily confused: compare role, trust and registration"
-            )?;
+            write!(f, "\nnames marked ! are easily confused: compare role, trust and registration")?;
         }
         if self.0.more {
             write!(f, "\nthere are more: give more words")?;
@@ -99,11 +93,7 @@ impl Display for Text<'_, FoundPerson> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let found = self.0;
         let mark = if found.similar { "! " } else { "" };
-        write!(
-            f,
-            "{mark}{}",
-            person(&found.name, found.role.as_deref(), &found.trust)
-        )?;
+        write!(f, "{mark}{}", person(&found.name, found.role.as_deref(), &found.trust))?;
         write!(f, "\n    {}", found.organisation)?;
         for part in [&found.department, &found.registration].into_iter().flatten() {
             write!(f, " · {part}")?;
@@ -112,11 +102,7 @@ impl Display for Text<'_, FoundPerson> {
             write!(f, " · available")?;
         }
         for device in &found.devices {
-            let note = if device.reachable {
-                ""
-            } else {
-                " (cannot be invited yet)"
-            };
+            let note = if device.reachable { "" } else { " (cannot be invited yet)" };
             write!(f, "\n    device {}{note}", &device.device[..ID_DIGITS])?;
         }
         Ok(())
@@ -126,10 +112,7 @@ impl Display for Text<'_, FoundPerson> {
 impl Display for Text<'_, Conversations> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.conversations.is_empty() {
-            return write!(
-                f,
-                "no conversations yet: begin one with `lanyard conversation new`"
-            );
+            return write!(f, "no conversations yet: begin one with `lanyard conversation new`");
         }
         let line = |c: &ConversationView| {
             let members = c.members.len();
@@ -141,16 +124,7 @@ impl Display for Text<'_, Conversations> {
                 state(c)
             )
         };
-        write!(
-            f,
-            "{}",
-            self.0
-                .conversations
-                .iter()
-                .map(line)
-                .collect::<Vec<_>>()
-                .join("\n")
-        )
+        write!(f, "{}", self.0.conversations.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -170,16 +144,8 @@ impl Display for Text<'_, MemberView> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let m = self.0;
         let notes = [(m.own, " (this device)"), (m.admin, " (administrator)")];
-        write!(
-            f,
-            "{}  {}",
-            &m.device[..ID_DIGITS],
-            person(&m.name, m.role.as_deref(), &m.trust)
-        )?;
-        notes
-            .into_iter()
-            .filter(|(holds, _)| *holds)
-            .try_for_each(|(_, note)| f.write_str(note))
+        write!(f, "{}  {}", &m.device[..ID_DIGITS], person(&m.name, m.role.as_deref(), &m.trust))?;
+        notes.into_iter().filter(|(holds, _)| *holds).try_for_each(|(_, note)| f.write_str(note))
     }
 }
 
@@ -192,11 +158,7 @@ impl Display for Text<'_, Messages> {
         for (place, message) in self.0.messages.iter().enumerate() {
             if conversation != Some(&message.conversation) {
                 let gap = if place == 0 { "" } else { "\n\n" };
-                write!(
-                    f,
-                    "{gap}{}",
-                    heading(&message.title, message.class, &message.conversation)
-                )?;
+                write!(f, "{gap}{}", heading(&message.title, message.class, &message.conversation))?;
                 conversation = Some(&message.conversation);
             }
             write!(f, "\n{}", Text(message))?;
@@ -208,17 +170,9 @@ impl Display for Text<'_, Messages> {
 impl Display for Text<'_, MessageView> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let m = self.0;
-        let unsent = if m.state == MessageState::Failed {
-            "NOT SENT: refused"
-        } else {
-            "waits to be sent"
-        };
+        let unsent = if m.state == MessageState::Failed { "NOT SENT: refused" } else { "waits to be sent" };
         let id = m.id.as_deref().map_or(unsent, |id| &id[..ID_DIGITS]);
-        let own = if m.state == MessageState::Received {
-            ""
-        } else {
-            " (you)"
-        };
+        let own = if m.state == MessageState::Received { "" } else { " (you)" };
         let sender = sender(&m.sender);
         write!(f, "[{}] {sender}{own}  {id}, until {}", m.sent, m.expires)?;
         write!(f, "\n    {}", harmless(&m.text, "    "))
@@ -229,11 +183,7 @@ impl Display for Text<'_, DeletionView> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let d = self.0;
         write!(f, "deletion {}\n{}, ordered {}", d.id, d.reason, d.ordered)?;
-        write!(
-            f,
-            "\n{} of {} replicas have confirmed:",
-            d.confirmed, d.replicas_total
-        )?;
+        write!(f, "\n{} of {} replicas have confirmed:", d.confirmed, d.replicas_total)?;
         for replica in &d.replicas {
             write!(f, "\n    {:9}", replica.trust)?;
             match (&replica.erased, &replica.problem) {
@@ -258,16 +208,11 @@ impl Display for Text<'_, Synced> {
             (s.erased, "erased by deletion"),
             (s.expired, "expired"),
         ];
-        let said: Vec<_> = counts
-            .iter()
-            .filter(|(n, _)| *n > 0)
-            .map(|(n, what)| format!("{n} {what}"))
-            .collect();
+        let said: Vec<_> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         f.write_str(if said.is_empty() { "nothing new" } else { "" })?;
         f.write_str(&said.join(", "))?;
-        s.notices
-            .iter()
-            .try_for_each(|notice| write!(f, "\n{}", harmless(notice, "    ")))?;
+        s.notices.iter().try_for_each(|notice| write!(f, "\n{}", harmless(notice, "    ")))?;
         s.refused
             .iter()
             .try_for_each(|reason| write!(f, "\nrefused, not shown: {}", harmless(reason, "    ")))

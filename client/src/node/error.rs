@@ -115,24 +115,15 @@ impl NodeError {
     /// moment.
     pub fn is_final(&self) -> bool {
         match self {
-            NodeError::Refused {
-                status: 401 | 408 | 429,
-                ..
-            } => false,
-            NodeError::Refused {
-                status: 400..=499,
-                refusal,
-            } => !PASSING.contains(&refusal.code.as_str()),
+            NodeError::Refused { status: 401 | 408 | 429, .. } => false,
+            NodeError::Refused { status: 400..=499, refusal } => !PASSING.contains(&refusal.code.as_str()),
             _ => false,
         }
     }
 
     /// Whether the node could not be asked at all, as opposed to having answered.
     pub fn is_offline(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. }
-        )
+        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. })
     }
 
     pub(super) fn connecting(address: &str, error: io::Error) -> Self {
@@ -140,23 +131,13 @@ impl NodeError {
         match tls_error(&error) {
             None => NodeError::Unreachable { address, error },
             Some(rustls::Error::Other(other)) => match other.0.downcast_ref::<ServerError>() {
-                Some(reason) => NodeError::NotTheNode {
-                    address,
-                    reason: reason.to_string(),
-                },
-                None => NodeError::NotTheNode {
-                    address,
-                    reason: other.to_string(),
-                },
+                Some(reason) => NodeError::NotTheNode { address, reason: reason.to_string() },
+                None => NodeError::NotTheNode { address, reason: other.to_string() },
             },
-            Some(rustls::Error::AlertReceived(alert)) => NodeError::NotAccepted {
-                address,
-                reason: format!("{alert:?}"),
-            },
-            Some(other) => NodeError::NotTheNode {
-                address,
-                reason: other.to_string(),
-            },
+            Some(rustls::Error::AlertReceived(alert)) => {
+                NodeError::NotAccepted { address, reason: format!("{alert:?}") }
+            }
+            Some(other) => NodeError::NotTheNode { address, reason: other.to_string() },
         }
     }
 
@@ -164,14 +145,10 @@ impl NodeError {
         let address = address.to_owned();
         // In TLS 1.3 a client learns only after the handshake that its certificate was refused.
         match tls_error(&error) {
-            Some(rustls::Error::AlertReceived(alert)) => NodeError::NotAccepted {
-                address,
-                reason: format!("{alert:?}"),
-            },
-            _ => NodeError::Broken {
-                address,
-                reason: error.to_string(),
-            },
+            Some(rustls::Error::AlertReceived(alert)) => {
+                NodeError::NotAccepted { address, reason: format!("{alert:?}") }
+            }
+            _ => NodeError::Broken { address, reason: error.to_string() },
         }
     }
 }
@@ -185,9 +162,7 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
         }
         // An io::Error does not name what it wraps as its source, but that one's source.
         let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = wrapped
-            .map(|inner| inner as &(dyn Error + 'static))
-            .or_else(|| error.source());
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
 }

@@ -28,12 +28,7 @@ pub struct Events {
 
 impl Events {
     pub(super) fn new(runtime: Arc<Runtime>, body: Incoming, address: String) -> Self {
-        Self {
-            runtime,
-            body,
-            address,
-            parser: Parser::default(),
-        }
+        Self { runtime, body, address, parser: Parser::default() }
     }
 
     /// Waits for the next event, at most for `patience`: the newest position of the device's inbox, or
@@ -42,10 +37,7 @@ impl Events {
     /// # Errors
     /// [`NodeError::Broken`] when the stream ends or falls silent; connect again then.
     pub fn next(&mut self, patience: Duration) -> Result<Option<u64>, NodeError> {
-        let broken = |reason: String| NodeError::Broken {
-            address: self.address.clone(),
-            reason,
-        };
+        let broken = |reason: String| NodeError::Broken { address: self.address.clone(), reason };
         let silence = Duration::from_secs(SILENCE_SECS_MAX);
         let wait = async {
             loop {
@@ -64,9 +56,7 @@ impl Events {
                 }
             }
         };
-        self.runtime
-            .block_on(async { timeout(patience, wait).await })
-            .map_or(Ok(None), |seq| seq.map(Some))
+        self.runtime.block_on(async { timeout(patience, wait).await }).map_or(Ok(None), |seq| seq.map(Some))
     }
 }
 
@@ -132,26 +122,14 @@ mod tests {
     #[test]
     fn positions_come_out_wherever_the_bytes_are_cut() {
         assert_eq!(read(&["event: inbox\ndata: 17\n\n"]), [Some(17)]);
-        assert_eq!(
-            read(&["event: in", "box\r\ndata:1", "7\r\n\r", "\n"]),
-            [None, None, None, Some(17)]
-        );
-        assert_eq!(
-            read(&["event:inbox\ndata:1\n\nevent:inbox\ndata:2\n\n"]),
-            [Some(2)]
-        );
+        assert_eq!(read(&["event: in", "box\r\ndata:1", "7\r\n\r", "\n"]), [None, None, None, Some(17)]);
+        assert_eq!(read(&["event:inbox\ndata:1\n\nevent:inbox\ndata:2\n\n"]), [Some(2)]);
     }
 
     #[test]
     fn what_is_not_an_inbox_event_says_nothing() {
-        assert_eq!(
-            read(&[": still here\n\n", "data: 3\n\n", "event: other\ndata: 4\n\n"]),
-            [None; 3]
-        );
-        assert_eq!(
-            read(&["event: inbox\ndata: x\n\n", "event: inbox\n\n"]),
-            [None; 2]
-        );
+        assert_eq!(read(&[": still here\n\n", "data: 3\n\n", "event: other\ndata: 4\n\n"]), [None; 3]);
+        assert_eq!(read(&["event: inbox\ndata: x\n\n", "event: inbox\n\n"]), [None; 2]);
     }
 
     #[test]

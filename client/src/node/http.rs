@@ -172,9 +172,7 @@ impl Http {
         if !response.status().is_success() {
             return Err(self.refusal(response).await);
         }
-        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX)
-            .collect()
-            .await;
+        let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await;
         Ok(body
             .map_err(|e| self.protocol(format!("with a body that breaks off or is too long ({e})")))?
             .to_bytes()
@@ -183,32 +181,20 @@ impl Http {
 
     async fn refusal(&self, response: Response<Incoming>) -> NodeError {
         let status = response.status();
-        let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX)
-            .collect()
-            .await;
-        let refusal = body
-            .ok()
-            .and_then(|b| cbor::from_slice::<Refusal>(&b.to_bytes(), REFUSAL_BYTES_MAX).ok());
+        let body = Limited::new(response.into_body(), REFUSAL_BYTES_MAX).collect().await;
+        let refusal =
+            body.ok().and_then(|b| cbor::from_slice::<Refusal>(&b.to_bytes(), REFUSAL_BYTES_MAX).ok());
         match refusal {
-            Some(refusal) => NodeError::Refused {
-                status: status.as_u16(),
-                refusal,
-            },
+            Some(refusal) => NodeError::Refused { status: status.as_u16(), refusal },
             None => self.protocol(format!("with status {status}")),
         }
     }
 
     pub(super) fn protocol(&self, what: String) -> NodeError {
-        NodeError::Protocol {
-            address: self.address.clone(),
-            what,
-        }
+        NodeError::Protocol { address: self.address.clone(), what }
     }
 
     fn timed_out(&self, secs: u64) -> NodeError {
-        NodeError::TimedOut {
-            address: self.address.clone(),
-            secs,
-        }
+        NodeError::TimedOut { address: self.address.clone(), secs }
     }
 }

@@ -42,9 +42,7 @@ impl NodeClient {
     /// [`NodeError::Address`], or [`NodeError::OwnIdentity`] if the device's key cannot be used.
     pub fn new(address: &str, anchor: Anchor, device: Option<&Device>) -> Result<Self, NodeError> {
         let tls = tls::config(anchor, device).map_err(NodeError::OwnIdentity)?;
-        Ok(Self {
-            http: Http::new(address, tls)?,
-        })
+        Ok(Self { http: Http::new(address, tls)? })
     }
 
     /// The node's certificate and its registrar's, DER, as it proved them when it was last connected to.
@@ -98,11 +96,7 @@ impl NodeClient {
     /// `GET /v1/events`: the stream of the inbox's positions.
     pub fn events(&mut self) -> Result<Events, NodeError> {
         let body = self.http.stream("/v1/events", "text/event-stream")?;
-        Ok(Events::new(
-            self.http.runtime(),
-            body,
-            self.http.address().to_owned(),
-        ))
+        Ok(Events::new(self.http.runtime(), body, self.http.address().to_owned()))
     }
 
     /// `POST /v1/deletions`: orders the erasure of messages that this device sent.
@@ -117,11 +111,7 @@ impl NodeClient {
 
     /// `POST /v1/conversations/ID/leave`: no more of this conversation for this device.
     pub fn leave(&mut self, conversation: &ConversationId) -> Result<(), NodeError> {
-        self.tell(
-            Method::POST,
-            &format!("/v1/conversations/{conversation}/leave"),
-            None::<&()>,
-        )
+        self.tell(Method::POST, &format!("/v1/conversations/{conversation}/leave"), None::<&()>)
     }
 
     fn get<A: Serialize + DeserializeOwned>(&mut self, path: &str) -> Result<A, NodeError> {
@@ -134,13 +124,9 @@ impl NodeClient {
         path: &str,
         question: Option<&Q>,
     ) -> Result<A, NodeError> {
-        let body = self
-            .http
-            .call(method, path, question.map(cbor::to_vec).unwrap_or_default())?;
-        cbor::from_slice(&body, RESPONSE_BYTES_MAX).map_err(|e| {
-            self.http
-                .protocol(format!("with a body that is not what was asked for ({e})"))
-        })
+        let body = self.http.call(method, path, question.map(cbor::to_vec).unwrap_or_default())?;
+        cbor::from_slice(&body, RESPONSE_BYTES_MAX)
+            .map_err(|e| self.http.protocol(format!("with a body that is not what was asked for ({e})")))
     }
 
     /// As [`Self::ask`], where success says all.
@@ -150,9 +136,7 @@ impl NodeClient {
         path: &str,
         question: Option<&Q>,
     ) -> Result<(), NodeError> {
-        self.http
-            .call(method, path, question.map(cbor::to_vec).unwrap_or_default())
-            .map(drop)
+        self.http.call(method, path, question.map(cbor::to_vec).unwrap_or_default()).map(drop)
     }
 }
 
@@ -171,9 +155,6 @@ mod tests {
 
     #[test]
     fn only_unreserved_characters_stand_for_themselves() {
-        assert_eq!(
-            percent_encoded("Zoë O'Neill & co-1_~."),
-            "Zo%C3%AB%20O%27Neill%20%26%20co-1_~."
-        );
+        assert_eq!(percent_encoded("Zoë O'Neill & co-1_~."), "Zo%C3%AB%20O%27Neill%20%26%20co-1_~.");
     }
 }

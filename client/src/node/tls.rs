@@ -108,46 +108,26 @@ impl Verifier {
             return Err(ServerError::Count(chain.len()));
         };
         let (wanted, certificate) = match &self.anchor {
-            Anchor::Invitation {
-                trust,
-                root: fingerprint,
-            } => {
+            Anchor::Invitation { trust, root: fingerprint } => {
                 let root = Certificate::parse(root)?;
                 if root.fingerprint() != *fingerprint {
                     return Err(ServerError::OtherRoot);
                 }
                 let (leaf, registrar) = (Certificate::parse(leaf)?, Certificate::parse(registrar)?);
                 let none = |_: &Fingerprint| None;
-                x509::verify_chain(
-                    &leaf,
-                    &[registrar],
-                    &root,
-                    none,
-                    CrlPolicy::IfHeld,
-                    Purpose::Node,
-                    at,
-                )?;
+                x509::verify_chain(&leaf, &[registrar], &root, none, CrlPolicy::IfHeld, Purpose::Node, at)?;
                 (trust, leaf)
             }
             Anchor::Network { trust, network } => {
                 let network = network.read().unwrap_or_else(PoisonError::into_inner);
-                (
-                    trust,
-                    network
-                        .verify_chain(&[leaf, registrar], Purpose::Node, at)?
-                        .certificate,
-                )
+                (trust, network.verify_chain(&[leaf, registrar], Purpose::Node, at)?.certificate)
             }
         };
         if certificate.subject().trust != *wanted {
             let (actual, wanted) = (certificate.subject().trust.clone(), wanted.clone());
             return Err(ServerError::OtherTrust { actual, wanted });
         }
-        if certificate.names_host(host) {
-            Ok(())
-        } else {
-            Err(ServerError::Name(host.to_owned()))
-        }
+        if certificate.names_host(host) { Ok(()) } else { Err(ServerError::Name(host.to_owned())) }
     }
 }
 
@@ -160,18 +140,13 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chain: Vec<&[u8]> = [end_entity]
-            .into_iter()
-            .chain(intermediates)
-            .map(|c| c.as_ref())
-            .collect();
+        let chain: Vec<&[u8]> = [end_entity].into_iter().chain(intermediates).map(|c| c.as_ref()).collect();
         let host = match server_name {
             ServerName::DnsName(name) => name.as_ref().to_owned(),
             ServerName::IpAddress(address) => IpAddr::from(*address).to_string(),
             other => return Err(refused(ServerError::Name(format!("{other:?}")))),
         };
-        self.verify(&chain, &host, Timestamp::from_secs(now.as_secs()))
-            .map_err(refused)?;
+        self.verify(&chain, &host, Timestamp::from_secs(now.as_secs())).map_err(refused)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -93,9 +93,7 @@ impl<V: ChainVerifier> Session<V> {
         self.transaction(|session| {
             let at = Some(mls_time(now));
             let id = conversation.to_bytes();
-            let mut group = session
-                .client
-                .create_group_with_id(id, extensions, ExtensionList::new(), at)?;
+            let mut group = session.client.create_group_with_id(id, extensions, ExtensionList::new(), at)?;
             group.write_to_storage()?;
             session.vault.put_conversation(&Conversation {
                 id: conversation.clone(),
@@ -104,10 +102,7 @@ impl<V: ChainVerifier> Session<V> {
                 since: now,
                 left_epoch: None,
             })?;
-            let change = Change {
-                add: founding.members.clone(),
-                ..Change::default()
-            };
+            let change = Change { add: founding.members.clone(), ..Change::default() };
             let outgoing = session.submit(&conversation, change, expires, now)?;
             Ok((conversation, outgoing))
         })
@@ -125,10 +120,7 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        let change = Change {
-            add: key_packages.to_vec(),
-            ..Change::default()
-        };
+        let change = Change { add: key_packages.to_vec(), ..Change::default() };
         self.submit(conversation, change, expires, now)
     }
 
@@ -149,15 +141,7 @@ impl<V: ChainVerifier> Session<V> {
             member.map(|m| m.index).ok_or(SessionError::NoSuchMember)
         };
         let remove = devices.iter().map(leaf).collect::<Result<_, _>>()?;
-        self.submit(
-            conversation,
-            Change {
-                remove,
-                ..Change::default()
-            },
-            expires,
-            now,
-        )
+        self.submit(conversation, Change { remove, ..Change::default() }, expires, now)
     }
 
     /// Sets who administers the conversation.
@@ -175,10 +159,7 @@ impl<V: ChainVerifier> Session<V> {
         let policy = Policy::new(self.policy(conversation)?.class(), admins.iter().copied())?;
         let mut context = group.context().extensions.clone();
         context.set(policy.to_extension());
-        let change = Change {
-            context: Some(context),
-            ..Change::default()
-        };
+        let change = Change { context: Some(context), ..Change::default() };
         self.submit(conversation, change, expires, now)
     }
 
@@ -224,16 +205,10 @@ impl<V: ChainVerifier> Session<V> {
                 return Err(SessionError::ChangePending(conversation.clone()));
             }
             let known = session.vault.conversation(conversation)?;
-            let title = known
-                .ok_or_else(|| SessionError::NotIn(conversation.clone()))?
-                .title;
+            let title = known.ok_or_else(|| SessionError::NotIn(conversation.clone()))?.title;
             // The owner trust's node does not know the conversation before its first commit.
             let first = group.current_epoch() == 0;
-            let group_info = if first {
-                Some(group.group_info_message(true)?.to_bytes()?)
-            } else {
-                None
-            };
+            let group_info = if first { Some(group.group_info_message(true)?.to_bytes()?) } else { None };
             let epoch = group.current_epoch();
             // Everyone who is in now, and after the change: those who leave hear of it too.
             let mut custodians: BTreeSet<TrustId> = session.trusts(&group)?.into_iter().collect();
@@ -244,11 +219,7 @@ impl<V: ChainVerifier> Session<V> {
             let builder = prepare(&mut group, change, &title)?.commit_time(mls_time(now));
             let output = builder.build()?;
             group.write_to_storage()?;
-            let welcome = output
-                .welcome_messages()
-                .first()
-                .map(MlsMessage::to_bytes)
-                .transpose()?;
+            let welcome = output.welcome_messages().first().map(MlsMessage::to_bytes).transpose()?;
             let submission = Submission {
                 commit: output.commit_message().to_bytes()?,
                 welcome: welcome.map(ByteBuf::from),
@@ -268,11 +239,7 @@ impl<V: ChainVerifier> Session<V> {
                 expires,
             };
             let id = session.vault.put_outgoing(None, &request)?;
-            Ok(Outgoing {
-                id,
-                message: None,
-                request,
-            })
+            Ok(Outgoing { id, message: None, request })
         })
     }
 
@@ -289,13 +256,8 @@ impl<V: ChainVerifier> Session<V> {
     /// [`lanyard_crypto::mls::X509Identities`].
     fn added(&self, key_package: &[u8], now: Timestamp) -> Result<TrustId, SessionError> {
         let message = MlsMessage::from_bytes(key_package)?;
-        let package = message
-            .as_key_package()
-            .ok_or(mls_rs::error::MlsError::UnexpectedMessageType)?;
-        Ok(self
-            .identities
-            .verify(package.signing_identity(), Some(now))?
-            .trust)
+        let package = message.as_key_package().ok_or(mls_rs::error::MlsError::UnexpectedMessageType)?;
+        Ok(self.identities.verify(package.signing_identity(), Some(now))?.trust)
     }
 }
 
@@ -323,13 +285,5 @@ fn prepare<'a, V: ChainVerifier>(
 
 fn title_fits(title: &str) -> Result<(), SessionError> {
     let (actual, max) = (title.len(), TITLE_BYTES_MAX);
-    if actual <= max {
-        Ok(())
-    } else {
-        Err(SessionError::TooLarge {
-            what: "a title",
-            actual,
-            max,
-        })
-    }
+    if actual <= max { Ok(()) } else { Err(SessionError::TooLarge { what: "a title", actual, max }) }
 }

@@ -55,11 +55,7 @@ impl Content {
             Content::Text(text) => (0, text),
             Content::Title(title) => (1, title),
         };
-        Zeroizing::new(cbor::to_vec(&Wire {
-            kind,
-            text: text.clone(),
-            sent,
-        }))
+        Zeroizing::new(cbor::to_vec(&Wire { kind, text: text.clone(), sent }))
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, ContentError> {

@@ -29,7 +29,7 @@ use lanyard_crypto::mls::{
     ChainVerifier, DeviceIdentity, Policy, Rules, Suite, X509Identities, mls_time, suite,
 };
 use lanyard_crypto::x509::SecretKey;
-use lanyard_crypto::{ConversationId, Timestamp};
+use lanyard_crypto::{ConversationId, Timestamp, TrustId};
 use mls_rs::client_builder::{
     BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
     WithMlsRules,
@@ -109,6 +109,15 @@ pub enum SessionError {
     /// content.
     #[error("refused by MLS: {0}")]
     Mls(#[from] MlsError),
+    /// Another trust has put a member's message into an envelope of its own, which would outlive the deletion
+    /// of the original.
+    #[error("a message from {sender}, signed by {signer}")]
+    OtherTrust {
+        /// The trust of the device that encrypted it.
+        sender: TrustId,
+        /// The trust whose node signed the envelope.
+        signer: TrustId,
+    },
     /// This machine: no randomness.
     #[error("the operating system gives no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -165,13 +174,7 @@ impl<V: ChainVerifier> Session<V> {
             .key_package_lifetime(Duration::from_secs(KEY_PACKAGE_LIFE_SECS))
             .signing_identity(signing, key.to_seed().to_vec().into(), suite::LANYARD)
             .build();
-        Ok(Self {
-            vault,
-            client,
-            identities,
-            rules,
-            device,
-        })
+        Ok(Self { vault, client, identities, rules, device })
     }
 
     /// This device.
@@ -215,9 +218,7 @@ impl<V: ChainVerifier> Session<V> {
             let extensions = ExtensionList::from(vec![last_resort]);
             let at = Some(mls_time(now));
             let package =
-                session
-                    .client
-                    .generate_key_package_message(extensions, ExtensionList::new(), at)?;
+                session.client.generate_key_package_message(extensions, ExtensionList::new(), at)?;
             Ok(package.to_bytes()?)
         })
     }
@@ -231,11 +232,7 @@ impl<V: ChainVerifier> Session<V> {
         let policy = Policy::of(&group.context().extensions)?;
         let member = |m: mls_rs::group::Member| {
             let device = self.identities.read(&m.signing_identity)?;
-            Ok(SessionMember {
-                index: m.index,
-                admin: policy.is_admin(&device.person),
-                device,
-            })
+            Ok(SessionMember { index: m.index, admin: policy.is_admin(&device.person), device })
         };
         group.roster().members_iter().map(member).collect()
     }

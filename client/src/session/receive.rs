@@ -3,12 +3,16 @@
 //! Strategy: envelopes arrive in any order, more than once, and some never. What belongs to a later epoch is
 //! held until the commit or welcome that opens that epoch has come. What cannot be read is told and passed
 //! over, with the group as it was before: the library has consumed a message key by then, so its state is
-//! loaded again. A failed message never stands in the way of the next one.
+//! loaded again. A failed message never stands in the way of the next one. What fails because a certificate
+//! does not hold yet is kept, and tried again ([`Session::retry`]): for that, no state may have moved on.
+
+use std::error::Error;
 
 use lanyard_crypto::mls::peek::{Content as Framed, Peek};
 use lanyard_crypto::mls::{ChainVerifier, DeviceIdentity, Policy, mls_time};
+use lanyard_crypto::network::IdentityError;
 use lanyard_crypto::record::Class;
-use lanyard_crypto::{ConversationId, RecordId, Timestamp, limits};
+use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, limits};
 use mls_rs::error::MlsError;
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{
@@ -18,6 +22,8 @@ use mls_rs::{Group, MlsMessage};
 
 use super::content::{Content, TITLE_BYTES_MAX};
 use super::{Config, Session, SessionError, TITLE_EXTENSION};
+use crate::limits::EPOCHS_AHEAD_MAX;
+use crate::trust::may_heal;
 use crate::vault::content_hash;
 use crate::vault::conversations::Conversation;
 use crate::vault::messages::Message;
@@ -46,7 +52,8 @@ pub enum Received {
     Nothing,
     /// It was deleted, or expired, before it could be read.
     Gone(RecordId),
-    /// The sender's certificate does not hold: the message is not shown, and not stored.
+    /// A certificate does not hold, or the envelope is not of the sender's trust: nothing is shown. If a later
+    /// charter or revocation list may change that, the envelope is kept for [`Session::retry`].
     Withheld {
         /// The envelope.
         id: RecordId,
@@ -94,30 +101,49 @@ impl<V: ChainVerifier> Session<V> {
     /// # Errors
     /// The disk's alone: what others sent is never an error here.
     pub fn receive(&mut self, incoming: &Incoming, now: Timestamp) -> Result<Vec<Received>, SessionError> {
+        self.transaction(|session| session.receive_and_open(incoming, now))
+    }
+
+    /// Tries again, in one transaction, what was withheld because a certificate did not hold. What still is
+    /// not told again.
+    ///
+    /// # Errors
+    /// The disk's alone.
+    pub fn retry(&mut self, now: Timestamp) -> Result<Vec<Received>, SessionError> {
         self.transaction(|session| {
-            let mut received = vec![session.receive_one(incoming, now)?];
-            let conversation = &incoming.envelope.conversation;
-            let opens = |r: &Received| {
-                matches!(
-                    r,
-                    Received::Joined(_) | Received::Changed(_) | Received::Removed(_)
-                )
-            };
-            if received.iter().any(opens) {
-                loop {
-                    let epoch = match session.group(conversation) {
-                        Ok(group) => Some(group.current_epoch()),
-                        Err(SessionError::NotIn(_)) => None,
-                        Err(error) => return Err(error),
-                    };
-                    let Some(held) = session.vault.take_held(conversation, epoch)? else {
-                        break;
-                    };
-                    received.push(session.receive_one(&held, now)?);
-                }
+            let mut received = Vec::new();
+            for incoming in session.vault.take_withheld()? {
+                let told = session.receive_and_open(&incoming, now)?;
+                let again = |r: &Received| matches!(r, Received::Withheld { id, .. } if *id == incoming.id);
+                received.extend(told.into_iter().filter(|r| !again(r)));
             }
             Ok(received)
         })
+    }
+
+    fn receive_and_open(
+        &mut self,
+        incoming: &Incoming,
+        now: Timestamp,
+    ) -> Result<Vec<Received>, SessionError> {
+        let mut received = vec![self.receive_one(incoming, now)?];
+        let conversation = &incoming.envelope.conversation;
+        let opens =
+            |r: &Received| matches!(r, Received::Joined(_) | Received::Changed(_) | Received::Removed(_));
+        if received.iter().any(opens) {
+            loop {
+                let epoch = match self.group(conversation) {
+                    Ok(group) => Some(group.current_epoch()),
+                    Err(SessionError::NotIn(_)) => None,
+                    Err(error) => return Err(error),
+                };
+                let Some(held) = self.vault.take_held(conversation, epoch)? else {
+                    break;
+                };
+                received.push(self.receive_one(&held, now)?);
+            }
+        }
+        Ok(received)
     }
 
     fn receive_one(&mut self, incoming: &Incoming, now: Timestamp) -> Result<Received, SessionError> {
@@ -136,13 +162,15 @@ impl<V: ChainVerifier> Session<V> {
             Err(SessionError::Mls(
                 error @ (MlsError::GroupStorageError(_) | MlsError::KeyPackageRepoError(_)),
             )) => Err(error.into()),
+            Err(error) if heals(&error) => self.withhold(incoming, &error),
+            Err(error @ (SessionError::OtherTrust { .. } | SessionError::Credential(_)))
+                if incoming.envelope.class == Class::Application =>
+            {
+                Ok(Received::Withheld { id: incoming.id, why: error.to_string() })
+            }
             Err(error) => {
                 let class = incoming.envelope.class;
-                Ok(Received::Unreadable {
-                    id: incoming.id,
-                    class,
-                    why: error.to_string(),
-                })
+                Ok(Received::Unreadable { id: incoming.id, class, why: error.to_string() })
             }
             Ok(received) => Ok(received),
         }
@@ -150,10 +178,7 @@ impl<V: ChainVerifier> Session<V> {
 
     fn application(&mut self, incoming: &Incoming) -> Result<Received, SessionError> {
         let envelope = &incoming.envelope;
-        if self
-            .vault
-            .is_erased(&incoming.id, &envelope.conversation, incoming.issued)?
-        {
+        if self.vault.is_erased(&incoming.id, &envelope.conversation, &incoming.signer, incoming.issued)? {
             return Ok(Received::Gone(incoming.id));
         }
         if self.vault.message(&incoming.id)?.is_some() {
@@ -162,6 +187,7 @@ impl<V: ChainVerifier> Session<V> {
         let content_hash = content_hash(&envelope.content);
         match self.vault.message_with(&content_hash)? {
             Some((local, true)) => {
+                self.signed_by(&self.device.trust, incoming)?;
                 // The node took it, and this program was stopped before it heard so.
                 self.vault.drop_outgoing_content(&content_hash)?;
                 self.vault.set_envelope(local, &incoming.id, incoming.issued)?;
@@ -178,38 +204,49 @@ impl<V: ChainVerifier> Session<V> {
         match group.process_incoming_message_with_time(message, mls_time(incoming.issued)) {
             // A title of one's own, which is not kept as a message.
             Err(MlsError::CantProcessMessageFromSelf) => {
+                self.signed_by(&self.device.trust, incoming)?;
                 self.vault.drop_outgoing_content(&content_hash)?;
                 Ok(Received::Own(incoming.id))
             }
             Ok(ReceivedMessage::ApplicationMessage(read)) => {
+                let sender = self.sender(incoming, &group, &read)?;
+                // Only now, since it uses up the message's key, which the genuine envelope still needs if this
+                // one is a copy.
                 group.write_to_storage()?;
-                self.read(incoming, &group, &read, &content_hash)
+                self.read(incoming, sender, &read, &content_hash)
             }
             other => Err(other.err().unwrap_or(MlsError::UnexpectedMessageType).into()),
         }
     }
 
-    /// The sender is verified at the moment at which the sender's node took the message.
-    fn read(
-        &mut self,
+    /// Who wrote it, verified at the moment at which the sender's node took the message: a node of the same
+    /// trust.
+    fn sender(
+        &self,
         incoming: &Incoming,
         group: &Group<Config<V>>,
         read: &ApplicationMessageDescription,
+    ) -> Result<DeviceIdentity, SessionError> {
+        let member = group.roster().member_with_index(read.sender_index)?;
+        let sender = self.identities.verify(&member.signing_identity, Some(incoming.issued))?;
+        self.signed_by(&sender.trust, incoming)?;
+        Ok(sender)
+    }
+
+    fn signed_by(&self, sender: &TrustId, incoming: &Incoming) -> Result<(), SessionError> {
+        if incoming.signer == *sender {
+            return Ok(());
+        }
+        Err(SessionError::OtherTrust { sender: sender.clone(), signer: incoming.signer.clone() })
+    }
+
+    fn read(
+        &mut self,
+        incoming: &Incoming,
+        sender: DeviceIdentity,
+        read: &ApplicationMessageDescription,
         content_hash: &[u8; 32],
     ) -> Result<Received, SessionError> {
-        let sender = group.roster().member_with_index(read.sender_index)?;
-        let sender = match self
-            .identities
-            .verify(&sender.signing_identity, Some(incoming.issued))
-        {
-            Ok(sender) => sender,
-            Err(error) => {
-                return Ok(Received::Withheld {
-                    id: incoming.id,
-                    why: error.to_string(),
-                });
-            }
-        };
         let conversation = incoming.envelope.conversation.clone();
         match Content::decode(read.data()) {
             Ok(Content::Text(text)) => {
@@ -236,11 +273,7 @@ impl<V: ChainVerifier> Session<V> {
             }
             Err(error) => {
                 let class = incoming.envelope.class;
-                Ok(Received::Unreadable {
-                    id: incoming.id,
-                    class,
-                    why: error.to_string(),
-                })
+                Ok(Received::Unreadable { id: incoming.id, class, why: error.to_string() })
             }
         }
     }
@@ -260,10 +293,7 @@ impl<V: ChainVerifier> Session<V> {
         let before = self.members(conversation)?;
         let (pending, own_leaf) = (group.has_pending_commit(), group.current_member_index());
         let received = group.process_incoming_message_with_time(message, mls_time(incoming.issued))?;
-        let ReceivedMessage::Commit(CommitMessageDescription {
-            committer, effect, ..
-        }) = received
-        else {
+        let ReceivedMessage::Commit(CommitMessageDescription { committer, effect, .. }) = received else {
             return Err(MlsError::UnexpectedMessageType.into());
         };
         let change: Box<NewEpoch> = match effect {
@@ -315,11 +345,7 @@ impl<V: ChainVerifier> Session<V> {
             // Of the epoch that this device is in, or of one that lies behind it; or it was removed, and is
             // to come back.
             let known = incoming.envelope.epoch <= group.current_epoch();
-            return if known {
-                Ok(Received::Nothing)
-            } else {
-                self.hold(incoming)
-            };
+            return if known { Ok(Received::Nothing) } else { self.hold(incoming) };
         }
         let known = self.vault.conversation(conversation)?;
         let left = known.and_then(|c| c.left_epoch);
@@ -327,9 +353,7 @@ impl<V: ChainVerifier> Session<V> {
             return Ok(Received::Nothing);
         }
         let message = decode(incoming)?;
-        let (mut group, info) = match self
-            .client
-            .join_group(None, &message, Some(mls_time(incoming.issued)))
+        let (mut group, info) = match self.client.join_group(None, &message, Some(mls_time(incoming.issued)))
         {
             Err(MlsError::WelcomeKeyPackageNotFound) => return Ok(Received::Nothing),
             joined => joined?,
@@ -343,6 +367,7 @@ impl<V: ChainVerifier> Session<V> {
         let title = title.and_then(|t| String::from_utf8(t.extension_data).ok());
         // What was left of an earlier time in this conversation does not continue.
         self.vault.forget_group(&conversation.to_bytes())?;
+        self.vault.drop_held_before(conversation, group.current_epoch())?;
         group.write_to_storage()?;
         self.vault.put_conversation(&Conversation {
             id: conversation.clone(),
@@ -358,10 +383,7 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.forget_group(&conversation.to_bytes())?;
         self.vault.drop_outgoing_changes(conversation)?;
         if let Some(known) = self.vault.conversation(conversation)? {
-            self.vault.put_conversation(&Conversation {
-                left_epoch: Some(epoch),
-                ..known
-            })?;
+            self.vault.put_conversation(&Conversation { left_epoch: Some(epoch), ..known })?;
         }
         Ok(())
     }
@@ -384,16 +406,42 @@ impl<V: ChainVerifier> Session<V> {
     }
 
     fn hold(&mut self, incoming: &Incoming) -> Result<Received, SessionError> {
-        if self.vault.hold(incoming)? {
+        let envelope = &incoming.envelope;
+        let group = self.group_for_joining(&envelope.conversation)?;
+        let ahead = group.map_or(0, |g| envelope.epoch.saturating_sub(g.current_epoch()));
+        // A welcome leads to its epoch, however far that is.
+        let why = if ahead > EPOCHS_AHEAD_MAX && envelope.class != Class::Welcome {
+            format!("it is {ahead} changes of members ahead of what has arrived")
+        } else if self.vault.hold(incoming, false)? {
             return Ok(Received::Held(incoming.id));
-        }
-        let why = "too many messages wait for a change of members that has not arrived".into();
-        Ok(Received::Unreadable {
-            id: incoming.id,
-            class: incoming.envelope.class,
-            why,
-        })
+        } else {
+            let signer = &incoming.signer;
+            format!("too many messages of {signer} wait for a change of members that has not arrived")
+        };
+        Ok(Received::Unreadable { id: incoming.id, class: envelope.class, why })
     }
+
+    fn withhold(&mut self, incoming: &Incoming, error: &SessionError) -> Result<Received, SessionError> {
+        let next = if self.vault.hold(incoming, true)? {
+            "it is tried again with every sync"
+        } else {
+            "too many wait for such a reason, so it is lost"
+        };
+        let why = format!("{error}; {next}");
+        Ok(Received::Withheld { id: incoming.id, why })
+    }
+}
+
+/// Whether what failed is a certificate that may hold later, whatever wraps the error.
+fn heals(error: &SessionError) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(identity) = error.downcast_ref::<IdentityError>() {
+            return may_heal(identity);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The MLS message in an envelope, if it is what the envelope says.
@@ -401,17 +449,8 @@ fn framed(incoming: &Incoming, wanted: Framed) -> Result<MlsMessage, SessionErro
     let envelope = &incoming.envelope;
     let peek = Peek::of(&envelope.content, limits::HANDSHAKE_RECORD_BYTES_MAX);
     let (group, epoch, content, private) = match peek {
-        Ok(Peek::Private {
-            group,
-            epoch,
-            content,
-        }) => (group, epoch, content, true),
-        Ok(Peek::Public {
-            group,
-            epoch,
-            content,
-            ..
-        }) => (group, epoch, content, false),
+        Ok(Peek::Private { group, epoch, content }) => (group, epoch, content, true),
+        Ok(Peek::Public { group, epoch, content, .. }) => (group, epoch, content, false),
         _ => return Err(MlsError::UnexpectedMessageType.into()),
     };
     if group != envelope.conversation.to_bytes() {

@@ -75,6 +75,9 @@ impl<V: ChainVerifier> Session<V> {
     ) -> Result<(), SessionError> {
         self.transaction(|session| {
             session.vault.drop_outgoing(outgoing.id)?;
+            if outgoing.request.class == Class::Submission {
+                session.vault.put_submission(&outgoing.request.conversation, envelope)?;
+            }
             if let Some(local) = outgoing.message {
                 session.vault.set_envelope(local, envelope, issued)?;
             }

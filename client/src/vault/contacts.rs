@@ -32,14 +32,7 @@ impl Vault {
         self.lock().execute(
             "INSERT OR REPLACE INTO contact (fingerprint, trust, name, role, entry, updated)
              VALUES (?, ?, ?, ?, ?, ?)",
-            params![
-                c.fingerprint.as_bytes(),
-                c.trust.as_str(),
-                c.name,
-                c.role,
-                c.entry,
-                seconds(c.updated)
-            ],
+            params![c.fingerprint.as_bytes(), c.trust.as_str(), c.name, c.role, c.entry, seconds(c.updated)],
         )?;
         Ok(())
     }
@@ -73,23 +66,14 @@ const SELECT: &str = "SELECT fingerprint, trust, name, role, entry, updated FROM
 type Raw = (Vec<u8>, String, String, Option<String>, Vec<u8>, i64);
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
-    Ok((
-        row.get(0)?,
-        row.get(1)?,
-        row.get(2)?,
-        row.get(3)?,
-        row.get(4)?,
-        row.get(5)?,
-    ))
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
 }
 
 fn check((fingerprint, trust, name, role, entry, updated): Raw) -> Result<Contact, VaultError> {
     let fingerprint = Fingerprint::try_from(fingerprint.as_slice());
     Ok(Contact {
         fingerprint: fingerprint.map_err(|_| VaultError::Damaged("a contact's fingerprint"))?,
-        trust: trust
-            .parse()
-            .map_err(|_| VaultError::Damaged("a contact's trust"))?,
+        trust: trust.parse().map_err(|_| VaultError::Damaged("a contact's trust"))?,
         name,
         role,
         entry,

@@ -41,11 +41,7 @@ impl Vault {
     pub fn conversation(&self, id: &ConversationId) -> Result<Option<Conversation>, VaultError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?"))?;
-        statement
-            .query_row([id.to_bytes()], raw)
-            .optional()?
-            .map(Raw::check)
-            .transpose()
+        statement.query_row([id.to_bytes()], raw).optional()?.map(Raw::check).transpose()
     }
 
     /// Enters a conversation, or enters it again after a removal.
@@ -72,10 +68,8 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn set_title(&self, id: &ConversationId, title: &str) -> Result<(), VaultError> {
-        self.lock().execute(
-            "UPDATE conversation SET title = ? WHERE id = ?",
-            params![title, id.to_bytes()],
-        )?;
+        self.lock()
+            .execute("UPDATE conversation SET title = ? WHERE id = ?", params![title, id.to_bytes()])?;
         Ok(())
     }
 

@@ -96,15 +96,9 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn search(&self, words: &str, limit: usize, now: Timestamp) -> Result<Vec<Message>, VaultError> {
-        let escaped = words
-            .replace('\\', "\\\\")
-            .replace('%', "\\%")
-            .replace('_', "\\_");
+        let escaped = words.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let condition = "text LIKE ? ESCAPE '\\' AND expires > ? ORDER BY issued DESC, local DESC LIMIT ?";
-        self.select(
-            condition,
-            params![format!("%{escaped}%"), seconds(now), limit_of(limit)],
-        )
+        self.select(condition, params![format!("%{escaped}%"), seconds(now), limit_of(limit)])
     }
 
     /// One message, by its envelope.
@@ -128,9 +122,7 @@ impl Vault {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached("SELECT local, own FROM message WHERE content_hash = ?")?;
-        Ok(statement
-            .query_row([content_hash], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?)
+        Ok(statement.query_row([content_hash], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     }
 
     /// Notes the envelope of one's own message.
@@ -141,30 +133,41 @@ impl Vault {
         issued: Timestamp,
     ) -> Result<(), VaultError> {
         let values = params![id.as_bytes(), seconds(issued), local];
-        self.lock().execute(
-            "UPDATE OR REPLACE message SET id = ?, issued = ? WHERE local = ?",
-            values,
-        )?;
+        self.lock().execute("UPDATE OR REPLACE message SET id = ?, issued = ? WHERE local = ?", values)?;
         Ok(())
     }
 
-    /// Erases messages that a tombstone names, and any of them that arrives before `expires`. Tells how many
-    /// were here.
+    /// Erases the messages of a conversation that a tombstone names, and any of them that arrives before
+    /// `expires`, as far as the trust that signed it may: the trust of the sender, or the conversation's
+    /// owner. Tells how many were here.
     ///
     /// # Errors
     /// The disk's.
-    pub fn erase(&mut self, ids: &[RecordId], expires: Timestamp) -> Result<usize, VaultError> {
+    pub fn erase(
+        &mut self,
+        conversation: &ConversationId,
+        ids: &[RecordId],
+        signer: &TrustId,
+        expires: Timestamp,
+    ) -> Result<usize, VaultError> {
         self.transaction(|vault| {
             let connection = vault.lock();
-            let mut note =
-                connection.prepare_cached("INSERT OR REPLACE INTO erased (id, expires) VALUES (?, ?)")?;
-            let mut drop_message = connection.prepare_cached("DELETE FROM message WHERE id = ?")?;
-            let mut drop_held = connection.prepare_cached("DELETE FROM held WHERE id = ?")?;
+            let mut note = connection.prepare_cached(
+                "INSERT INTO erased (id, conversation, signer, expires) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET expires = max(expires, ?4)",
+            )?;
+            let mut drop_message = connection.prepare_cached(
+                "DELETE FROM message WHERE id = ? AND conversation = ? AND (? OR trust = ?)",
+            )?;
+            let mut drop_held = connection
+                .prepare_cached("DELETE FROM held WHERE id = ? AND conversation = ? AND (? OR signer = ?)")?;
+            let (whose, is_owner) = (conversation.to_bytes(), signer == conversation.owner());
             let mut count = 0;
             for id in ids {
-                note.execute(params![id.as_bytes(), seconds(expires)])?;
-                count += drop_message.execute([id.as_bytes()])?;
-                drop_held.execute([id.as_bytes()])?;
+                note.execute(params![id.as_bytes(), whose, signer.as_str(), seconds(expires)])?;
+                let named = params![id.as_bytes(), whose, is_owner, signer.as_str()];
+                count += drop_message.execute(named)?;
+                drop_held.execute(named)?;
             }
             Ok(count)
         })
@@ -195,22 +198,26 @@ impl Vault {
         })
     }
 
-    /// Whether a tombstone has been here for this envelope.
+    /// Whether a tombstone has been here for an envelope, by the trust that signed the envelope or by the
+    /// conversation's owner.
     pub(crate) fn is_erased(
         &self,
         id: &RecordId,
         conversation: &ConversationId,
+        signer: &TrustId,
         issued: Timestamp,
     ) -> Result<bool, VaultError> {
         let connection = self.lock();
-        let mut by_id = connection.prepare_cached("SELECT 1 FROM erased WHERE id = ?")?;
+        let mut by_id = connection
+            .prepare_cached("SELECT 1 FROM erased WHERE id = ? AND conversation = ? AND signer IN (?, ?)")?;
+        let (whose, owner) = (conversation.to_bytes(), conversation.owner().as_str());
+        let named = params![id.as_bytes(), whose, signer.as_str(), owner];
         let mut by_moment =
             connection.prepare_cached("SELECT 1 FROM erased_up_to WHERE conversation = ? AND moment >= ?")?;
-        let values = params![conversation.to_bytes(), seconds(issued)];
-        Ok(by_id.exists([id.as_bytes()])? || by_moment.exists(values)?)
+        Ok(by_id.exists(named)? || by_moment.exists(params![whose, seconds(issued)])?)
     }
 
-    /// Drops what has expired: messages, held envelopes, and notes of deletions that are no longer needed.
+    /// Drops what has expired: messages, held envelopes, unverified records, and notes of deletions that are no longer needed.
     /// Tells how many messages went.
     ///
     /// # Errors
@@ -218,7 +225,7 @@ impl Vault {
     pub fn expire(&mut self, now: Timestamp) -> Result<usize, VaultError> {
         self.transaction(|vault| {
             let connection = vault.lock();
-            for table in ["held", "erased", "erased_up_to"] {
+            for table in ["held", "unverified", "erased", "erased_up_to"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?"), [seconds(now)])?;
             }
             Ok(connection.execute("DELETE FROM message WHERE expires <= ?", [seconds(now)])?)
@@ -232,9 +239,7 @@ impl Vault {
              FROM message WHERE {condition}"
         ))?;
         let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
-        rows.into_iter()
-            .map(|(raw, message)| raw.check(message))
-            .collect()
+        rows.into_iter().map(|(raw, message)| raw.check(message)).collect()
     }
 }
 
@@ -249,12 +254,7 @@ struct Raw {
 type Rest = (i64, i64, bool, String, Option<String>, i64, i64, String);
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<(Raw, Rest)> {
-    let raw = Raw {
-        id: row.get(1)?,
-        conversation: row.get(2)?,
-        sender: row.get(5)?,
-        trust: row.get(8)?,
-    };
+    let raw = Raw { id: row.get(1)?, conversation: row.get(2)?, sender: row.get(5)?, trust: row.get(8)? };
     let rest = (
         row.get(0)?,
         row.get(3)?,
@@ -285,10 +285,7 @@ impl Raw {
             sender: sender.map_err(|_| VaultError::Damaged("a message's sender"))?,
             name,
             role,
-            trust: self
-                .trust
-                .parse()
-                .map_err(|_| VaultError::Damaged("a message's trust"))?,
+            trust: self.trust.parse().map_err(|_| VaultError::Damaged("a message's trust"))?,
             issued: moment(issued),
             expires: moment(expires),
             text,

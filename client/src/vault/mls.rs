@@ -32,9 +32,7 @@ impl IntoAnyError for VaultError {
 impl Vault {
     /// The MLS library's view of this vault.
     pub fn mls_store(&self) -> MlsStore {
-        MlsStore {
-            connection: self.connection.clone(),
-        }
+        MlsStore { connection: self.connection.clone() }
     }
 
     /// Forgets a group: its state and every secret of it.
@@ -63,8 +61,7 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn forget_key_packages_before(&self, now: Timestamp) -> Result<(), VaultError> {
-        self.lock()
-            .execute("DELETE FROM mls_key_package WHERE expires < ?", [seconds(now)])?;
+        self.lock().execute("DELETE FROM mls_key_package WHERE expires < ?", [seconds(now)])?;
         Ok(())
     }
 }
@@ -81,9 +78,7 @@ impl MlsStore {
     ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(sql)?;
-        Ok(statement
-            .query_row(values, |row| row.get(0).map(Zeroizing::new))
-            .optional()?)
+        Ok(statement.query_row(values, |row| row.get(0).map(Zeroizing::new)).optional()?)
     }
 }
 
@@ -96,10 +91,7 @@ impl GroupStateStorage for MlsStore {
 
     fn epoch(&self, group: &[u8], epoch: u64) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
         let epoch = number(epoch)?;
-        self.blob(
-            "SELECT state FROM mls_epoch WHERE group_id = ? AND epoch = ?",
-            params![group, epoch],
-        )
+        self.blob("SELECT state FROM mls_epoch WHERE group_id = ? AND epoch = ?", params![group, epoch])
     }
 
     fn write(
@@ -109,10 +101,7 @@ impl GroupStateStorage for MlsStore {
         updates: Vec<EpochRecord>,
     ) -> Result<(), VaultError> {
         let connection = self.lock();
-        assert!(
-            !connection.is_autocommit(),
-            "MLS state is written inside a transaction of the vault alone"
-        );
+        assert!(!connection.is_autocommit(), "MLS state is written inside a transaction of the vault alone");
         connection
             .prepare_cached("INSERT OR REPLACE INTO mls_group (id, state) VALUES (?, ?)")?
             .execute(params![state.id, *state.data])?;
@@ -140,9 +129,7 @@ impl GroupStateStorage for MlsStore {
         let mut statement =
             connection.prepare_cached("SELECT max(epoch) FROM mls_epoch WHERE group_id = ?")?;
         let newest: Option<i64> = statement.query_row([group], |row| row.get(0))?;
-        newest
-            .map(|n| u64::try_from(n).map_err(|_| VaultError::Damaged("an epoch below 0")))
-            .transpose()
+        newest.map(|n| u64::try_from(n).map_err(|_| VaultError::Damaged("an epoch below 0"))).transpose()
     }
 }
 
@@ -150,16 +137,14 @@ impl KeyPackageStorage for MlsStore {
     type Error = VaultError;
 
     fn delete(&mut self, id: &[u8]) -> Result<(), VaultError> {
-        self.lock()
-            .execute("DELETE FROM mls_key_package WHERE id = ?", [id])?;
+        self.lock().execute("DELETE FROM mls_key_package WHERE id = ?", [id])?;
         Ok(())
     }
 
     fn insert(&mut self, id: Vec<u8>, package: KeyPackageData) -> Result<(), VaultError> {
         let expires = seconds(Timestamp::from_secs(package.expiration));
-        let data = package
-            .mls_encode_to_vec()
-            .map_err(|_| VaultError::Damaged("a key package does not encode"))?;
+        let data =
+            package.mls_encode_to_vec().map_err(|_| VaultError::Damaged("a key package does not encode"))?;
         let data = Zeroizing::new(data);
         self.lock().execute(
             "INSERT INTO mls_key_package (id, expires, data) VALUES (?, ?, ?)",

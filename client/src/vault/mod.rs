@@ -18,6 +18,7 @@ pub mod outbox;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unverified;
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -91,24 +92,17 @@ impl Vault {
     /// # Errors
     /// [`VaultError`]: wrong key, newer format, or the disk.
     pub fn open(path: &Path, key: &VaultKey) -> Result<Self, VaultError> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
         file.map_err(|error| VaultError::File(path.into(), error))?;
         let connection = Connection::open(path)?;
         unlock(&connection, key)?;
-        let version: Option<String> = connection
-            .query_row("PRAGMA cipher_version", [], |row| row.get(0))
-            .ok();
+        let version: Option<String> =
+            connection.query_row("PRAGMA cipher_version", [], |row| row.get(0)).ok();
         if version.is_none_or(|v| v.is_empty()) {
             return Err(VaultError::NotEncrypted);
         }
-        let opens = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| {
-            row.get::<_, i64>(0)
-        });
+        let opens =
+            connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get::<_, i64>(0));
         match opens {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::NotADatabase) => {
                 return Err(VaultError::WrongKey(path.into()));
@@ -122,10 +116,7 @@ impl Vault {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(()))?;
         schema::prepare(&connection)?;
-        Ok(Self {
-            connection: Arc::new(Mutex::new(connection)),
-            depth: 0,
-        })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), depth: 0 })
     }
 
     /// Does `work` in one transaction: all of it is on disk when this returns `Ok`, and nothing of it after
@@ -144,11 +135,8 @@ impl Vault {
 
     pub(crate) fn begin(&mut self) -> Result<(), VaultError> {
         // Immediate, so that state is never read that another process is about to change.
-        let sql = if self.depth == 0 {
-            "BEGIN IMMEDIATE".into()
-        } else {
-            format!("SAVEPOINT s{}", self.depth)
-        };
+        let sql =
+            if self.depth == 0 { "BEGIN IMMEDIATE".into() } else { format!("SAVEPOINT s{}", self.depth) };
         self.lock().execute_batch(&sql)?;
         self.depth += 1;
         Ok(())
@@ -160,10 +148,7 @@ impl Vault {
         let depth = self.depth;
         let (commit, rollback) = match depth {
             0 => ("COMMIT".to_owned(), "ROLLBACK".to_owned()),
-            _ => (
-                format!("RELEASE s{depth}"),
-                format!("ROLLBACK TO s{depth}; RELEASE s{depth}"),
-            ),
+            _ => (format!("RELEASE s{depth}"), format!("ROLLBACK TO s{depth}; RELEASE s{depth}")),
         };
         let connection = self.lock();
         match result {

@@ -11,14 +11,10 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         // Another process may be making the same vault: tables are made only if they are missing.
-        0 => Ok(connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"
-        ))?),
+        0 => Ok(connection
+            .execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?),
         VERSION => Ok(()),
-        found => Err(VaultError::Newer {
-            found,
-            known: VERSION,
-        }),
+        found => Err(VaultError::Newer { found, known: VERSION }),
     }
 }
 
@@ -49,8 +45,12 @@ CREATE INDEX IF NOT EXISTS message_order ON message (conversation, issued, local
 CREATE INDEX IF NOT EXISTS message_expiry ON message (expires);
 CREATE INDEX IF NOT EXISTS message_content ON message (content_hash);
 
--- Deletions, for messages that arrive after them; kept until what they name has expired.
-CREATE TABLE IF NOT EXISTS erased (id BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
+-- Deletions, for messages that arrive after them; kept until what they name has expired. signer: the trust
+-- whose tombstone it was, on which depends whether it counts.
+CREATE TABLE IF NOT EXISTS erased (
+    id BLOB NOT NULL, conversation BLOB NOT NULL, signer TEXT NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (id, conversation, signer)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erased_up_to (
     conversation BLOB PRIMARY KEY, moment INTEGER NOT NULL, expires INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -62,12 +62,24 @@ CREATE TABLE IF NOT EXISTS outbox (
     message INTEGER, content_hash BLOB NOT NULL, request BLOB NOT NULL
 );
 
--- Envelopes that arrived before the commit or welcome that opens their epoch.
+-- Submissions that the node has taken and the owner trust has not answered.
+CREATE TABLE IF NOT EXISTS submission (conversation BLOB PRIMARY KEY, id BLOB NOT NULL) WITHOUT ROWID;
+
+-- Envelopes that arrived before the commit or welcome that opens their epoch; withheld: those that wait for a
+-- certificate to hold. signer: the trust whose node signed the record.
 CREATE TABLE IF NOT EXISTS held (
     id BLOB PRIMARY KEY, conversation BLOB NOT NULL, epoch INTEGER NOT NULL, welcome INTEGER NOT NULL,
-    envelope BLOB NOT NULL, issued INTEGER NOT NULL, expires INTEGER NOT NULL
+    withheld INTEGER NOT NULL, signer TEXT NOT NULL, envelope BLOB NOT NULL, issued INTEGER NOT NULL,
+    expires INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS held_order ON held (conversation, epoch);
+CREATE INDEX IF NOT EXISTS held_signer ON held (signer, conversation);
+
+-- Records whose signer cannot be verified yet. trust: as their chain states it.
+CREATE TABLE IF NOT EXISTS unverified (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, trust TEXT NOT NULL,
+    record BLOB NOT NULL, expires INTEGER NOT NULL
+);
 
 CREATE TABLE IF NOT EXISTS contact (
     fingerprint BLOB PRIMARY KEY, trust TEXT NOT NULL, name TEXT NOT NULL, role TEXT, entry BLOB NOT NULL,

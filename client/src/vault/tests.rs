@@ -1,13 +1,17 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use lanyard_crypto::gateway::InboxRecord;
 use lanyard_crypto::mls::Class;
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId};
+use lanyard_crypto::record::{Class as EnvelopeClass, Envelope};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
 use tempfile::TempDir;
 
 use super::conversations::Conversation;
 use super::messages::Message;
+use super::outbox::Incoming;
 use super::*;
+use crate::limits::{HELD_PER_CONVERSATION_MAX, HELD_PER_TRUST_MAX, UNVERIFIED_PER_TRUST_MAX};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LATER: Timestamp = Timestamp::from_secs(1_800_001_000);
@@ -51,19 +55,13 @@ fn another_key_does_not_open_it() {
     let refused = Vault::open(&path, &VaultKey::new([4; 32]));
     assert!(matches!(refused, Err(VaultError::WrongKey(_))));
     fs::write(&path, b"SQLite format 3\0 but not encrypted, and not a database").unwrap();
-    assert!(matches!(
-        Vault::open(&path, &VaultKey::new([3; 32])),
-        Err(VaultError::WrongKey(_))
-    ));
+    assert!(matches!(Vault::open(&path, &VaultKey::new([3; 32])), Err(VaultError::WrongKey(_))));
 }
 
 #[test]
 fn a_newer_format_is_refused() {
     let (_dir, path) = place();
-    open(&path)
-        .lock()
-        .pragma_update(None, "user_version", 99)
-        .unwrap();
+    open(&path).lock().pragma_update(None, "user_version", 99).unwrap();
     let refused = Vault::open(&path, &VaultKey::new([3; 32]));
     assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 1 })));
 }
@@ -143,36 +141,128 @@ fn deletion_wins_in_either_order() {
         vault.put_message(&message(n, "text"), &[0; 32]).unwrap();
     }
     let id = |n: u8| RecordId::new([n; 32]);
-    assert_eq!(vault.erase(&[id(1), id(7)], LATER).unwrap(), 1);
+    let whose = conversation();
+    let trust: TrustId = "RXH".parse().unwrap();
+    let is_erased =
+        |vault: &Vault, n: u8, issued: Timestamp| vault.is_erased(&id(n), &whose, &trust, issued).unwrap();
+    assert_eq!(vault.erase(&whose, &[id(1), id(7)], whose.owner(), LATER).unwrap(), 1);
     assert_eq!(vault.message(&id(1)).unwrap(), None);
-    assert!(vault.is_erased(&id(7), &conversation(), LATER).unwrap());
-    assert!(
-        !vault
-            .is_erased(&id(3), &conversation(), NOW.plus_secs(3))
-            .unwrap()
-    );
+    assert!(is_erased(&vault, 7, LATER));
+    assert!(!is_erased(&vault, 3, NOW.plus_secs(3)));
 
-    assert_eq!(
-        vault
-            .erase_up_to(&conversation(), NOW.plus_secs(2), LATER)
-            .unwrap(),
-        1
-    );
+    assert_eq!(vault.erase_up_to(&conversation(), NOW.plus_secs(2), LATER).unwrap(), 1);
     assert_eq!(vault.erase_up_to(&conversation(), NOW, LATER).unwrap(), 0);
-    assert!(
-        vault
-            .is_erased(&id(8), &conversation(), NOW.plus_secs(2))
-            .unwrap()
-    );
-    assert!(
-        !vault
-            .is_erased(&id(8), &conversation(), NOW.plus_secs(3))
-            .unwrap()
-    );
+    assert!(is_erased(&vault, 8, NOW.plus_secs(2)));
+    assert!(!is_erased(&vault, 8, NOW.plus_secs(3)));
 
     assert_eq!(vault.expire(LATER).unwrap(), 1);
-    assert!(!vault.is_erased(&id(7), &conversation(), LATER).unwrap());
+    assert!(!is_erased(&vault, 7, LATER));
     assert!(vault.messages(&conversation(), 10, NOW).unwrap().is_empty());
+}
+
+#[test]
+fn a_deletion_counts_only_from_the_senders_trust_or_the_owner() {
+    let (_dir, path) = place();
+    let mut vault = open(&path);
+    let [owner, sender, other]: [TrustId; 3] = ["RYJ", "RXH", "RTD"].map(|code| code.parse().unwrap());
+    let id = |n: u8| RecordId::new([n; 32]);
+    let whose = conversation();
+    let is_erased = |vault: &Vault, n: u8| vault.is_erased(&id(n), &whose, &sender, NOW).unwrap();
+
+    // Of what is to come, of what is here, and of what is held.
+    let here = Message { trust: sender.clone(), ..message(2, "text") };
+    vault.put_message(&here, &[0; 32]).unwrap();
+    assert!(vault.hold(&incoming(3, &whose, &sender), false).unwrap());
+    let ids = [id(1), id(2), id(3)];
+    assert_eq!(vault.erase(&whose, &ids, &other, LATER).unwrap(), 0);
+    assert!(!is_erased(&vault, 1));
+    let elsewhere = ConversationId::new([2; 16], other.clone());
+    assert_eq!(vault.erase(&elsewhere, &ids, &other, LATER).unwrap(), 0);
+    assert!(!is_erased(&vault, 1));
+    assert_eq!(vault.take_held(&whose, Some(9)).unwrap().unwrap().id, id(3));
+
+    assert!(vault.hold(&incoming(3, &whose, &sender), false).unwrap());
+    assert_eq!(vault.erase(&whose, &ids, &sender, LATER).unwrap(), 1);
+    assert!(is_erased(&vault, 1));
+    assert_eq!(vault.take_held(&whose, Some(9)).unwrap(), None);
+    vault.erase(&whose, &[id(4)], &owner, LATER).unwrap();
+    assert!(is_erased(&vault, 4));
+}
+
+fn incoming(n: u16, conversation: &ConversationId, signer: &TrustId) -> Incoming {
+    let mut id = [0; 32];
+    id[..2].copy_from_slice(&n.to_be_bytes());
+    if let Ok(n) = u8::try_from(n) {
+        id = [n; 32];
+    }
+    Incoming {
+        id: RecordId::new(id),
+        signer: signer.clone(),
+        envelope: Envelope {
+            conversation: conversation.clone(),
+            epoch: 9,
+            class: EnvelopeClass::Application,
+            content: vec![0; 16],
+        },
+        issued: NOW,
+        expires: LATER,
+    }
+}
+
+#[test]
+fn junk_of_one_trust_leaves_room_for_others() {
+    let (_dir, path) = place();
+    let mut vault = open(&path);
+    let [bad, good]: [TrustId; 2] = ["RXH", "RTD"].map(|code| code.parse().unwrap());
+    let of = |n: u8| ConversationId::new([n; 16], "RYJ".parse().unwrap());
+    let room = HELD_PER_CONVERSATION_MAX as u16;
+    vault
+        .transaction(|vault| {
+            let mut held = 0;
+            for n in 0..HELD_PER_TRUST_MAX as u16 + 2 {
+                let junk = incoming(n + 300, &of((n / room) as u8), &bad);
+                held += usize::from(vault.hold(&junk, false)?);
+            }
+            assert_eq!(held, HELD_PER_TRUST_MAX);
+            // No more of the conversation, though the trust has used other conversations' room only.
+            for n in 0..room {
+                assert!(vault.hold(&incoming(n + 9_000, &of(0), &good), n % 2 == 0)?);
+            }
+            assert!(!vault.hold(&incoming(299, &of(0), &good), false)?);
+            assert!(vault.hold(&incoming(299, &of(1), &good), false)?);
+            Ok::<_, VaultError>(())
+        })
+        .unwrap();
+    vault.drop_held_before(&of(0), 9).unwrap();
+    assert!(vault.take_held(&of(0), Some(9)).unwrap().is_some());
+    vault.drop_held_before(&of(0), 10).unwrap();
+    assert!(vault.take_held(&of(0), Some(9)).unwrap().is_none());
+    assert!(vault.take_withheld().unwrap().is_empty());
+}
+
+#[test]
+fn unverified_records_are_kept_in_order_and_bounded() {
+    let (_dir, path) = place();
+    let mut vault = open(&path);
+    let [bad, good]: [TrustId; 2] = ["RXH", "RTD"].map(|code| code.parse().unwrap());
+    let record = |n: usize| InboxRecord { bytes: n.to_be_bytes().to_vec(), chain: Vec::new() };
+    vault
+        .transaction(|vault| {
+            for n in 0..UNVERIFIED_PER_TRUST_MAX {
+                assert!(vault.keep_unverified(&record(n), &bad, NOW)?);
+            }
+            assert!(!vault.keep_unverified(&record(9_998), &bad, LATER)?);
+            assert!(vault.keep_unverified(&record(9_999), &good, LATER)?);
+            Ok::<_, VaultError>(())
+        })
+        .unwrap();
+    let numbers = vault.unverified().unwrap();
+    assert_eq!(numbers.len(), UNVERIFIED_PER_TRUST_MAX + 1);
+    assert_eq!(vault.unverified_at(numbers[3]).unwrap(), Some(record(3)));
+    vault.drop_unverified(numbers[3]).unwrap();
+    assert_eq!(vault.unverified_at(numbers[3]).unwrap(), None);
+    vault.expire(NOW).unwrap();
+    assert_eq!(vault.unverified().unwrap(), numbers[UNVERIFIED_PER_TRUST_MAX..]);
 }
 
 #[test]
@@ -195,14 +285,8 @@ fn lists_and_searches() {
         vault.put_message(&message(n as u8 + 1, text), &[0; 32]).unwrap();
     }
     let texts = |found: Vec<Message>| found.into_iter().map(|m| m.text).collect::<Vec<_>>();
-    assert_eq!(
-        texts(vault.messages(&known.id, 2, NOW).unwrap()),
-        ["second", "third"]
-    );
-    assert_eq!(
-        texts(vault.search("50%", 9, NOW).unwrap()),
-        ["first: 50% of dose"]
-    );
+    assert_eq!(texts(vault.messages(&known.id, 2, NOW).unwrap()), ["second", "third"]);
+    assert_eq!(texts(vault.search("50%", 9, NOW).unwrap()), ["first: 50% of dose"]);
     assert_eq!(texts(vault.search("IRD", 9, NOW).unwrap()), ["third"]);
     assert!(vault.search("50_", 9, NOW).unwrap().is_empty());
     assert!(vault.search("", 9, LATER).unwrap().is_empty());

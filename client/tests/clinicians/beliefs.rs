@@ -3,6 +3,7 @@
 use lanyard_client::clock;
 use lanyard_client::profile::Profile;
 use lanyard_client::trust::{Beliefs, TrustError};
+use lanyard_crypto::TrustId;
 use lanyard_crypto::charter::Charter;
 use lanyard_crypto::gateway::TrustResponse;
 use lanyard_crypto::record::{self, Body, Crl, Decoded, Header};
@@ -16,47 +17,44 @@ fn begin(world: &World) -> (TempDir, Profile, Beliefs) {
     let dir = tempfile::tempdir().unwrap();
     let profile = Profile::at(dir.path());
     let trust = &world.trusts[0];
-    let beliefs = Beliefs::found(
-        &profile,
-        world.charter.bytes(),
-        &trust.id,
-        &trust.root.fingerprint(),
-    )
-    .unwrap();
+    let beliefs =
+        Beliefs::found(&profile, world.charter.bytes(), &trust.id, &trust.root.fingerprint()).unwrap();
     (dir, profile, beliefs)
 }
 
 /// The charter that follows `previous`, with another name.
 fn next(world: &World, previous: &Decoded, key: &SecretKey) -> Decoded {
-    let Body::Charter(charter) = previous.body() else {
+    next_with(world, previous, key, |_| true)
+}
+
+/// The charter that follows `previous`, with those of the world's trusts that `carries` names.
+pub fn next_with(
+    world: &World,
+    previous: &Decoded,
+    key: &SecretKey,
+    carries: impl Fn(&TrustId) -> bool,
+) -> Decoded {
+    let (Body::Charter(charter), Body::Charter(first)) = (previous.body(), world.charter.body()) else {
         panic!("a charter is needed")
     };
+    let mut trusts = first.trusts.clone();
+    trusts.retain(|member| carries(&member.trust));
     let charter = Charter {
         name: format!("Version {}", charter.version + 1),
         version: charter.version + 1,
-        previous: Some(previous.id()),
+        previous: Some(previous.statement()),
+        trusts,
         ..charter.clone()
     };
     let now = clock::now();
     let (custodians, expires) = (Vec::new(), now.plus_secs(LIFE_SECS));
-    let header = Header {
-        network: Some(world.network),
-        custodians,
-        issued: now,
-        expires,
-    };
+    let header = Header { network: Some(world.network), custodians, issued: now, expires };
     record::sign_charter(header, charter, &[key], None).unwrap()
 }
 
 fn told(charter: &Decoded, crls: &[&Decoded]) -> TrustResponse {
-    let crls = crls
-        .iter()
-        .map(|c| serde_bytes::ByteBuf::from(c.bytes().to_vec()))
-        .collect();
-    TrustResponse {
-        charter: charter.bytes().to_vec(),
-        crls,
-    }
+    let crls = crls.iter().map(|c| serde_bytes::ByteBuf::from(c.bytes().to_vec())).collect();
+    TrustResponse { charter: charter.bytes().to_vec(), crls }
 }
 
 #[test]
@@ -68,18 +66,9 @@ fn only_a_charter_that_follows_takes_the_place_of_the_one_in_force() {
     let forged = next(&world, &world.charter, &SecretKey::generate().unwrap());
     let version = |beliefs: &Beliefs| beliefs.read().charter().version;
 
-    assert!(matches!(
-        beliefs.take(&told(&forged, &[])),
-        Err(TrustError::Verify(_))
-    ));
+    assert!(matches!(beliefs.take(&told(&forged, &[])), Err(TrustError::Verify(_))));
     let missed = beliefs.take(&told(&third, &[]));
-    assert!(matches!(
-        missed,
-        Err(TrustError::Missed {
-            offered: 3,
-            current: 1
-        })
-    ));
+    assert!(matches!(missed, Err(TrustError::Missed { offered: 3, current: 1 })));
     assert_eq!(version(&beliefs), 1);
     beliefs.take(&told(&second, &[])).unwrap();
     assert_eq!(version(&Beliefs::load(&profile).unwrap()), 2);
@@ -88,12 +77,7 @@ fn only_a_charter_that_follows_takes_the_place_of_the_one_in_force() {
     assert_eq!(version(&beliefs), 3);
     assert_eq!(version(&Beliefs::load(&profile).unwrap()), 3);
     let trust = &world.trusts[1];
-    let other_root = Beliefs::found(
-        &profile,
-        third.bytes(),
-        &world.trusts[0].id,
-        &trust.root.fingerprint(),
-    );
+    let other_root = Beliefs::found(&profile, third.bytes(), &world.trusts[0].id, &trust.root.fingerprint());
     assert!(matches!(other_root, Err(TrustError::NotAMember(_))));
 }
 
@@ -105,44 +89,22 @@ fn what_was_revoked_stays_revoked() {
     let now = clock::now();
     let list = |number: u64, revoked: &[Revocation]| {
         let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
-        let list = issuer
-            .revocation_list(number, now, now.plus_secs(3600), revoked)
-            .unwrap();
+        let list = issuer.revocation_list(number, now, now.plus_secs(3600), revoked).unwrap();
         let (custodians, expires) = (Vec::new(), now.plus_secs(LIFE_SECS));
-        let header = Header {
-            network: Some(world.network),
-            custodians,
-            issued: now,
-            expires,
-        };
-        let body = Body::Crl(Crl {
-            list: list.der().to_vec(),
-            issuer: trust.registrar.der().to_vec(),
-        });
+        let header = Header { network: Some(world.network), custodians, issued: now, expires };
+        let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: trust.registrar.der().to_vec() });
         record::sign(header, body, trust.registrar.fingerprint(), &trust.registrar_key).unwrap()
     };
-    let holds = |beliefs: &Beliefs| {
-        beliefs
-            .read()
-            .verify_chain(&trust.chain(), Purpose::Node, now)
-            .is_ok()
-    };
-    let revoked = Revocation {
-        serial: trust.node.serial().to_vec(),
-        at: now,
-        reason: Some(CrlReason::KeyCompromise),
-    };
+    let holds = |beliefs: &Beliefs| beliefs.read().verify_chain(&trust.chain(), Purpose::Node, now).is_ok();
+    let revoked =
+        Revocation { serial: trust.node.serial().to_vec(), at: now, reason: Some(CrlReason::KeyCompromise) };
 
     assert!(holds(&beliefs));
-    beliefs
-        .take(&told(&world.charter, &[&list(2, &[revoked])]))
-        .unwrap();
+    beliefs.take(&told(&world.charter, &[&list(2, &[revoked])])).unwrap();
     assert!(!holds(&beliefs));
     beliefs.take(&told(&world.charter, &[&list(1, &[])])).unwrap();
     assert!(!holds(&beliefs));
     assert!(!holds(&Beliefs::load(&profile).unwrap()));
-    beliefs
-        .take(&told(&next(&world, &world.charter, &world.authority), &[]))
-        .unwrap();
+    beliefs.take(&told(&next(&world, &world.charter, &world.authority), &[])).unwrap();
     assert!(!holds(&beliefs));
 }

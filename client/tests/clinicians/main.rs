@@ -4,4 +4,5 @@
 
 mod beliefs;
 mod conversations;
+mod healing;
 mod world;

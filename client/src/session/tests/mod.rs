@@ -3,6 +3,7 @@
 
 mod members;
 mod messages;
+mod refused;
 
 use std::path::PathBuf;
 use std::sync::RwLock;
@@ -47,24 +48,13 @@ impl Trust {
         let issuer = issue::Issuer::new(&root, &root_key).unwrap();
         let name = subject(code, "Registrar", None);
         let registrar = issuer.registrar(&name, &registrar_key.public(), &term()).unwrap();
-        Self {
-            id: code.parse().unwrap(),
-            root,
-            registrar,
-            registrar_key,
-        }
+        Self { id: code.parse().unwrap(), root, registrar, registrar_key }
     }
 
     fn device(&self, name: &str, key: &SecretKey) -> Certificate {
         let issuer = issue::Issuer::new(&self.registrar, &self.registrar_key).unwrap();
         let subject = subject(self.id.as_str(), name, Some(format!("GMC {name}")));
-        issuer
-            .device(
-                &subject,
-                &key.public(),
-                &issue::Term::starting(NOW, LIFE_SECS).unwrap(),
-            )
-            .unwrap()
+        issuer.device(&subject, &key.public(), &issue::Term::starting(NOW, LIFE_SECS).unwrap()).unwrap()
     }
 }
 
@@ -99,9 +89,7 @@ impl Device {
     }
 
     fn text(&mut self, conversation: &ConversationId, text: &str) -> Outgoing {
-        self.session
-            .send(conversation, &Content::Text(text.into()), EXPIRES, NOW)
-            .unwrap()
+        self.session.send(conversation, &Content::Text(text.into()), EXPIRES, NOW).unwrap()
     }
 
     fn receive(&mut self, incoming: &Incoming) -> Vec<Received> {
@@ -135,43 +123,19 @@ struct World {
 impl World {
     fn new() -> Self {
         let trusts: Vec<_> = ["RAL", "RJ1", "RYJ"].map(Trust::new).into();
-        let member = |t: &Trust| Member {
-            trust: t.id.clone(),
-            name: t.id.to_string(),
-            root: t.root.der().to_vec(),
-            addresses: Vec::new(),
-        };
-        let key = ByteBuf::from(SecretKey::generate().unwrap().public().to_vec());
-        let charter = Charter {
-            name: "Region".into(),
-            version: 1,
-            previous: None,
-            authorities: Authorities {
-                keys: vec![key],
-                threshold: 1,
-            },
-            trusts: trusts.iter().map(member).collect(),
-            countries: vec!["GB".parse().unwrap()],
-            policy: CharterPolicy {
-                retention_secs_max: LIFE_SECS,
-            },
-        };
-        let expires = NOW.plus_secs(LIFE_SECS);
-        let header = Header {
-            network: None,
-            custodians: Vec::new(),
-            issued: NOW,
-            expires,
-        };
-        let network = Network::new(RecordId::new([1; 32]), &header, &charter, None).unwrap();
         Self {
             dir: TempDir::new().unwrap(),
-            network: Arc::new(RwLock::new(network)),
+            network: Arc::new(RwLock::new(network(&trusts))),
             trusts,
             foreign: Trust::new("X99"),
             hub: None,
             records: 0,
         }
+    }
+
+    /// From now on the charter carries these trusts alone.
+    fn admit(&self, trusts: &[Trust]) {
+        *self.network.write().unwrap() = network(trusts);
     }
 
     fn device(&self, trust: usize, name: &str, file: &str) -> Device {
@@ -180,45 +144,21 @@ impl World {
 
     fn device_of(&self, trust: &Trust, name: &str, file: &str) -> Device {
         let key = SecretKey::generate().unwrap();
-        let chain = vec![
-            trust.device(name, &key).der().to_vec(),
-            trust.registrar.der().to_vec(),
-        ];
+        let chain = vec![trust.device(name, &key).der().to_vec(), trust.registrar.der().to_vec()];
         let path = self.dir.path().join(file);
         let vault = Vault::open(&path, &VaultKey::new([3; 32])).unwrap();
         let network = self.network.clone();
         let session = Session::open(vault, network.clone(), &key, &chain).unwrap();
-        Device {
-            path,
-            key,
-            chain,
-            network,
-            session,
-        }
+        Device { path, key, chain, network, session }
     }
 
     /// What the nodes make of a request for an application message.
     fn publish(&mut self, from: &mut Device, outgoing: &Outgoing) -> Incoming {
-        let SendRequest {
-            conversation,
-            epoch,
-            class,
-            content,
-            expires,
-            ..
-        } = outgoing.request.clone();
-        let incoming = self.record(
-            Envelope {
-                conversation,
-                epoch,
-                class,
-                content,
-            },
-            expires,
-        );
-        from.session
-            .sent(outgoing, &incoming.id, incoming.issued)
-            .unwrap();
+        let SendRequest { conversation, epoch, class, content, expires, .. } = outgoing.request.clone();
+        let envelope = Envelope { conversation, epoch, class, content };
+        let incoming =
+            Incoming { signer: from.session.device().trust.clone(), ..self.record(envelope, expires) };
+        from.session.sent(outgoing, &incoming.id, incoming.issued).unwrap();
         incoming
     }
 
@@ -228,23 +168,14 @@ impl World {
         from: &mut Device,
         outgoing: &Outgoing,
     ) -> Result<(Incoming, Option<Incoming>), String> {
-        let SendRequest {
-            conversation,
-            epoch,
-            expires,
-            ..
-        } = outgoing.request.clone();
+        let SendRequest { conversation, epoch, expires, .. } = outgoing.request.clone();
         let submission: Submission = cbor::from_slice(&outgoing.request.content, 1 << 20).unwrap();
         if let Some(info) = &submission.group_info {
             let hub = PublicGroup::observe(self.network.clone(), &conversation, info, NOW);
             self.hub = Some(hub.map_err(|e| e.to_string())?);
         }
-        let accepted = self
-            .hub
-            .as_mut()
-            .unwrap()
-            .accept_commit(&submission.commit, NOW)
-            .map_err(|e| e.to_string())?;
+        let accepted =
+            self.hub.as_mut().unwrap().accept_commit(&submission.commit, NOW).map_err(|e| e.to_string())?;
         let commit = Envelope {
             conversation: conversation.clone(),
             epoch,
@@ -255,28 +186,44 @@ impl World {
         from.session.sent(outgoing, &commit.id, NOW).unwrap();
         let welcome = submission.welcome.map(|w| {
             let (epoch, content) = (accepted.epoch, w.into_vec());
-            self.record(
-                Envelope {
-                    conversation,
-                    epoch,
-                    class: Class::Welcome,
-                    content,
-                },
-                expires,
-            )
+            self.record(Envelope { conversation, epoch, class: Class::Welcome, content }, expires)
         });
         Ok((commit, welcome))
     }
 
+    /// A record of the owner trust's node.
     fn record(&mut self, envelope: Envelope, expires: Timestamp) -> Incoming {
         self.records += 1;
         Incoming {
             id: RecordId::new([self.records; 32]),
+            signer: envelope.conversation.owner().clone(),
             envelope,
             issued: NOW,
             expires,
         }
     }
+}
+
+fn network(trusts: &[Trust]) -> Network {
+    let member = |t: &Trust| Member {
+        trust: t.id.clone(),
+        name: t.id.to_string(),
+        root: t.root.der().to_vec(),
+        addresses: Vec::new(),
+    };
+    let key = ByteBuf::from(SecretKey::generate().unwrap().public().to_vec());
+    let charter = Charter {
+        name: "Region".into(),
+        version: 1,
+        previous: None,
+        authorities: Authorities { keys: vec![key], threshold: 1 },
+        trusts: trusts.iter().map(member).collect(),
+        countries: vec!["GB".parse().unwrap()],
+        policy: CharterPolicy { retention_secs_max: LIFE_SECS },
+    };
+    let expires = NOW.plus_secs(LIFE_SECS);
+    let header = Header { network: None, custodians: Vec::new(), issued: NOW, expires };
+    Network::new(RecordId::new([1; 32]), &header, &charter, None).unwrap()
 }
 
 /// Ada (RYJ) has founded a conversation with Ben (RJ1) and Cem (RAL).
@@ -306,47 +253,26 @@ fn scene() -> Scene {
         world.device(1, "Ben", "ben.db"),
         world.device(0, "Cem", "cem.db"),
     );
-    let packages = vec![
-        ben.session.key_package(NOW).unwrap(),
-        cem.session.key_package(NOW).unwrap(),
-    ];
+    let packages = vec![ben.session.key_package(NOW).unwrap(), cem.session.key_package(NOW).unwrap()];
     let (id, outgoing) = ada.session.found(&founding(packages), EXPIRES, NOW).unwrap();
     assert_eq!(outgoing.request.custodians.len(), 3);
-    assert_eq!(
-        ada.session.vault().outbox().unwrap(),
-        std::slice::from_ref(&outgoing)
-    );
+    assert_eq!(ada.session.vault().outbox().unwrap(), std::slice::from_ref(&outgoing));
     assert!(ada.session.is_change_pending(&id).unwrap());
     let (commit, welcome) = world.order(&mut ada, &outgoing).unwrap();
     let changed = ada.changed(&commit);
     assert!(changed.own && !changed.lost);
     assert_eq!((changed.epoch, changed.added.len()), (1, 2));
     for device in [&mut ben, &mut cem] {
-        assert_eq!(
-            device.receive(&welcome.clone().unwrap()),
-            [Received::Joined(id.clone())]
-        );
+        assert_eq!(device.receive(&welcome.clone().unwrap()), [Received::Joined(id.clone())]);
         let known = device.session.vault().conversation(&id).unwrap().unwrap();
         assert_eq!((known.title.as_str(), known.class), ("Bed 9", Purpose::Clinical));
         assert_eq!(device.receive(&commit), [Received::Nothing]);
     }
     assert!(ada.session.vault().outbox().unwrap().is_empty());
-    Scene {
-        world,
-        id,
-        ada,
-        ben,
-        cem,
-    }
+    Scene { world, id, ada, ben, cem }
 }
 
 fn revoke(issuer: &issue::Issuer<'_>, serial: Vec<u8>) -> RevocationList {
-    let entry = lanyard_crypto::x509::Revocation {
-        serial,
-        at: NOW.minus_secs(60),
-        reason: None,
-    };
-    issuer
-        .revocation_list(1, NOW, NOW.plus_secs(LIFE_SECS), &[entry])
-        .unwrap()
+    let entry = lanyard_crypto::x509::Revocation { serial, at: NOW.minus_secs(60), reason: None };
+    issuer.revocation_list(1, NOW, NOW.plus_secs(LIFE_SECS), &[entry]).unwrap()
 }

@@ -43,6 +43,10 @@ pub struct State {
     epochs: BTreeMap<(ConversationId, u64), ()>,
     deletions: BTreeMap<RecordId, DeletionResponse>,
     pub invitations: BTreeMap<Vec<u8>, Subject>,
+    /// The charter in force, if it is not the first one.
+    pub charter: Option<Decoded>,
+    /// The code with which the hub has refused every submission.
+    pub hub_refuses: Option<String>,
     /// The hub answers no submissions while this is set.
     pub hub_away: bool,
     /// Nodes take envelopes, and the connection breaks before the answer.
@@ -81,23 +85,14 @@ impl World {
             name: "Test network".into(),
             version: 1,
             previous: None,
-            authorities: Authorities {
-                keys: vec![ByteBuf::from(authority.public().to_vec())],
-                threshold: 1,
-            },
+            authorities: Authorities { keys: vec![ByteBuf::from(authority.public().to_vec())], threshold: 1 },
             trusts: trusts.iter().map(member).collect(),
             countries: vec![Country::GB],
-            policy: Policy {
-                retention_secs_max: LIFE_SECS,
-            },
+            policy: Policy { retention_secs_max: LIFE_SECS },
         };
         let now = clock::now();
-        let header = Header {
-            network: None,
-            custodians: Vec::new(),
-            issued: now,
-            expires: now.plus_secs(LIFE_SECS),
-        };
+        let header =
+            Header { network: None, custodians: Vec::new(), issued: now, expires: now.plus_secs(LIFE_SECS) };
         let charter = record::sign_charter(header, charter, &[&authority], None).unwrap();
         let world = Arc::new(World {
             trusts,
@@ -129,14 +124,7 @@ impl World {
         };
         self.state().invitations.insert(id.clone(), subject);
         let (root, address) = (trust.root.fingerprint(), trust.address.clone());
-        Invitation {
-            trust: trust.id.clone(),
-            root,
-            address,
-            id,
-            code: vec![7; 16],
-        }
-        .to_line()
+        Invitation { trust: trust.id.clone(), root, address, id, code: vec![7; 16] }.to_line()
     }
 
     /// Puts a record, signed by a trust's node, into everyone's inbox.
@@ -149,28 +137,16 @@ impl World {
         body: Body,
     ) -> (RecordId, Timestamp) {
         let issued = clock::now();
-        let header = Header {
-            network: Some(self.network),
-            custodians: custodians.to_vec(),
-            issued,
-            expires,
-        };
+        let header = Header { network: Some(self.network), custodians: custodians.to_vec(), issued, expires };
         let record = record::sign(header, body, trust.node.fingerprint(), &trust.node_key).unwrap();
-        state.inbox.push(InboxRecord {
-            bytes: record.bytes().to_vec(),
-            chain: trust.chain(),
-        });
+        state.inbox.push(InboxRecord { bytes: record.bytes().to_vec(), chain: trust.chain() });
         self.news.notify_all();
         (record.id(), issued)
     }
 
     /// Waits until the inbox is longer than `seen`; returns its length.
     fn wait(&self, seen: usize) -> usize {
-        self.news
-            .wait_while(self.state(), |s| s.inbox.len() <= seen)
-            .unwrap()
-            .inbox
-            .len()
+        self.news.wait_while(self.state(), |s| s.inbox.len() <= seen).unwrap().inbox.len()
     }
 
     fn answer(
@@ -186,7 +162,7 @@ impl World {
         match (method, path) {
             ("POST", "/v1/enrol") => self.enrol(&mut state, trust, &read(body)),
             ("GET", "/v1/trust") => Ok(cbor::to_vec(&TrustResponse {
-                charter: self.charter.bytes().to_vec(),
+                charter: state.charter.as_ref().unwrap_or(&self.charter).bytes().to_vec(),
                 crls: Vec::new(),
             })),
             ("GET", "/v1/directory") => {
@@ -197,30 +173,27 @@ impl World {
             ("POST", "/v1/envelopes") => self.send(&mut state, trust, read(body)),
             ("GET", "/v1/inbox") => {
                 let after: usize = value.parse().unwrap();
-                let item = |(i, r): (usize, &InboxRecord)| InboxItem {
-                    seq: i as u64 + 1,
-                    record: Some(r.clone()),
-                };
-                let items: Vec<_> = state
-                    .inbox
-                    .iter()
-                    .enumerate()
-                    .skip(after)
-                    .take(3)
-                    .map(item)
-                    .collect();
+                let item =
+                    |(i, r): (usize, &InboxRecord)| InboxItem { seq: i as u64 + 1, record: Some(r.clone()) };
+                let items: Vec<_> = state.inbox.iter().enumerate().skip(after).take(3).map(item).collect();
                 let more = after + items.len() < state.inbox.len();
                 Ok(cbor::to_vec(&InboxResponse { items, more }))
             }
             ("POST", "/v1/inbox/seen" | "/v1/conversations") => Ok(Vec::new()),
             ("POST", "/v1/deletions") => self.delete(&mut state, trust, read(body)),
+            ("GET", path) if path.starts_with("/v1/envelopes/") => {
+                let code = state.hub_refuses.clone().ok_or_else(|| refusal(404, "not-found"))?;
+                let tick = |t: &Arc<Trust>| Tick {
+                    trust: t.id.clone(),
+                    confirmed: None,
+                    refused: Some(code.clone()),
+                };
+                let custodians = self.trusts.iter().map(tick).collect();
+                Ok(cbor::to_vec(&TicksResponse { custodians }))
+            }
             ("GET", path) if path.starts_with("/v1/deletions/") => {
                 let id = path.trim_start_matches("/v1/deletions/").parse().unwrap();
-                state
-                    .deletions
-                    .get(&id)
-                    .map(cbor::to_vec)
-                    .ok_or_else(|| refusal(404, "not-found"))
+                state.deletions.get(&id).map(cbor::to_vec).ok_or_else(|| refusal(404, "not-found"))
             }
             ("POST", path) if path.ends_with("/leave") => Ok(Vec::new()),
             _ => Err(refusal(404, "not-found")),
@@ -233,18 +206,13 @@ impl World {
         trust: &Trust,
         request: &EnrolRequest,
     ) -> Result<Vec<u8>, (u16, Refusal)> {
-        let subject = state
-            .invitations
-            .remove(&request.invitation)
-            .ok_or_else(|| refusal(403, "invitation"))?;
+        let subject =
+            state.invitations.remove(&request.invitation).ok_or_else(|| refusal(403, "invitation"))?;
         let key = *CertificateRequest::parse(&request.request).unwrap().public_key();
         let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
         let device = issuer.device(&subject, &key, &term(0)).unwrap();
         let chain = [device.der(), trust.registrar.der()].map(ByteBuf::from).into();
-        Ok(cbor::to_vec(&EnrolResponse {
-            chain,
-            charter: self.charter.bytes().to_vec(),
-        }))
+        Ok(cbor::to_vec(&EnrolResponse { chain, charter: self.charter.bytes().to_vec() }))
     }
 
     fn list(&self, trust: &Trust, device: &Certificate, request: KeyPackageRequest) {
@@ -263,15 +231,8 @@ impl World {
         });
         let entry = record::sign(header, body, trust.registrar.fingerprint(), &trust.registrar_key).unwrap();
         let s = device.subject();
-        let words = format!(
-            "{} {} {}",
-            s.common_name,
-            s.registration.clone().unwrap_or_default(),
-            s.trust
-        );
-        self.state()
-            .entries
-            .insert(words.into_bytes(), entry.bytes().to_vec());
+        let words = format!("{} {} {}", s.common_name, s.registration.clone().unwrap_or_default(), s.trust);
+        self.state().entries.insert(words.into_bytes(), entry.bytes().to_vec());
     }
 
     fn send(
@@ -280,38 +241,19 @@ impl World {
         trust: &Trust,
         request: SendRequest,
     ) -> Result<Vec<u8>, (u16, Refusal)> {
-        let SendRequest {
-            conversation,
-            epoch,
-            class,
-            content,
-            custodians,
-            expires,
-        } = request;
+        let SendRequest { conversation, epoch, class, content, custodians, expires } = request;
         let envelope = |class, epoch, content| {
-            Body::Envelope(Envelope {
-                conversation: conversation.clone(),
-                epoch,
-                class,
-                content,
-            })
+            Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content })
         };
         let (id, issued) = if class == Class::Submission {
             if state.hub_away {
-                return Ok(cbor::to_vec(&SendResponse {
-                    id: RecordId::of(&content),
-                    issued: clock::now(),
-                }));
+                return Ok(cbor::to_vec(&SendResponse { id: RecordId::of(&content), issued: clock::now() }));
             }
             if state.epochs.insert((conversation.clone(), epoch), ()).is_some() {
                 return Err(refusal(409, "duplicate-commit"));
             }
             let submission: Submission = cbor::from_slice(&content, REQUEST_BYTES_MAX).unwrap();
-            let hub = self
-                .trusts
-                .iter()
-                .find(|t| t.id == *conversation.owner())
-                .unwrap();
+            let hub = self.trusts.iter().find(|t| t.id == *conversation.owner()).unwrap();
             let commit = envelope(Class::Commit, epoch, submission.commit);
             let sent = self.publish(state, hub, &custodians, expires, commit);
             if let Some(welcome) = submission.welcome {
@@ -320,13 +262,7 @@ impl World {
             }
             sent
         } else {
-            self.publish(
-                state,
-                trust,
-                &custodians,
-                expires,
-                envelope(class, epoch, content),
-            )
+            self.publish(state, trust, &custodians, expires, envelope(class, epoch, content))
         };
         Ok(cbor::to_vec(&SendResponse { id, issued }))
     }
@@ -348,31 +284,17 @@ impl World {
             reference: Vec::new(),
         });
         let (tombstone, issued) = self.publish(state, trust, &custodians, expires, body);
-        let item = ReceiptItem {
-            tombstone,
-            erased: issued,
-            envelopes: 1,
-        };
+        let item = ReceiptItem { tombstone, erased: issued, envelopes: 1 };
         let body = Body::Receipt(Receipt { items: vec![item] });
         let (id, erased) = self.publish(state, &self.trusts[0], &custodians, expires, body);
         let receipt = state.inbox.pop().unwrap();
-        let attested = Attestation {
-            id,
-            erased,
-            bytes: receipt.bytes,
-            chain: receipt.chain,
-        };
+        let attested = Attestation { id, erased, bytes: receipt.bytes, chain: receipt.chain };
         let replica = |(i, t): (usize, &Arc<Trust>)| Replica {
             trust: t.id.clone(),
             receipt: (i < 2).then(|| attested.clone()),
         };
         let replicas = self.trusts.iter().enumerate().map(replica).collect();
-        let response = DeletionResponse {
-            tombstone,
-            issued,
-            reason: request.reason,
-            replicas,
-        };
+        let response = DeletionResponse { tombstone, issued, reason: request.reason, replicas };
         state.deletions.insert(tombstone, response.clone());
         Ok(cbor::to_vec(&response))
     }
@@ -391,9 +313,7 @@ pub fn trust(code: &str, address: String) -> Trust {
     let (root_key, registrar_key, node_key) = (key(), key(), key());
     let root = issue::root(&subject(&id, "Root"), &root_key, &term(2)).unwrap();
     let issuer = Issuer::new(&root, &root_key).unwrap();
-    let registrar = issuer
-        .registrar(&subject(&id, "Registrar"), &registrar_key.public(), &term(1))
-        .unwrap();
+    let registrar = issuer.registrar(&subject(&id, "Registrar"), &registrar_key.public(), &term(1)).unwrap();
     let details = NodeDetails {
         node: NodeId::new(node_key.public()),
         hosting_country: Country::GB,
@@ -401,18 +321,8 @@ pub fn trust(code: &str, address: String) -> Trust {
         ip_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
     };
     let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
-    let node = issuer
-        .node(&subject(&id, "Node"), &node_key.public(), &details, &term(0))
-        .unwrap();
-    Trust {
-        id,
-        root,
-        registrar,
-        registrar_key,
-        node,
-        node_key,
-        address,
-    }
+    let node = issuer.node(&subject(&id, "Node"), &node_key.public(), &details, &term(0)).unwrap();
+    Trust { id, root, registrar, registrar_key, node, node_key, address }
 }
 
 fn subject(trust: &TrustId, name: &str) -> Subject {
@@ -433,13 +343,7 @@ fn term(level: u64) -> Term {
 }
 
 fn refusal(status: u16, code: &str) -> (u16, Refusal) {
-    (
-        status,
-        Refusal {
-            code: code.into(),
-            message: format!("refused: {code}"),
-        },
-    )
+    (status, Refusal { code: code.into(), message: format!("refused: {code}") })
 }
 
 fn read<T: serde::Serialize + serde::de::DeserializeOwned>(body: &[u8]) -> T {
@@ -449,9 +353,5 @@ fn read<T: serde::Serialize + serde::de::DeserializeOwned>(body: &[u8]) -> T {
 /// Whether the text holds every word of a percent-encoded query.
 fn contains(text: &[u8], query: &str) -> bool {
     let text = String::from_utf8_lossy(text).to_lowercase();
-    query
-        .replace("%20", " ")
-        .to_lowercase()
-        .split(' ')
-        .all(|word| text.contains(word))
+    query.replace("%20", " ").to_lowercase().split(' ').all(|word| text.contains(word))
 }

@@ -82,20 +82,13 @@ fn requests<S: Read + Write + Tls>(stream: S, world: &World, trust: &Trust) -> s
 }
 
 fn respond(stream: &mut impl Write, status: u16, body: &[u8]) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    )?;
+    write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len())?;
     stream.write_all(body)?;
     stream.flush()
 }
 
 fn events(stream: &mut impl Write, world: &World) -> std::io::Result<()> {
-    write!(
-        stream,
-        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    )?;
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")?;
     let mut seen = world.state().inbox.len();
     loop {
         write!(stream, "event: inbox\ndata: {seen}\n\n")?;
