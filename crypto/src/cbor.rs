@@ -69,14 +69,19 @@ pub fn tag_of(bytes: &[u8]) -> Option<u8> {
 }
 
 /// As [`from_slice`], for a value under the given tag.
-pub fn from_slice_tagged<T: Serialize + DeserializeOwned>(tag: u8, bytes: &[u8], bytes_max: usize) -> Result<T, CborError> {
+pub fn from_slice_tagged<T: Serialize + DeserializeOwned>(
+    tag: u8,
+    bytes: &[u8],
+    bytes_max: usize,
+) -> Result<T, CborError> {
     if bytes.len() > bytes_max {
         return Err(CborError::TooLong { actual: bytes.len(), max: bytes_max });
     }
     // serde_cbor reads a tag only where it is asked for a type of its own. Ours stand at the beginning, in one form.
     let (short, long) = ([0xc0 | tag], [0xd8, tag]);
     let head = if tag < 24 { &short[..] } else { &long[..] };
-    let value = bytes.strip_prefix(head).ok_or_else(|| CborError::Malformed(format!("tag {tag} is needed")))?;
+    let value =
+        bytes.strip_prefix(head).ok_or_else(|| CborError::Malformed(format!("tag {tag} is needed")))?;
     from_slice(value, bytes_max)
 }
 
@@ -153,7 +158,10 @@ mod tests {
     #[test]
     fn a_claimed_length_and_a_deep_nesting_are_refused() {
         assert!(from_slice::<Vec<u64>>(&[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 64).is_err());
-        assert!(from_slice::<serde_bytes::ByteBuf>(&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 64).is_err());
+        assert!(
+            from_slice::<serde_bytes::ByteBuf>(&[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 64)
+                .is_err()
+        );
         let deep = [vec![0x81; 100_000], vec![0]].concat();
         assert!(from_slice::<Vec<u64>>(&deep, 200_000).is_err());
         assert!(from_slice::<Sample>(&deep, 200_000).is_err());

@@ -46,13 +46,17 @@ pub enum CharterError {
         current: u64,
     },
     /// Another charter of the same version than the one in force, or one that follows another.
-    #[error("charter version {version} does not follow the charter in force: the network's authorities have signed two")]
+    #[error(
+        "charter version {version} does not follow the charter in force: the network's authorities have signed two"
+    )]
     Fork {
         /// The version offered.
         version: u64,
     },
     /// A version between is missing.
-    #[error("charter version {offered} does not follow version {current}: the versions between are needed first")]
+    #[error(
+        "charter version {offered} does not follow version {current}: the versions between are needed first"
+    )]
     Gap {
         /// The version offered.
         offered: u64,
@@ -142,7 +146,9 @@ impl Charter {
             return Err(invalid("trusts and countries must be sorted, each once".into()));
         }
         if let Some(country) = self.countries.iter().find(|c| !residency::is_permitted(Some(**c))) {
-            return Err(invalid(format!("`countries` holds {country}; only the UK and the EEA's are possible")));
+            return Err(invalid(format!(
+                "`countries` holds {country}; only the UK and the EEA's are possible"
+            )));
         }
         if self.policy.retention_secs_max == 0 || self.policy.retention_secs_max > LIFE_SECS_MAX {
             return Err(invalid(format!("`retention_secs_max` must be from 1 to {LIFE_SECS_MAX}")));
@@ -152,7 +158,8 @@ impl Charter {
 
     fn root_of(&self, member: &Member) -> Result<Certificate, CharterError> {
         let invalid = |what: String| CharterError::Invalid { version: self.version, what };
-        let root = Certificate::parse(&member.root).map_err(|e| invalid(format!("root of {}: {e}", member.trust)))?;
+        let root = Certificate::parse(&member.root)
+            .map_err(|e| invalid(format!("root of {}: {e}", member.trust)))?;
         if root.purpose() != Purpose::Root {
             return Err(invalid(format!("root of {} is not a root certificate", member.trust)));
         }
@@ -170,7 +177,8 @@ impl Charter {
     /// Whether enough of this charter's authorities are among `signers`, whose signatures have been verified over a charter
     /// that states `version`.
     pub fn check_signed(&self, signers: &BTreeSet<[u8; 32]>, version: u64) -> Result<(), CharterError> {
-        let valid = self.authorities.keys.iter().filter(|k| signers.iter().any(|s| s == k.as_slice())).count();
+        let valid =
+            self.authorities.keys.iter().filter(|k| signers.iter().any(|s| s == k.as_slice())).count();
         let threshold = self.authorities.threshold;
         if (valid as u64) < threshold {
             return Err(CharterError::Threshold { version, by: self.version, valid, threshold });

@@ -8,28 +8,19 @@ use crate::record::{self, Body, Decoded, VerifyError, open_trusted, verify};
 use crate::x509::SecretKey;
 
 fn first(scene: &Scene) -> Charter {
-    let Body::Charter(charter) = scene.charter.body() else {
-        panic!("no charter")
-    };
+    let Body::Charter(charter) = scene.charter.body() else { panic!("no charter") };
     charter.clone()
 }
 
 /// What follows the scene's charter, with a change.
 fn next(scene: &Scene, change: impl FnOnce(&mut Charter)) -> Charter {
-    let mut charter = Charter {
-        version: 2,
-        previous: Some(scene.charter.statement()),
-        ..first(scene)
-    };
+    let mut charter = Charter { version: 2, previous: Some(scene.charter.statement()), ..first(scene) };
     change(&mut charter);
     charter
 }
 
 fn refusal(scene: &Scene, charter: Charter, keys: &[&SecretKey]) -> CharterError {
-    match verify(
-        fixtures::sign_charter(charter, Some(scene.network.id()), keys),
-        &scene.network,
-    ) {
+    match verify(fixtures::sign_charter(charter, Some(scene.network.id()), keys), &scene.network) {
         Err(VerifyError::Charter(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -50,12 +41,7 @@ fn the_next_version_needs_the_old_and_the_new_authorities() {
         (vec![old[0], old[1]], 2, 0),
         (vec![new[0], new[1], new[2]], 1, 0),
     ] {
-        let expected = CharterError::Threshold {
-            version: 2,
-            by,
-            valid,
-            threshold: 2,
-        };
+        let expected = CharterError::Threshold { version: 2, by, valid, threshold: 2 };
         assert_eq!(refusal(&scene, handed_over.clone(), &signers), expected);
     }
     let record = fixtures::sign_charter(handed_over, network, &[old[0], old[2], new[0], new[2]]);
@@ -66,11 +52,7 @@ fn the_next_version_needs_the_old_and_the_new_authorities() {
         refusal(&scene, same.clone(), &[old[0], new[0], new[1]]),
         CharterError::Threshold { valid: 1, .. }
     ));
-    verify(
-        fixtures::sign_charter(same, network, &[old[0], old[1], new[0]]),
-        &scene.network,
-    )
-    .unwrap();
+    verify(fixtures::sign_charter(same, network, &[old[0], old[1], new[0]]), &scene.network).unwrap();
 }
 
 #[test]
@@ -79,16 +61,8 @@ fn signatures_are_collected_one_by_one() {
     let (charter, keys) = (next(&scene, |_| {}), &scene.authorities);
     let header = fixtures::header(Some(scene.network.id()), &[], 900 * DAY);
     let one = record::sign_charter(header.clone(), charter.clone(), &[&keys[2]], None).unwrap();
-    let threshold = CharterError::Threshold {
-        version: 2,
-        by: 1,
-        valid: 1,
-        threshold: 2,
-    };
-    assert_eq!(
-        verify(one.clone(), &scene.network).unwrap_err(),
-        VerifyError::Charter(threshold)
-    );
+    let threshold = CharterError::Threshold { version: 2, by: 1, valid: 1, threshold: 2 };
+    assert_eq!(verify(one.clone(), &scene.network).unwrap_err(), VerifyError::Charter(threshold));
     let two = record::sign_charter(header.clone(), charter.clone(), &[&keys[0]], Some(&one)).unwrap();
     verify(two.clone(), &scene.network).unwrap();
     let at_once = record::sign_charter(header.clone(), charter.clone(), &[&keys[0], &keys[2]], None).unwrap();
@@ -96,10 +70,7 @@ fn signatures_are_collected_one_by_one() {
     // The same statement all along, whoever signed.
     assert_ne!(one.id(), two.id());
     assert_eq!(one.statement(), two.statement());
-    let other = Charter {
-        name: "Other".into(),
-        ..charter
-    };
+    let other = Charter { name: "Other".into(), ..charter };
     assert!(record::sign_charter(header, other, &[&keys[0]], Some(&one)).is_err());
 }
 
@@ -116,10 +87,7 @@ fn a_signature_that_does_not_hold_is_as_none() {
     let mut bytes = record.bytes().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     let refused = verify(Decoded::from_bytes(&bytes).unwrap(), &scene.network);
-    assert!(matches!(
-        refused,
-        Err(VerifyError::Charter(CharterError::Threshold { valid: 1, .. }))
-    ));
+    assert!(matches!(refused, Err(VerifyError::Charter(CharterError::Threshold { valid: 1, .. }))));
 }
 
 #[test]
@@ -127,59 +95,29 @@ fn rollback_fork_gap_and_other_networks_are_told_apart() {
     let scene = Scene::new();
     let keys: Vec<_> = scene.authorities.iter().take(2).collect();
     let gap = next(&scene, |c| c.version = 3);
-    assert_eq!(
-        refusal(&scene, gap, &keys),
-        CharterError::Gap {
-            offered: 3,
-            current: 1
-        }
-    );
+    assert_eq!(refusal(&scene, gap, &keys), CharterError::Gap { offered: 3, current: 1 });
     let fork = next(&scene, |c| c.previous = Some(crate::RecordId::new([1; 32])));
     assert_eq!(refusal(&scene, fork, &keys), CharterError::Fork { version: 2 });
 
     let second = fixtures::sign_charter(next(&scene, |_| {}), Some(scene.network.id()), &keys);
-    let Body::Charter(charter) = second.body() else {
-        panic!("no charter")
-    };
+    let Body::Charter(charter) = second.body() else { panic!("no charter") };
     let network =
         crate::network::Network::new(second.statement(), second.header(), charter, Some(&scene.network))
             .unwrap();
     assert_eq!((network.id(), network.charter().version), (scene.network.id(), 2));
-    let rollback = CharterError::Rollback {
-        offered: 1,
-        current: 2,
-    };
-    assert_eq!(
-        verify(scene.charter.clone(), &network).unwrap_err(),
-        VerifyError::Charter(rollback)
-    );
-    let other = fixtures::sign_charter(
-        next(&scene, |c| c.name = "Other".into()),
-        Some(scene.network.id()),
-        &keys,
-    );
+    let rollback = CharterError::Rollback { offered: 1, current: 2 };
+    assert_eq!(verify(scene.charter.clone(), &network).unwrap_err(), VerifyError::Charter(rollback));
+    let other =
+        fixtures::sign_charter(next(&scene, |c| c.name = "Other".into()), Some(scene.network.id()), &keys);
     let fork = CharterError::Fork { version: 2 };
     assert_eq!(verify(other, &network).unwrap_err(), VerifyError::Charter(fork));
     verify(second, &network).unwrap();
 
     let foreign = fixtures::sign_charter(next(&scene, |_| {}), Some(NetworkId::new([9; 32])), &keys);
-    assert_eq!(
-        verify(foreign, &scene.network).unwrap_err(),
-        VerifyError::OtherNetwork
-    );
-    let stranger = fixtures::sign_charter(
-        Charter {
-            name: "Other".into(),
-            ..first(&scene)
-        },
-        None,
-        &keys,
-    );
+    assert_eq!(verify(foreign, &scene.network).unwrap_err(), VerifyError::OtherNetwork);
+    let stranger = fixtures::sign_charter(Charter { name: "Other".into(), ..first(&scene) }, None, &keys);
     let refused = verify(stranger, &scene.network).unwrap_err();
-    assert_eq!(
-        refused,
-        VerifyError::Charter(CharterError::OtherNetwork { version: 1 })
-    );
+    assert_eq!(refused, VerifyError::Charter(CharterError::OtherNetwork { version: 1 }));
 }
 
 #[test]
@@ -199,30 +137,16 @@ fn what_contradicts_itself_is_refused() {
         |c| c.trusts[0].root.truncate(100),
         |c| c.countries.reverse(),
         |c| c.countries = vec!["US".parse().unwrap()],
-        |c| {
-            c.policy = Policy {
-                retention_secs_max: 0,
-            }
-        },
-        |c| {
-            c.policy = Policy {
-                retention_secs_max: LIFE_SECS_MAX + 1,
-            }
-        },
+        |c| c.policy = Policy { retention_secs_max: 0 },
+        |c| c.policy = Policy { retention_secs_max: LIFE_SECS_MAX + 1 },
     ];
     let keys: Vec<_> = scene.authorities.iter().take(2).collect();
     for (i, change) in changes.into_iter().enumerate() {
         let error = refusal(&scene, next(&scene, change), &keys);
-        assert!(
-            matches!(error, CharterError::Invalid { version: 2, .. }),
-            "{i}: {error}"
-        );
+        assert!(matches!(error, CharterError::Invalid { version: 2, .. }), "{i}: {error}");
     }
     let registrar = next(&scene, |c| c.trusts[0].root = scene.a.registrar.der().to_vec());
-    assert!(matches!(
-        refusal(&scene, registrar, &keys),
-        CharterError::Invalid { .. }
-    ));
+    assert!(matches!(refusal(&scene, registrar, &keys), CharterError::Invalid { .. }));
     next(&scene, |c| c.trusts.clear()).check().unwrap();
 }
 
@@ -239,11 +163,7 @@ fn the_first_charter_is_signed_under_its_own_rules() {
     assert!(matches!(open_trusted(&envelope), Err(VerifyError::Right { .. })));
     let all: Vec<_> = keys.iter().collect();
     let more = open_trusted(&fixtures::sign_charter(first(&scene), None, &all)).unwrap();
-    assert_eq!(
-        more.id(),
-        scene.network.id(),
-        "one signature more is the same network"
-    );
+    assert_eq!(more.id(), scene.network.id(), "one signature more is the same network");
 }
 
 #[test]

@@ -240,7 +240,9 @@ impl std::fmt::Debug for Invitation {
 
 /// Why a text is no invitation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an invitation: it is one line that begins with \"lanyard1-\"; ask who invited you for the whole line")]
+#[error(
+    "not an invitation: it is one line that begins with \"lanyard1-\"; ask who invited you for the whole line"
+)]
 pub struct NotAnInvitation;
 
 const PREFIX: &str = "lanyard1-";

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use crate::charter::Charter;
+use crate::mls::{ChainVerifier, DeviceIdentity, PersonKey};
 use crate::record::{Body, Crl, Decoded, Entry, Header};
 use crate::residency::Country;
 use crate::x509::{self, Certificate, ChainError, CrlPolicy, Purpose, RevocationList};
-use crate::mls::{ChainVerifier, DeviceIdentity, PersonKey};
 use crate::{Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};
 
 /// Why a certificate says nothing in this network at this moment. Always the fault of who shows it, or of time.
@@ -80,7 +80,12 @@ pub struct Network {
 impl Network {
     /// The network under this charter, whose signatures the caller has verified; `id` is its [`Decoded::statement`]. Everything learnt under `earlier` is
     /// checked again under the new roots, and dropped if it no longer holds.
-    pub fn new(id: RecordId, header: &Header, charter: &Charter, earlier: Option<&Network>) -> Result<Self, crate::charter::CharterError> {
+    pub fn new(
+        id: RecordId,
+        header: &Header,
+        charter: &Charter,
+        earlier: Option<&Network>,
+    ) -> Result<Self, crate::charter::CharterError> {
         let roots = charter.check()?.into_iter().map(|root| (root.subject().trust.clone(), root)).collect();
         let mut network = Self {
             id: header.network.unwrap_or(NetworkId::new(*id.as_bytes())),
@@ -140,7 +145,12 @@ impl Network {
     }
 
     /// Verifies a chain (leaf and registrar, DER) in full, at this moment.
-    pub fn verify_chain<C: AsRef<[u8]>>(&self, chain: &[C], purpose: Purpose, at: Timestamp) -> Result<Identity, IdentityError> {
+    pub fn verify_chain<C: AsRef<[u8]>>(
+        &self,
+        chain: &[C],
+        purpose: Purpose,
+        at: Timestamp,
+    ) -> Result<Identity, IdentityError> {
         let (leaf, registrar) = parse_chain(chain)?;
         self.holds(&leaf, &registrar, purpose, at)?;
         self.now_valid(&Known { leaf, registrar }, at)
@@ -227,7 +237,13 @@ impl Network {
         }
     }
 
-    fn holds(&self, leaf: &Certificate, registrar: &Certificate, purpose: Purpose, at: Timestamp) -> Result<(), IdentityError> {
+    fn holds(
+        &self,
+        leaf: &Certificate,
+        registrar: &Certificate,
+        purpose: Purpose,
+        at: Timestamp,
+    ) -> Result<(), IdentityError> {
         let trust = &leaf.subject().trust;
         let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
         let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
@@ -305,7 +321,8 @@ fn device(certificate: &Certificate) -> DeviceIdentity {
 }
 
 fn parse_chain<C: AsRef<[u8]>>(chain: &[C]) -> Result<(Certificate, Certificate), IdentityError> {
-    let parse = |der: &C| Certificate::parse(der.as_ref()).map_err(|e| IdentityError::NotAChain(e.to_string()));
+    let parse =
+        |der: &C| Certificate::parse(der.as_ref()).map_err(|e| IdentityError::NotAChain(e.to_string()));
     match chain {
         [leaf, registrar] => Ok((parse(leaf)?, parse(registrar)?)),
         _ => Err(IdentityError::NotAChain(format!("2 certificates are needed, {} were shown", chain.len()))),

@@ -146,10 +146,7 @@ mod tests {
     #[test]
     fn only_two_upper_case_letters_are_a_code() {
         for text in ["", "G", "GBR", "gb", "G1", "GB ", "ß"] {
-            assert!(
-                matches!(text.parse::<Country>(), Err(CountryError::Form(_))),
-                "{text:?}"
-            );
+            assert!(matches!(text.parse::<Country>(), Err(CountryError::Form(_))), "{text:?}");
         }
         assert_eq!("UK".parse::<Country>(), Err(CountryError::Uk));
     }

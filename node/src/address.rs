@@ -82,9 +82,7 @@ fn base58(bytes: Vec<u8>) -> String {
         }
     }
     let leading = std::iter::repeat_n('1', zeros);
-    leading
-        .chain(digits.iter().rev().map(|d| char::from(BASE58[usize::from(*d)])))
-        .collect()
+    leading.chain(digits.iter().rev().map(|d| char::from(BASE58[usize::from(*d)]))).collect()
 }
 
 fn from_base58(text: &str) -> Option<Vec<u8>> {
@@ -122,26 +120,16 @@ mod tests {
         assert_eq!(peer_id(&node), PEER);
         assert_eq!(node_of(&PEER.replace('K', "0")), None, "0 is no digit of base58");
         assert_eq!(node_of(&PEER[..50]), None);
-        assert_eq!(
-            node_of("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"),
-            None,
-            "a hash is not a key"
-        );
+        assert_eq!(node_of("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"), None, "a hash is not a key");
     }
 
     #[test]
     fn only_direct_addresses_of_two_transports_are_read() {
         let address = NodeAddress::parse("/ip4/127.0.1.1/udp/4001/quic-v1").unwrap();
-        assert_eq!(
-            (address.ip, address.port, address.quic),
-            (Some([127, 0, 1, 1].into()), 4001, true)
-        );
+        assert_eq!((address.ip, address.port, address.quic), (Some([127, 0, 1, 1].into()), 4001, true));
         let text = format!("/dns4/node.example.org/tcp/4001/p2p/{PEER}");
         let address = NodeAddress::parse(&text).unwrap();
-        assert_eq!(
-            (address.ip, address.quic, address.node),
-            (None, false, node_of(PEER))
-        );
+        assert_eq!((address.ip, address.quic, address.node), (None, false, node_of(PEER)));
         for wrong in [
             "",
             "127.0.0.1:4001",

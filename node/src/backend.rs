@@ -46,11 +46,14 @@ pub trait Backend: Send + Sync + 'static {
     /// The newest position in a device's inbox, now and whenever it changes.
     fn inbox_events(&self, device: Fingerprint) -> watch::Receiver<u64>;
 
-    /// How far an envelope has come; none if it is not held here.
-    fn ticks(&self, envelope: RecordId) -> Answer<'_, Option<TicksResponse>>;
+    /// How far an envelope has come; none if it is not held here, or if another device has sent it.
+    fn ticks(&self, device: Fingerprint, envelope: RecordId) -> Answer<'_, Option<TicksResponse>>;
 
     /// Who has confirmed a deletion; none if it is not held here.
     fn deletion(&self, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>>;
+
+    /// The same for a device, which must be served the conversation; otherwise none.
+    fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>>;
 
     /// Deletions that this trust ordered or carries out, newest first.
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
@@ -67,14 +70,17 @@ pub trait Backend: Send + Sync + 'static {
     /// A record as it is held here; none if it is not, or not any more.
     fn record(&self, id: RecordId) -> Answer<'_, Option<Vec<u8>>>;
 
-    /// The audit log behind a position, oldest first.
-    fn audit(&self, after: u64, limit: usize) -> Answer<'_, Vec<AuditLine>>;
+    /// The audit log behind a position, or its newest entries, oldest first.
+    fn audit(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<AuditLine>>;
 
     /// Adds to the audit log.
     fn note(&self, note: Note) -> BoxFuture<'_, ()>;
 
     /// Peers that the charter and the directory name, and whether they are connected.
     fn peers(&self) -> Vec<PeerStatus>;
+
+    /// Refused peers since the start of which there is no trace in the audit log, since too many came at once.
+    fn refusals_lost(&self) -> u64;
 
     /// How many rows there are of what, by stable names.
     fn counts(&self) -> Answer<'_, Vec<(String, u64)>>;
@@ -148,8 +154,5 @@ pub struct PeerStatus {
 
 /// A refusal with a stable word and a text for people.
 pub fn refusal(code: &str, message: impl Into<String>) -> Refusal {
-    Refusal {
-        code: code.into(),
-        message: message.into(),
-    }
+    Refusal { code: code.into(), message: message.into() }
 }

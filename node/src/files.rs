@@ -68,18 +68,12 @@ pub enum FileError {
 /// # Errors
 /// [`FileError::Read`] or [`FileError::TooLarge`].
 pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
-    let failed = |reason| FileError::Read {
-        path: path.into(),
-        reason,
-    };
+    let failed = |reason| FileError::Read { path: path.into(), reason };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(FileError::TooLarge {
-            path: path.into(),
-            max: bytes_max,
-        });
+        return Err(FileError::TooLarge { path: path.into(), max: bytes_max });
     }
     Ok(bytes)
 }
@@ -106,19 +100,9 @@ pub fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, FileError> {
 /// # Errors
 /// [`FileError::Read`] if it is not there, [`FileError::Exposed`].
 pub fn check_secret(path: &Path) -> Result<(), FileError> {
-    let metadata = fs::metadata(path).map_err(|reason| FileError::Read {
-        path: path.into(),
-        reason,
-    })?;
+    let metadata = fs::metadata(path).map_err(|reason| FileError::Read { path: path.into(), reason })?;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
-        Ok(())
-    } else {
-        Err(FileError::Exposed {
-            path: path.into(),
-            mode,
-        })
-    }
+    if mode & 0o077 == 0 { Ok(()) } else { Err(FileError::Exposed { path: path.into(), mode }) }
 }
 
 /// Writes a file that must not be there yet, and returns once it is on the disk.
@@ -128,10 +112,7 @@ pub fn check_secret(path: &Path) -> Result<(), FileError> {
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let failed = |reason: io::Error| match reason.kind() {
         io::ErrorKind::AlreadyExists => FileError::Exists { path: path.into() },
-        _ => FileError::Write {
-            path: path.into(),
-            reason,
-        },
+        _ => FileError::Write { path: path.into(), reason },
     };
     let temporary = write_beside(path, bytes, mode).map_err(failed)?;
     temporary.persist_noclobber(path).map_err(|e| failed(e.error))?;
@@ -143,10 +124,7 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 ///
 /// # Errors [`FileError::Write`].
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let failed = |reason: io::Error| FileError::Write {
-        path: path.into(),
-        reason,
-    };
+    let failed = |reason: io::Error| FileError::Write { path: path.into(), reason };
     let temporary = write_beside(path, bytes, mode).map_err(failed)?;
     temporary.persist(path).map_err(|e| failed(e.error))?;
     sync_directory(path).map_err(failed)
@@ -157,10 +135,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Write`].
 pub fn remove(path: &Path) -> Result<(), FileError> {
-    let failed = |reason: io::Error| FileError::Write {
-        path: path.into(),
-        reason,
-    };
+    let failed = |reason: io::Error| FileError::Write { path: path.into(), reason };
     match fs::remove_file(path) {
         Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(failed(reason)),
         _ => sync_directory(path).map_err(failed),
@@ -173,10 +148,7 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 /// [`FileError::Write`].
 pub fn create_directory(path: &Path) -> Result<(), FileError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|reason| FileError::Write {
-        path: path.into(),
-        reason,
-    })
+    made.map_err(|reason| FileError::Write { path: path.into(), reason })
 }
 
 /// The names of the files in a directory, sorted; none if there is no such directory.
@@ -184,10 +156,7 @@ pub fn create_directory(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// [`FileError::Read`].
 pub fn names_in(path: &Path) -> Result<Vec<String>, FileError> {
-    let failed = |reason| FileError::Read {
-        path: path.into(),
-        reason,
-    };
+    let failed = |reason| FileError::Read { path: path.into(), reason };
     let entries = match fs::read_dir(path) {
         Err(reason) if reason.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(failed)?,
@@ -201,12 +170,8 @@ pub fn names_in(path: &Path) -> Result<Vec<String>, FileError> {
 }
 
 fn write_beside(path: &Path, bytes: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    let mut temporary = tempfile::Builder::new()
-        .prefix(".writing-")
-        .tempfile_in(directory_of(path))?;
-    temporary
-        .as_file()
-        .set_permissions(fs::Permissions::from_mode(mode))?;
+    let mut temporary = tempfile::Builder::new().prefix(".writing-").tempfile_in(directory_of(path))?;
+    temporary.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     temporary.write_all(bytes)?;
     temporary.as_file().sync_all()?;
     Ok(temporary)
@@ -234,10 +199,7 @@ mod tests {
         let path = directory.path().join("key");
         create(&path, b"one", SECRET).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(
-            create(&path, b"two", SECRET),
-            Err(FileError::Exists { .. })
-        ));
+        assert!(matches!(create(&path, b"two", SECRET), Err(FileError::Exists { .. })));
         assert_eq!(&**read_secret_text(&path).unwrap(), "one");
         assert_eq!(names_in(directory.path()).unwrap(), ["key"]);
     }
@@ -248,10 +210,7 @@ mod tests {
         let path = directory.path().join("key");
         replace(&path, b"one", PUBLIC).unwrap();
         let error = read_secret_text(&path).unwrap_err().to_string();
-        assert!(
-            error.contains("mode 644") && error.contains("chmod 600"),
-            "{error}"
-        );
+        assert!(error.contains("mode 644") && error.contains("chmod 600"), "{error}");
         assert!(matches!(read(&path, 2), Err(FileError::TooLarge { max: 2, .. })));
     }
 }

@@ -115,10 +115,7 @@ impl Invitations {
     /// [`InvitationError::File`].
     pub fn open(directory: PathBuf) -> Result<Self, InvitationError> {
         files::create_directory(&directory)?;
-        Ok(Self {
-            directory,
-            turn: Mutex::default(),
-        })
+        Ok(Self { directory, turn: Mutex::default() })
     }
 
     /// Makes one that works for `life_secs`.
@@ -168,10 +165,7 @@ impl Invitations {
         if now >= kept.expires {
             return Err(InvitationError::Expired);
         }
-        let tries_left = kept
-            .tries_left
-            .checked_sub(1)
-            .ok_or(InvitationError::TooManyTries)?;
+        let tries_left = kept.tries_left.checked_sub(1).ok_or(InvitationError::TooManyTries)?;
         let before = std::mem::replace(&mut kept.tries_left, tries_left);
         self.write(&kept)?;
 
@@ -184,11 +178,7 @@ impl Invitations {
         kept.tries_left = before;
         kept.used_by.get_or_insert(public_key);
         self.write(&kept)?;
-        if used_by_another {
-            Err(InvitationError::Used)
-        } else {
-            Ok(kept.invitee)
-        }
+        if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
     }
 
     /// All of them, oldest first.
@@ -204,19 +194,13 @@ impl Invitations {
 
     fn all(&self) -> Result<Vec<Kept>, InvitationError> {
         let names = files::names_in(&self.directory)?;
-        let ids = names
-            .iter()
-            .filter_map(|name| name.strip_suffix(".json"))
-            .filter(|name| !name.starts_with('.'));
+        let ids =
+            names.iter().filter_map(|name| name.strip_suffix(".json")).filter(|name| !name.starts_with('.'));
         ids.filter_map(|id| self.read(id).transpose()).collect()
     }
 
     fn prune(&self, now: Timestamp) -> Result<(), InvitationError> {
-        for old in self
-            .all()?
-            .iter()
-            .filter(|kept| now > kept.expires.plus_secs(KEPT_SECS))
-        {
+        for old in self.all()?.iter().filter(|kept| now > kept.expires.plus_secs(KEPT_SECS)) {
             files::remove(&self.path(&old.id))?;
         }
         Ok(())
@@ -245,9 +229,7 @@ impl Invitations {
     /// What was half done when a thread panicked is whole on the disk: each change is one file, replaced in
     /// one step.
     fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.turn
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -287,14 +269,8 @@ mod tests {
     fn the_right_code_works_once_and_again_for_the_same_key_alone() {
         let (_directory, invitations) = invitations();
         let made = invitations.make(invitee(), HOUR, NOW).unwrap();
-        assert_eq!(
-            invitations.redeem(&made.id, &made.code, &[1; 32], NOW).unwrap(),
-            invitee()
-        );
-        assert_eq!(
-            invitations.redeem(&made.id, &made.code, &[1; 32], NOW).unwrap(),
-            invitee()
-        );
+        assert_eq!(invitations.redeem(&made.id, &made.code, &[1; 32], NOW).unwrap(), invitee());
+        assert_eq!(invitations.redeem(&made.id, &made.code, &[1; 32], NOW).unwrap(), invitee());
         let other = invitations.redeem(&made.id, &made.code, &[2; 32], NOW);
         assert!(matches!(other, Err(InvitationError::Used)));
     }
@@ -319,9 +295,7 @@ mod tests {
         let made = invitations.make(invitee(), HOUR, NOW).unwrap();
         let late = invitations.redeem(&made.id, &made.code, &[1; 32], NOW.plus_secs(HOUR));
         assert!(matches!(late, Err(InvitationError::Expired)));
-        invitations
-            .make(invitee(), HOUR, NOW.plus_secs(HOUR + KEPT_SECS + 1))
-            .unwrap();
+        invitations.make(invitee(), HOUR, NOW.plus_secs(HOUR + KEPT_SECS + 1)).unwrap();
         assert_eq!(invitations.list().unwrap().len(), 1);
     }
 
@@ -330,10 +304,7 @@ mod tests {
         let (_directory, invitations) = invitations();
         let made = invitations.make(invitee(), HOUR, NOW).unwrap();
         for id in [&[][..], &[7; 16], b"../../etc/passwd"] {
-            assert!(matches!(
-                invitations.redeem(id, &made.code, &[1; 32], NOW),
-                Err(InvitationError::Wrong)
-            ));
+            assert!(matches!(invitations.redeem(id, &made.code, &[1; 32], NOW), Err(InvitationError::Wrong)));
         }
     }
 
@@ -341,10 +312,7 @@ mod tests {
     fn no_file_holds_the_code_and_all_are_private() {
         let (directory, invitations) = invitations();
         let made = invitations.make(invitee(), HOUR, NOW).unwrap();
-        let path = directory
-            .path()
-            .join("invitations")
-            .join(format!("{}.json", to_hex(&made.id)));
+        let path = directory.path().join("invitations").join(format!("{}.json", to_hex(&made.id)));
         files::check_secret(&path).unwrap();
         assert!(!files::read_text(&path).unwrap().contains(&to_hex(&made.code)));
     }

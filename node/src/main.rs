@@ -11,6 +11,7 @@ mod files;
 mod gateway;
 mod invitations;
 mod p2p;
+mod refusals;
 mod registrar;
 #[cfg(test)]
 mod testing;

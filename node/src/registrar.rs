@@ -112,36 +112,20 @@ impl Registrar {
     /// [`RegistrarError`] names the file at fault.
     pub fn open(paths: &RegistrarFiles, data_dir: &Path) -> Result<Self, RegistrarError> {
         let pem = files::read_secret_text(&paths.key)?;
-        let key = SecretKey::from_pkcs8_pem(&pem).map_err(|reason| RegistrarError::Key {
-            path: paths.key.clone(),
-            reason,
-        })?;
+        let key = SecretKey::from_pkcs8_pem(&pem)
+            .map_err(|reason| RegistrarError::Key { path: paths.key.clone(), reason })?;
         let certificate = first_certificate(&paths.certificate)?;
         if certificate.purpose() != Purpose::Registrar {
             let found = certificate.purpose();
-            return Err(RegistrarError::Purpose {
-                path: paths.certificate.clone(),
-                found,
-            });
+            return Err(RegistrarError::Purpose { path: paths.certificate.clone(), found });
         }
         Issuer::new(&certificate, &key)?;
         // Each registrar certificate has its own list and devices; a renewed one begins afresh.
-        let directory = data_dir
-            .join("registrar")
-            .join(certificate.fingerprint().to_string());
+        let directory = data_dir.join("registrar").join(certificate.fingerprint().to_string());
         files::create_directory(&directory.join("devices"))?;
-        let state = State {
-            list: read_list(&directory.join(LIST))?,
-            devices: read_devices(&directory)?,
-        };
+        let state = State { list: read_list(&directory.join(LIST))?, devices: read_devices(&directory)? };
         let invitations = Invitations::open(data_dir.join("invitations"))?;
-        Ok(Self {
-            key,
-            certificate,
-            directory,
-            invitations,
-            state: Mutex::new(state),
-        })
+        Ok(Self { key, certificate, directory, invitations, state: Mutex::new(state) })
     }
 
     /// Its certificate.
@@ -166,9 +150,7 @@ impl Registrar {
         if state.devices.len() >= DEVICES_MAX {
             return Err(RegistrarError::Full);
         }
-        let invitee = self
-            .invitations
-            .redeem(invitation, code, request.public_key(), now)?;
+        let invitee = self.invitations.redeem(invitation, code, request.public_key(), now)?;
         let subject = self.subject_of(&invitee);
         let earlier = state
             .devices
@@ -179,14 +161,9 @@ impl Registrar {
         }
         let term = Term::starting(now, self.life_secs(now, issue::DEVICE_SECS))?;
         let certificate = self.issuer()?.device(&subject, request.public_key(), &term)?;
-        let path = self
-            .directory
-            .join("devices")
-            .join(format!("{}.pem", certificate.fingerprint()));
+        let path = self.directory.join("devices").join(format!("{}.pem", certificate.fingerprint()));
         files::create(&path, certificate.to_pem().as_bytes(), files::SECRET)?;
-        state
-            .devices
-            .insert(certificate.fingerprint(), certificate.clone());
+        state.devices.insert(certificate.fingerprint(), certificate.clone());
         Ok(certificate)
     }
 
@@ -197,8 +174,7 @@ impl Registrar {
     pub fn check_invitee(&self, invitee: &Invitee, now: Timestamp) -> Result<(), RegistrarError> {
         let term = Term::starting(now, self.life_secs(now, issue::DEVICE_SECS))?;
         let anybody = SecretKey::generate().map_err(IssueError::Key)?.public();
-        self.issuer()?
-            .device(&self.subject_of(invitee), &anybody, &term)?;
+        self.issuer()?.device(&self.subject_of(invitee), &anybody, &term)?;
         Ok(())
     }
 
@@ -216,18 +192,12 @@ impl Registrar {
         let chain = vec![ByteBuf::from(leaf.der()), ByteBuf::from(self.certificate.der())];
         let (key_package, available, addresses) = match contact {
             Contact::None => (None, None, Vec::new()),
-            Contact::Device {
-                key_package,
-                available,
-            } => (Some(ByteBuf::from(key_package)), Some(available), Vec::new()),
+            Contact::Device { key_package, available } => {
+                (Some(ByteBuf::from(key_package)), Some(available), Vec::new())
+            }
             Contact::Node { addresses } => (None, None, addresses),
         };
-        let body = Body::Entry(Entry {
-            chain,
-            key_package,
-            addresses,
-            available,
-        });
+        let body = Body::Entry(Entry { chain, key_package, addresses, available });
         self.sign(network, body, now, leaf.not_after().max(now.plus_secs(1)))
     }
 
@@ -243,20 +213,11 @@ impl Registrar {
         network: NetworkId,
         now: Timestamp,
     ) -> Result<Decoded, RegistrarError> {
-        if let Some(other) = certificates
-            .iter()
-            .find(|c| c.verify_signature(&self.certificate).is_err())
-        {
+        if let Some(other) = certificates.iter().find(|c| c.verify_signature(&self.certificate).is_err()) {
             return Err(RegistrarError::OtherRegistrar(other.subject().to_string()));
         }
         let serials = certificates.iter().map(|c| c.serial().to_vec());
-        let new = serials
-            .map(|serial| Revocation {
-                serial,
-                at: now,
-                reason: Some(reason),
-            })
-            .collect();
+        let new = serials.map(|serial| Revocation { serial, at: now, reason: Some(reason) }).collect();
         self.next_list(new, held, network, now)
     }
 
@@ -289,18 +250,10 @@ impl Registrar {
     pub fn devices(&self) -> Vec<Device> {
         let state = self.state();
         let revoked = |c: &Certificate| Some(state.list.as_ref()?.revocation(c.serial())?.at);
-        let device = |c: &Certificate| Device {
-            certificate: c.clone(),
-            revoked: revoked(c),
-        };
+        let device = |c: &Certificate| Device { certificate: c.clone(), revoked: revoked(c) };
         let mut devices: Vec<_> = state.devices.values().map(device).collect();
         devices.sort_by(|a, b| {
-            let key = |d: &Device| {
-                (
-                    d.certificate.subject().common_name.clone(),
-                    d.certificate.not_before(),
-                )
-            };
+            let key = |d: &Device| (d.certificate.subject().common_name.clone(), d.certificate.not_before());
             key(a).cmp(&key(b))
         });
         devices
@@ -317,30 +270,15 @@ impl Registrar {
         let known: Vec<&RevocationList> = state.list.iter().chain(held).collect();
         let mut entries = BTreeMap::new();
         // The earliest word about a certificate stands: it keeps its time and reason.
-        for entry in known
-            .iter()
-            .flat_map(|list| list.revocations())
-            .cloned()
-            .chain(new)
-        {
+        for entry in known.iter().flat_map(|list| list.revocations()).cloned().chain(new) {
             entries.entry(entry.serial.clone()).or_insert(entry);
         }
-        let number = known
-            .iter()
-            .map(|list| list.number())
-            .max()
-            .map_or(1, |number| number + 1);
+        let number = known.iter().map(|list| list.number()).max().map_or(1, |number| number + 1);
         let entries: Vec<_> = entries.into_values().collect();
         let next_update = now.plus_secs(issue::REVOCATION_LIST_SECS);
-        let list = self
-            .issuer()?
-            .revocation_list(number, now, next_update, &entries)?;
+        let list = self.issuer()?.revocation_list(number, now, next_update, &entries)?;
         let record = self.list_record(&list, network, now)?;
-        files::replace(
-            &self.directory.join(LIST),
-            list.to_pem().as_bytes(),
-            files::PUBLIC,
-        )?;
+        files::replace(&self.directory.join(LIST), list.to_pem().as_bytes(), files::PUBLIC)?;
         state.list = Some(list);
         Ok(record)
     }
@@ -353,10 +291,7 @@ impl Registrar {
         network: NetworkId,
         now: Timestamp,
     ) -> Result<Decoded, RegistrarError> {
-        let body = Body::Crl(Crl {
-            list: list.der().to_vec(),
-            issuer: self.certificate.der().to_vec(),
-        });
+        let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: self.certificate.der().to_vec() });
         let expires = self.certificate.not_after().max(list.next_update());
         self.sign(network, body, now, expires)
     }
@@ -375,12 +310,7 @@ impl Registrar {
             // An authority of a trust's existing PKI may live longer than a record can.
             expires: expires.min(issued.plus_secs(LIFE_SECS_MAX)),
         };
-        Ok(record::sign(
-            header,
-            body,
-            self.certificate.fingerprint(),
-            &self.key,
-        )?)
+        Ok(record::sign(header, body, self.certificate.fingerprint(), &self.key)?)
     }
 
     fn subject_of(&self, invitee: &Invitee) -> Subject {
@@ -395,12 +325,7 @@ impl Registrar {
 
     /// No certificate outlives the registrar's.
     fn life_secs(&self, now: Timestamp, wanted: u64) -> u64 {
-        wanted.min(
-            self.certificate
-                .not_after()
-                .as_secs()
-                .saturating_sub(now.as_secs()),
-        )
+        wanted.min(self.certificate.not_after().as_secs().saturating_sub(now.as_secs()))
     }
 
     fn issuer(&self) -> Result<Issuer<'_>, IssueError> {
@@ -433,16 +358,9 @@ pub enum Contact {
 }
 
 fn first_certificate(path: &Path) -> Result<Certificate, RegistrarError> {
-    let pem = |reason| RegistrarError::Pem {
-        path: path.into(),
-        reason,
-    };
+    let pem = |reason| RegistrarError::Pem { path: path.into(), reason };
     let mut chain = chain_from_pem(&files::read_text(path)?).map_err(pem)?;
-    if chain.is_empty() {
-        Err(pem(PemError::None("CERTIFICATE")))
-    } else {
-        Ok(chain.swap_remove(0))
-    }
+    if chain.is_empty() { Err(pem(PemError::None("CERTIFICATE"))) } else { Ok(chain.swap_remove(0)) }
 }
 
 fn read_list(path: &Path) -> Result<Option<RevocationList>, RegistrarError> {
@@ -450,19 +368,13 @@ fn read_list(path: &Path) -> Result<Option<RevocationList>, RegistrarError> {
         return Ok(None);
     }
     let list = RevocationList::from_pem(&files::read_text(path)?);
-    list.map(Some).map_err(|reason| RegistrarError::Pem {
-        path: path.into(),
-        reason,
-    })
+    list.map(Some).map_err(|reason| RegistrarError::Pem { path: path.into(), reason })
 }
 
 fn read_devices(directory: &Path) -> Result<BTreeMap<Fingerprint, Certificate>, RegistrarError> {
     let directory = directory.join("devices");
     let mut devices = BTreeMap::new();
-    for name in files::names_in(&directory)?
-        .iter()
-        .filter(|name| name.ends_with(".pem"))
-    {
+    for name in files::names_in(&directory)?.iter().filter(|name| name.ends_with(".pem")) {
         let certificate = first_certificate(&directory.join(name))?;
         devices.insert(certificate.fingerprint(), certificate);
     }
@@ -492,20 +404,14 @@ mod tests {
         assert_eq!(device.subject().common_name, "Dr Ada Okafor");
         assert_eq!(device.purpose(), Purpose::Device);
         let chain = [device.der(), registrar.certificate().der()];
-        trust
-            .network()
-            .verify_chain(&chain, Purpose::Device, NOW)
-            .unwrap();
+        trust.network().verify_chain(&chain, Purpose::Device, NOW).unwrap();
     }
 
     #[test]
     fn lists_grow_across_restarts_and_take_in_what_the_network_holds() {
         let trust = Trust::new("RYJ");
         let registrar = trust.registrar();
-        let (ada, ben) = (
-            enrolled(&trust, &registrar, "Ada"),
-            enrolled(&trust, &registrar, "Ben"),
-        );
+        let (ada, ben) = (enrolled(&trust, &registrar, "Ada"), enrolled(&trust, &registrar, "Ben"));
         let network = trust.network();
         let list = |record: &Decoded| match record.body() {
             Body::Crl(crl) => network.check_crl(crl).unwrap().1,
@@ -513,37 +419,24 @@ mod tests {
         };
         let first = list(
             &registrar
-                .revoke(&[ada.clone()], CrlReason::KeyCompromise, None, network.id(), NOW)
+                .revoke(std::slice::from_ref(&ada), CrlReason::KeyCompromise, None, network.id(), NOW)
                 .unwrap(),
         );
         assert!(first.number() == 1 && first.is_revoked(ada.serial()) && !first.is_revoked(ben.serial()));
 
         let restarted = trust.registrar();
         assert_eq!(
-            restarted
-                .devices()
-                .iter()
-                .map(|d| d.revoked.is_some())
-                .collect::<Vec<_>>(),
+            restarted.devices().iter().map(|d| d.revoked.is_some()).collect::<Vec<_>>(),
             [true, false]
         );
         let second = restarted
-            .revoke(
-                &[ben.clone()],
-                CrlReason::Superseded,
-                Some(&first),
-                network.id(),
-                NOW,
-            )
+            .revoke(std::slice::from_ref(&ben), CrlReason::Superseded, Some(&first), network.id(), NOW)
             .unwrap();
         let second = list(&second);
         assert!(second.number() == 2 && second.is_revoked(ada.serial()) && second.is_revoked(ben.serial()));
 
         // The first registrar's memory is behind, as if it had been restored from a backup.
-        let third = registrar
-            .refresh(Some(&second), network.id(), NOW)
-            .unwrap()
-            .unwrap();
+        let third = registrar.refresh(Some(&second), network.id(), NOW).unwrap().unwrap();
         let third = list(&third);
         assert!(third.number() == 3 && third.is_revoked(ben.serial()));
     }
@@ -553,35 +446,21 @@ mod tests {
         let trust = Trust::new("RYJ");
         let registrar = trust.registrar();
         let id = trust.network().id();
-        assert!(
-            registrar.refresh(None, id, NOW).unwrap().is_some(),
-            "the first list"
-        );
+        assert!(registrar.refresh(None, id, NOW).unwrap().is_some(), "the first list");
         let held = registrar.state().list.clone();
         assert!(registrar.refresh(held.as_ref(), id, NOW).unwrap().is_none());
-        assert!(
-            registrar.refresh(None, id, NOW).unwrap().is_some(),
-            "the network lacks it"
-        );
+        assert!(registrar.refresh(None, id, NOW).unwrap().is_some(), "the network lacks it");
         let later = NOW.plus_secs(issue::REVOCATION_LIST_SECS / 2);
         registrar.refresh(held.as_ref(), id, later).unwrap().unwrap();
-        assert_eq!(
-            registrar.state().list.as_ref().map(RevocationList::number),
-            Some(2)
-        );
+        assert_eq!(registrar.state().list.as_ref().map(RevocationList::number), Some(2));
     }
 
     #[test]
     fn another_registrars_certificate_is_not_revoked() {
         let (trust, other) = (Trust::new("RYJ"), Trust::new("RXX"));
         let stranger = enrolled(&other, &other.registrar(), "Eve");
-        let revoked = trust.registrar().revoke(
-            &[stranger],
-            CrlReason::Unspecified,
-            None,
-            trust.network().id(),
-            NOW,
-        );
+        let revoked =
+            trust.registrar().revoke(&[stranger], CrlReason::Unspecified, None, trust.network().id(), NOW);
         assert!(matches!(revoked, Err(RegistrarError::OtherRegistrar(_))));
     }
 }

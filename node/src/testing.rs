@@ -43,18 +43,12 @@ impl Trust {
         };
         // From the year 2020 to 2040: the present lies within, and so does NOW.
         let term = |n: u8| {
-            Term::new(
-                [n; 16],
-                Timestamp::from_secs(1_577_836_800),
-                Timestamp::from_secs(2_208_988_800),
-            )
+            Term::new([n; 16], Timestamp::from_secs(1_577_836_800), Timestamp::from_secs(2_208_988_800))
         };
         let (root_key, registrar_key) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
         let root = issue::root(&subject("Root"), &root_key, &term(1)).unwrap();
         let issuer = Issuer::new(&root, &root_key).unwrap();
-        let registrar = issuer
-            .registrar(&subject("Registrar"), &registrar_key.public(), &term(2))
-            .unwrap();
+        let registrar = issuer.registrar(&subject("Registrar"), &registrar_key.public(), &term(2)).unwrap();
         let charter = charter(&id, &root);
         let directory = tempfile::tempdir().unwrap();
         files::create(
@@ -63,20 +57,8 @@ impl Trust {
             files::SECRET,
         )
         .unwrap();
-        files::create(
-            &directory.path().join("r.pem"),
-            registrar.to_pem().as_bytes(),
-            files::PUBLIC,
-        )
-        .unwrap();
-        Self {
-            id,
-            root,
-            registrar_key,
-            registrar_certificate: registrar,
-            directory,
-            charter,
-        }
+        files::create(&directory.path().join("r.pem"), registrar.to_pem().as_bytes(), files::PUBLIC).unwrap();
+        Self { id, root, registrar_key, registrar_certificate: registrar, directory, charter }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -85,14 +67,8 @@ impl Trust {
 
     pub fn registrar(&self) -> Registrar {
         let at = |name: &str| self.directory.path().join(name);
-        Registrar::open(
-            &RegistrarFiles {
-                key: at("r.key"),
-                certificate: at("r.pem"),
-            },
-            &self.data_dir(),
-        )
-        .unwrap()
+        Registrar::open(&RegistrarFiles { key: at("r.key"), certificate: at("r.pem") }, &self.data_dir())
+            .unwrap()
     }
 
     pub fn charter(&self) -> &Decoded {
@@ -122,10 +98,7 @@ impl Trust {
             dns_names: vec!["localhost".into()],
             ip_addresses: vec![address],
         };
-        let subject = Subject {
-            common_name: "Node".into(),
-            ..self.registrar_certificate.subject().clone()
-        };
+        let subject = Subject { common_name: "Node".into(), ..self.registrar_certificate.subject().clone() };
         let issuer = Issuer::new(&self.registrar_certificate, &self.registrar_key).unwrap();
         let term = Term::starting(now, 24 * 3600).unwrap();
         let certificate = issuer.node(&subject, &key.public(), &details, &term).unwrap();
@@ -135,14 +108,10 @@ impl Trust {
     /// A device's key and certificate, with this life.
     pub fn device(&self, name: &str, from: Timestamp, life_secs: u64) -> (SecretKey, Certificate) {
         let key = SecretKey::generate().unwrap();
-        let subject = Subject {
-            common_name: name.into(),
-            ..self.registrar_certificate.subject().clone()
-        };
+        let subject = Subject { common_name: name.into(), ..self.registrar_certificate.subject().clone() };
         let issuer = Issuer::new(&self.registrar_certificate, &self.registrar_key).unwrap();
-        let certificate = issuer
-            .device(&subject, &key.public(), &Term::starting(from, life_secs).unwrap())
-            .unwrap();
+        let certificate =
+            issuer.device(&subject, &key.public(), &Term::starting(from, life_secs).unwrap()).unwrap();
         (key, certificate)
     }
 }
@@ -153,10 +122,7 @@ fn charter(trust: &TrustId, root: &Certificate) -> Decoded {
         name: "Test network".into(),
         version: 1,
         previous: None,
-        authorities: Authorities {
-            keys: vec![authority.public().to_vec().into()],
-            threshold: 1,
-        },
+        authorities: Authorities { keys: vec![authority.public().to_vec().into()], threshold: 1 },
         trusts: vec![Member {
             trust: trust.clone(),
             name: "Test Trust".into(),
@@ -164,16 +130,10 @@ fn charter(trust: &TrustId, root: &Certificate) -> Decoded {
             addresses: Vec::new(),
         }],
         countries: vec![Country::GB],
-        policy: Policy {
-            retention_secs_max: YEAR_SECS,
-        },
+        policy: Policy { retention_secs_max: YEAR_SECS },
     };
     let issued = Timestamp::from_secs(1_700_000_000);
-    let header = Header {
-        network: None,
-        custodians: Vec::new(),
-        issued,
-        expires: issued.plus_secs(9 * YEAR_SECS),
-    };
+    let header =
+        Header { network: None, custodians: Vec::new(), issued, expires: issued.plus_secs(9 * YEAR_SECS) };
     record::sign_charter(header, charter, &[&authority], None).unwrap()
 }

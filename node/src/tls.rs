@@ -35,11 +35,7 @@ pub fn server_config(
     network: Arc<Trusted>,
 ) -> Result<ServerConfig, Error> {
     let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(DeviceVerifier {
-        trust,
-        network,
-        provider: provider.clone(),
-    });
+    let verifier = Arc::new(DeviceVerifier { trust, network, provider: provider.clone() });
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec()));
     let chain = chain.into_iter().map(CertificateDer::from).collect();
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -80,11 +76,7 @@ pub fn verify_device(
         return Err(DeviceError::Chain(chain.len()));
     };
     let identity = network.verify_chain(&[leaf.as_ref(), registrar.as_ref()], Purpose::Device, at)?;
-    if identity.trust == *trust {
-        Ok(identity)
-    } else {
-        Err(DeviceError::OtherTrust(identity.trust))
-    }
+    if identity.trust == *trust { Ok(identity) } else { Err(DeviceError::OtherTrust(identity.trust)) }
 }
 
 struct DeviceVerifier {
@@ -114,11 +106,7 @@ impl ClientCertVerifier for DeviceVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let chain: Vec<&[u8]> = [end_entity]
-            .into_iter()
-            .chain(intermediates)
-            .map(|c| c.as_ref())
-            .collect();
+        let chain: Vec<&[u8]> = [end_entity].into_iter().chain(intermediates).map(|c| c.as_ref()).collect();
         let at = Timestamp::from_secs(now.as_secs());
         match verify_device(&chain, &self.trust, &(self.network)(), at) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
@@ -142,12 +130,7 @@ impl ClientCertVerifier for DeviceVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.provider.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -52,9 +52,7 @@ impl Batch {
     /// All changes, by tree and ascending key.
     pub fn changes(&self) -> impl Iterator<Item = (Tree, &[u8], Option<&[u8]>)> {
         self.changes.iter().flat_map(|(&tree, changes)| {
-            changes
-                .iter()
-                .map(move |(key, change)| (tree, key.as_slice(), change.as_deref()))
+            changes.iter().map(move |(key, change)| (tree, key.as_slice(), change.as_deref()))
         })
     }
 
@@ -79,12 +77,8 @@ impl Batch {
     /// [`StorageError::TooLarge`], naming the first excess.
     pub fn check_limits(&self) -> Result<(), StorageError> {
         let longest_key = self.changes().map(|(_, key, _)| key.len()).max().unwrap_or(0);
-        let longest_value = self
-            .changes()
-            .filter_map(|(_, _, value)| value)
-            .map(<[u8]>::len)
-            .max()
-            .unwrap_or(0);
+        let longest_value =
+            self.changes().filter_map(|(_, _, value)| value).map(<[u8]>::len).max().unwrap_or(0);
         for (what, len, max) in [
             ("a key's length in bytes", longest_key, KEY_BYTES_MAX),
             ("a value's length in bytes", longest_value, VALUE_BYTES_MAX),
@@ -104,19 +98,10 @@ impl Batch {
         tree: Tree,
         range: Range<'a>,
     ) -> impl DoubleEndedIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
-        let bounds = if is_empty(&range) {
-            (Bound::Included(&[][..]), Bound::Excluded(&[][..]))
-        } else {
-            range
-        };
-        let changes = self
-            .changes
-            .get(&tree)
-            .map(|changes| changes.range::<[u8], _>(bounds));
-        changes
-            .into_iter()
-            .flatten()
-            .map(|(key, change)| (key.as_slice(), change.as_deref()))
+        let bounds =
+            if is_empty(&range) { (Bound::Included(&[][..]), Bound::Excluded(&[][..])) } else { range };
+        let changes = self.changes.get(&tree).map(|changes| changes.range::<[u8], _>(bounds));
+        changes.into_iter().flatten().map(|(key, change)| (key.as_slice(), change.as_deref()))
     }
 
     fn set(&mut self, tree: Tree, key: Vec<u8>, change: Change) {
@@ -169,21 +154,9 @@ mod tests {
         batch.put(Tree::Meta, vec![0; KEY_BYTES_MAX], vec![0; VALUE_BYTES_MAX]);
         batch.check_limits().unwrap();
         batch.put(Tree::Meta, "key", vec![0; VALUE_BYTES_MAX + 1]);
-        assert!(matches!(
-            batch.check_limits(),
-            Err(StorageError::TooLarge {
-                max: VALUE_BYTES_MAX,
-                ..
-            })
-        ));
+        assert!(matches!(batch.check_limits(), Err(StorageError::TooLarge { max: VALUE_BYTES_MAX, .. })));
         batch.put(Tree::Meta, "key", "");
         batch.delete(Tree::Meta, vec![0; KEY_BYTES_MAX + 1]);
-        assert!(matches!(
-            batch.check_limits(),
-            Err(StorageError::TooLarge {
-                max: KEY_BYTES_MAX,
-                ..
-            })
-        ));
+        assert!(matches!(batch.check_limits(), Err(StorageError::TooLarge { max: KEY_BYTES_MAX, .. })));
     }
 }

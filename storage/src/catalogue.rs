@@ -77,7 +77,8 @@ catalogue! {
     /// What waits for a device. Key: fingerprint of the device ‖ sequence u64. Value: record id.
     /// Owner: replica.
     Inbox = "inbox", plain;
-    /// Which device handed in a record. Key: record id. Value: fingerprint of the device. Owner: gateway.
+    /// Which device handed in a message, and which message that was. Key: record id. Value: fingerprint of the device ‖
+    /// SHA-256 of the content. And the same with key and value exchanged. Owner: replica.
     Submitted = "submitted", plain;
     /// Conversations that this trust owns. Key: conversation. Value: the group's public state. Owner: hub.
     Hub = "hub", sealed;

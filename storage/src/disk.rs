@@ -71,42 +71,23 @@ impl SledStore {
     /// [`StorageError::OtherOwner`], [`StorageError::WrongStoreKey`], [`StorageError::Damaged`]; or what the
     /// disk says.
     pub fn open(options: SledOptions) -> Result<Self, StorageError> {
-        let SledOptions {
-            dir,
-            owner,
-            store_key,
-        } = options;
+        let SledOptions { dir, owner, store_key } = options;
         let store_key = Secret::new(*store_key);
         let rows_dir = dir.join("rows");
         files::create_dir(&dir)?;
         format::check_or_create(&dir, &rows_dir, &owner, &store_key)?;
 
         // The lock of the rows guards the key files too, so it comes first.
-        let trees = Trees::open(
-            rows_dir,
-            Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME]),
-        )?;
+        let trees = Trees::open(rows_dir, Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME]))?;
         let keys = KeyShards::open(dir.join("keys"), store_key.derive(DERIVE_SHARD_WRAP))?;
         files::sync_dir(&dir)?;
         let row_key_secret = store_key.derive(DERIVE_ROW_KEY);
-        let rows = Rows {
-            trees,
-            row_key_secret,
-            keyring: keys.ring(),
-            between_batches: RwLock::default(),
-        };
+        let rows = Rows { trees, row_key_secret, keyring: keys.ring(), between_batches: RwLock::default() };
         let rows = Arc::new(rows);
-        let mut writer = StoreWriter {
-            rows: rows.clone(),
-            keys,
-        };
+        let mut writer = StoreWriter { rows: rows.clone(), keys };
         let reconciled = writer.reconcile()?;
         let group = GroupCommit::start(writer).map_err(|error| StorageError::io(&dir, error))?;
-        Ok(Self {
-            rows,
-            group,
-            reconciled,
-        })
+        Ok(Self { rows, group, reconciled })
     }
 
     /// What opening put right.
@@ -131,8 +112,7 @@ impl View for SledStore {
             return Ok(Vec::new());
         }
         let _whole = self.rows.read();
-        self.rows
-            .values(self.rows.trees.range(tree as usize, range).take(limit))
+        self.rows.values(self.rows.trees.range(tree as usize, range).take(limit))
     }
 
     fn scan_back(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
@@ -141,8 +121,7 @@ impl View for SledStore {
             return Ok(Vec::new());
         }
         let _whole = self.rows.read();
-        self.rows
-            .values(self.rows.trees.range(tree as usize, range).rev().take(limit))
+        self.rows.values(self.rows.trees.range(tree as usize, range).rev().take(limit))
     }
 }
 
@@ -170,27 +149,19 @@ struct Rows {
 
 impl Rows {
     fn read(&self) -> RwLockReadGuard<'_, ()> {
-        self.between_batches
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.between_batches.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The key on disk of a row.
     fn row_key(&self, tree: Tree, key: &[u8]) -> Vec<u8> {
         if tree.sealed() {
-            return self
-                .row_key_secret
-                .mac(&[tree.name().as_bytes(), &[0], key])
-                .to_vec();
+            return self.row_key_secret.mac(&[tree.name().as_bytes(), &[0], key]).to_vec();
         }
         key.to_vec()
     }
 
     fn get(&self, tree: Tree, row_key: &[u8]) -> Result<Option<RowData>, StorageError> {
-        self.trees
-            .get(tree as usize, row_key)?
-            .map(|bytes| self.decode(&bytes))
-            .transpose()
+        self.trees.get(tree as usize, row_key)?.map(|bytes| self.decode(&bytes)).transpose()
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<RowData, StorageError> {
@@ -252,10 +223,7 @@ struct StoreWriter {
 
 impl Writer for StoreWriter {
     fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
-        let sealed_puts = batch
-            .changes()
-            .filter(|(tree, _, value)| tree.sealed() && value.is_some())
-            .count();
+        let sealed_puts = batch.changes().filter(|(tree, _, value)| tree.sealed() && value.is_some()).count();
         let mut new_keys = self.keys.create(sealed_puts)?.into_iter();
         let mut erased = BTreeSet::new();
         let mut changes = Changes::new();
@@ -265,14 +233,8 @@ impl Writer for StoreWriter {
                 remove_parts(&mut changes, &old);
                 erased.extend(old.key);
             }
-            let new_key = if tree.sealed() && value.is_some() {
-                new_keys.next()
-            } else {
-                None
-            };
-            let row = value
-                .map(|value| self.encode(&mut changes, &row_key, value, new_key))
-                .transpose()?;
+            let new_key = if tree.sealed() && value.is_some() { new_keys.next() } else { None };
+            let row = value.map(|value| self.encode(&mut changes, &row_key, value, new_key)).transpose()?;
             changes.entry(tree as usize).or_default().insert(row_key, row);
         }
         self.apply(&changes)?;
@@ -291,45 +253,24 @@ impl StoreWriter {
     ) -> Result<Vec<u8>, StorageError> {
         let bytes = match key {
             Some(key) => {
-                let secret = self
-                    .rows
-                    .keyring
-                    .get(key)
-                    .expect("the key was created for this value");
+                let secret = self.rows.keyring.get(key).expect("the key was created for this value");
                 secret.seal(NONCE, &value_aad(row_key), value)
             }
             None => value.to_vec(),
         };
         if bytes.len() <= PART_BYTES {
-            return Ok(RowData {
-                key,
-                body: Body::Inline(bytes),
-            }
-            .encode());
+            return Ok(RowData { key, body: Body::Inline(bytes) }.encode());
         }
         let len = u32::try_from(bytes.len()).expect("the batch's values are within the limit");
-        let parts = Parts {
-            id: random_bytes()?,
-            len,
-        };
-        let rows = parts
-            .keys()
-            .zip(bytes.chunks(PART_BYTES).map(|part| Some(part.to_vec())));
+        let parts = Parts { id: random_bytes()?, len };
+        let rows = parts.keys().zip(bytes.chunks(PART_BYTES).map(|part| Some(part.to_vec())));
         changes.entry(PARTS).or_default().extend(rows);
-        Ok(RowData {
-            key,
-            body: Body::Parts(parts),
-        }
-        .encode())
+        Ok(RowData { key, body: Body::Parts(parts) }.encode())
     }
 
     /// Makes the changes in one transaction, and syncs them.
     fn apply(&self, changes: &Changes) -> Result<(), StorageError> {
-        let whole = self
-            .rows
-            .between_batches
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let whole = self.rows.between_batches.write().unwrap_or_else(PoisonError::into_inner);
         self.rows.trees.apply(changes)?;
         drop(whole);
         self.rows.trees.sync()
@@ -341,11 +282,7 @@ impl StoreWriter {
         let mut changes = Changes::new();
         let mut rows_removed = 0;
         for tree in Tree::ALL.iter().copied().filter(|tree| tree.sealed()) {
-            for row in self
-                .rows
-                .trees
-                .range(tree as usize, (Bound::Unbounded, Bound::Unbounded))
-            {
+            for row in self.rows.trees.range(tree as usize, (Bound::Unbounded, Bound::Unbounded)) {
                 let (row_key, bytes) = row?;
                 let row = self.rows.decode(&bytes)?;
                 if let Some(key) = row.key.filter(|&key| self.rows.keyring.get(key).is_some()) {
@@ -358,19 +295,13 @@ impl StoreWriter {
             }
         }
         self.apply(&changes)?;
-        Ok(Reconciled {
-            keys_erased: self.keys.retain(&live)?,
-            rows_removed,
-        })
+        Ok(Reconciled { keys_erased: self.keys.retain(&live)?, rows_removed })
     }
 }
 
 fn remove_parts(changes: &mut Changes, old: &RowData) {
     if let Body::Parts(parts) = old.body {
-        changes
-            .entry(PARTS)
-            .or_default()
-            .extend(parts.keys().map(|key| (key, None)));
+        changes.entry(PARTS).or_default().extend(parts.keys().map(|key| (key, None)));
     }
 }
 

@@ -87,17 +87,11 @@ impl StorageError {
         if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
             return Self::Full;
         }
-        Self::Io {
-            path: path.to_owned(),
-            source: Arc::new(source),
-        }
+        Self::Io { path: path.to_owned(), source: Arc::new(source) }
     }
 
     /// Damage of `path`.
     pub fn damaged(path: &Path, what: impl Into<String>) -> Self {
-        Self::Damaged {
-            path: path.to_owned(),
-            what: what.into(),
-        }
+        Self::Damaged { path: path.to_owned(), what: what.into() }
     }
 }

@@ -9,11 +9,7 @@ use crate::StorageError;
 
 /// Creates a directory and its parents, for this user only, unless it is there.
 pub(crate) fn create_dir(path: &Path) -> Result<(), StorageError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| StorageError::io(path, error))
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| StorageError::io(path, error))
 }
 
 /// Writes `bytes` to `path`, by way of `draft` in the same directory, for this user only. Once this returns,
@@ -48,10 +44,7 @@ pub(crate) fn truncate(path: &Path, len: u64) -> Result<(), StorageError> {
 pub(crate) fn destroy(path: &Path) -> Result<(), StorageError> {
     let destroy = || {
         let mut file = OpenOptions::new().write(true).open(path)?;
-        io::copy(
-            &mut io::Read::take(io::repeat(0), file.metadata()?.len()),
-            &mut file,
-        )?;
+        io::copy(&mut io::Read::take(io::repeat(0), file.metadata()?.len()), &mut file)?;
         file.sync_data()?;
         fs::remove_file(path)
     };
@@ -63,18 +56,11 @@ pub(crate) fn destroy(path: &Path) -> Result<(), StorageError> {
 
 /// Makes the names in a directory survive a crash.
 pub(crate) fn sync_dir(path: &Path) -> Result<(), StorageError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| StorageError::io(path, error))
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|error| StorageError::io(path, error))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -32,10 +32,9 @@ pub(crate) fn check_or_create(
     let key_check = store_key.derive(DERIVE_KEY_CHECK);
     match fs::read_to_string(&path) {
         Ok(text) => check(dir, &path, &text, owner, &key_check),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && rows.exists() => Err(StorageError::damaged(
-            &path,
-            "it is missing, although there are rows",
-        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && rows.exists() => {
+            Err(StorageError::damaged(&path, "it is missing, although there are rows"))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let (owner, key_check) = (to_hex(owner), to_hex(key_check.as_bytes()));
             let text = format!("{TITLE}\nformat {FORMAT}\nowner {owner}\nkey-check {key_check}\n");
@@ -54,27 +53,16 @@ fn check(
 ) -> Result<(), StorageError> {
     let mut lines = text.lines();
     if lines.next() != Some(TITLE) {
-        return Err(StorageError::damaged(
-            path,
-            format!("its first line is not \"{TITLE}\""),
-        ));
+        return Err(StorageError::damaged(path, format!("its first line is not \"{TITLE}\"")));
     }
     let mut field = |name: &'static str| {
-        let line = lines
-            .next()
-            .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let line = lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.ok_or_else(|| StorageError::damaged(path, format!("the line \"{name}\" is missing")))
     };
     let found = field("format")?;
-    let found = found
-        .parse()
-        .map_err(|_| StorageError::damaged(path, "its format is not a number"))?;
+    let found = found.parse().map_err(|_| StorageError::damaged(path, "its format is not a number"))?;
     if found > FORMAT {
-        return Err(StorageError::NewerFormat {
-            dir: dir.to_owned(),
-            found,
-            supported: FORMAT,
-        });
+        return Err(StorageError::NewerFormat { dir: dir.to_owned(), found, supported: FORMAT });
     }
     if field("owner")? != to_hex(owner) {
         return Err(StorageError::OtherOwner(dir.to_owned()));

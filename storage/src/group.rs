@@ -33,13 +33,9 @@ impl GroupCommit {
     /// Starts the writer thread.
     pub(crate) fn start(writer: impl Writer) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE_COMMITS_MAX);
-        let thread = thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || run(writer, &waiting))?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        let thread =
+            thread::Builder::new().name("store-writer".into()).spawn(move || run(writer, &waiting))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Returns once the group with this batch has been written.
@@ -127,25 +123,14 @@ mod tests {
         let mut results = Vec::new();
         for (key, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
             let (done, result) = sync_channel(1);
-            sender
-                .send(Waiting {
-                    batch: batch(key, value),
-                    done,
-                })
-                .unwrap();
+            sender.send(Waiting { batch: batch(key, value), done }).unwrap();
             results.push(result);
         }
         drop(sender);
         let (open, gate) = sync_channel(8);
         let written = Arc::default();
         open.send(Ok(())).unwrap();
-        run(
-            Gated {
-                gate,
-                written: Arc::clone(&written),
-            },
-            &waiting,
-        );
+        run(Gated { gate, written: Arc::clone(&written) }, &waiting);
 
         assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
         let mut merged = batch("a", "3");
@@ -157,19 +142,12 @@ mod tests {
     fn a_failed_write_fails_its_group_and_all_later_ones() {
         let (open, gate) = sync_channel(8);
         let written = Arc::default();
-        let group = GroupCommit::start(Gated {
-            gate,
-            written: Arc::clone(&written),
-        })
-        .unwrap();
+        let group = GroupCommit::start(Gated { gate, written: Arc::clone(&written) }).unwrap();
         open.send(Ok(())).unwrap();
         group.commit(batch("a", "1")).unwrap();
         open.send(Err(StorageError::Full)).unwrap();
         assert!(matches!(group.commit(batch("a", "2")), Err(StorageError::Full)));
-        assert!(matches!(
-            group.commit(batch("a", "3")),
-            Err(StorageError::Stopped(_))
-        ));
+        assert!(matches!(group.commit(batch("a", "3")), Err(StorageError::Stopped(_))));
         assert_eq!(written.lock().unwrap().len(), 2);
     }
 }

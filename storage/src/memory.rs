@@ -78,30 +78,19 @@ impl MemoryStore {
     /// Every row of every tree, sealed ones too, for a test to compare.
     pub fn rows(&self) -> Vec<(Tree, Vec<u8>, Vec<u8>)> {
         let state = self.lock();
-        let rows = state
-            .trees
-            .iter()
-            .flat_map(|(&tree, rows)| rows.iter().map(move |row| (tree, row)));
-        rows.map(|(tree, (key, value))| (tree, key.clone(), value.clone()))
-            .collect()
+        let rows = state.trees.iter().flat_map(|(&tree, rows)| rows.iter().map(move |row| (tree, row)));
+        rows.map(|(tree, (key, value))| (tree, key.clone(), value.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // No method can panic while it holds the lock and leave half a change.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl View for MemoryStore {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        Ok(self
-            .lock()
-            .trees
-            .get(&tree)
-            .and_then(|rows| rows.get(key))
-            .cloned())
+        Ok(self.lock().trees.get(&tree).and_then(|rows| rows.get(key)).cloned())
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
@@ -155,9 +144,7 @@ impl State {
     fn range(&self, tree: Tree, range: Range<'_>) -> impl DoubleEndedIterator<Item = Row> {
         let rows = self.trees.get(&tree).filter(|_| !is_empty(&range));
         let rows = rows.map(|rows| rows.range::<[u8], _>(range));
-        rows.into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.clone()))
+        rows.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone()))
     }
 }
 
@@ -165,10 +152,6 @@ impl State {
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let rows: usize = self.trees.values().map(BTreeMap::len).sum();
-        write!(
-            f,
-            "State({rows} rows, {} commits not synced)",
-            self.unsynced.len()
-        )
+        write!(f, "State({rows} rows, {} commits not synced)", self.unsynced.len())
     }
 }

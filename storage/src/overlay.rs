@@ -58,26 +58,14 @@ impl<V: View> View for Overlay<V> {
         // Each change hides at most one row of the base, so that so many more rows are surely enough.
         let hidden_max = self.batch.changes_in(tree, range).count();
         let rows = self.base.scan(tree, range, limit.saturating_add(hidden_max))?;
-        Ok(merge(
-            rows,
-            self.batch.changes_in(tree, range),
-            |row, change| row.cmp(change),
-            limit,
-        ))
+        Ok(merge(rows, self.batch.changes_in(tree, range), |row, change| row.cmp(change), limit))
     }
 
     fn scan_back(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
         check_scan(tree)?;
         let hidden_max = self.batch.changes_in(tree, range).count();
-        let rows = self
-            .base
-            .scan_back(tree, range, limit.saturating_add(hidden_max))?;
-        Ok(merge(
-            rows,
-            self.batch.changes_in(tree, range).rev(),
-            |row, change| change.cmp(row),
-            limit,
-        ))
+        let rows = self.base.scan_back(tree, range, limit.saturating_add(hidden_max))?;
+        Ok(merge(rows, self.batch.changes_in(tree, range).rev(), |row, change| change.cmp(row), limit))
     }
 }
 

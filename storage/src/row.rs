@@ -47,11 +47,7 @@ pub(crate) struct Parts {
 impl RowData {
     /// The row's bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let in_parts = if matches!(self.body, Body::Parts(_)) {
-            IN_PARTS
-        } else {
-            0
-        };
+        let in_parts = if matches!(self.body, Body::Parts(_)) { IN_PARTS } else { 0 };
         let sealed = if self.key.is_some() { SEALED } else { 0 };
         let mut bytes = vec![VERSION, in_parts | sealed];
         if let Some(key) = self.key {
@@ -82,27 +78,18 @@ impl RowData {
         if form & SEALED != 0 {
             let (shard, after) = rest.split_first_chunk().ok_or_else(short)?;
             let (id, after) = after.split_first_chunk().ok_or_else(short)?;
-            key = Some(KeyRef {
-                shard: u32::from_be_bytes(*shard),
-                id: *id,
-            });
+            key = Some(KeyRef { shard: u32::from_be_bytes(*shard), id: *id });
             rest = after;
         }
         if form & IN_PARTS == 0 {
-            return Ok(Self {
-                key,
-                body: Body::Inline(rest.to_vec()),
-            });
+            return Ok(Self { key, body: Body::Inline(rest.to_vec()) });
         }
         let (id, len) = rest.split_first_chunk().ok_or_else(short)?;
         let len = u32::from_be_bytes(len.try_into().map_err(|_| short())?);
         if len as usize > VALUE_BYTES_MAX + TAG_BYTES {
             return Err(format!("a row has {len} bytes in parts"));
         }
-        Ok(Self {
-            key,
-            body: Body::Parts(Parts { id: *id, len }),
-        })
+        Ok(Self { key, body: Body::Parts(Parts { id: *id, len }) })
     }
 }
 
@@ -126,10 +113,7 @@ mod tests {
             for body in [
                 Body::Inline(vec![]),
                 Body::Inline(vec![2; 9]),
-                Body::Parts(Parts {
-                    id: [3; 16],
-                    len: 5000,
-                }),
+                Body::Parts(Parts { id: [3; 16], len: 5000 }),
             ] {
                 let row = RowData { key, body };
                 assert_eq!(RowData::decode(&row.encode()).as_ref(), Ok(&row));
@@ -139,27 +123,10 @@ mod tests {
 
     #[test]
     fn damaged_rows_are_refused() {
-        let parts = RowData {
-            key: None,
-            body: Body::Parts(Parts {
-                id: [3; 16],
-                len: 5000,
-            }),
-        }
-        .encode();
-        let sealed = RowData {
-            key: Some(KeyRef { shard: 7, id: [1; 8] }),
-            body: Body::Inline(vec![]),
-        }
-        .encode();
-        for bytes in [
-            &[][..],
-            &[VERSION],
-            &[VERSION + 1, 0],
-            &[VERSION, 4],
-            &sealed[..13],
-            &parts[..21],
-        ] {
+        let parts = RowData { key: None, body: Body::Parts(Parts { id: [3; 16], len: 5000 }) }.encode();
+        let sealed =
+            RowData { key: Some(KeyRef { shard: 7, id: [1; 8] }), body: Body::Inline(vec![]) }.encode();
+        for bytes in [&[][..], &[VERSION], &[VERSION + 1, 0], &[VERSION, 4], &sealed[..13], &parts[..21]] {
             assert!(RowData::decode(bytes).is_err(), "{bytes:?}");
         }
         let mut long = parts;

@@ -60,10 +60,7 @@ impl Secret {
         aad: &[u8],
         ciphertext: &[u8],
     ) -> Option<Zeroizing<Vec<u8>>> {
-        self.cipher()
-            .decrypt(&nonce.into(), Payload { msg: ciphertext, aad })
-            .ok()
-            .map(Zeroizing::new)
+        self.cipher().decrypt(&nonce.into(), Payload { msg: ciphertext, aad }).ok().map(Zeroizing::new)
     }
 
     fn cipher(&self) -> Aes256Gcm {

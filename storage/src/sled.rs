@@ -47,10 +47,7 @@ impl Trees {
         let trees: Result<_, _> = names.map(|name| db.open_tree(name)).collect();
         let trees = trees.map_err(|error| storage_error(&dir, error))?;
         let path = dir.join("db");
-        let file = File::options()
-            .write(true)
-            .open(&path)
-            .map_err(|error| StorageError::io(&path, error))?;
+        let file = File::options().write(true).open(&path).map_err(|error| StorageError::io(&path, error))?;
         let opened = Self { db, file, dir, trees };
         opened.sync()?;
         files::sync_dir(&opened.dir)?;
@@ -64,9 +61,7 @@ impl Trees {
 
     /// The row at `key`.
     pub(crate) fn get(&self, tree: usize, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        let row = self.trees[tree]
-            .get(key)
-            .map_err(|error| storage_error(&self.dir, error))?;
+        let row = self.trees[tree].get(key).map_err(|error| storage_error(&self.dir, error))?;
         Ok(row.map(|row| row.to_vec()))
     }
 
@@ -110,17 +105,12 @@ impl Trees {
     /// Makes everything that was applied survive a crash.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
         self.db.flush().map_err(|error| storage_error(&self.dir, error))?;
-        self.file
-            .sync_data()
-            .map_err(|error| StorageError::io(&self.dir, error))
+        self.file.sync_data().map_err(|error| StorageError::io(&self.dir, error))
     }
 }
 
 fn open_db(dir: &Path) -> Result<sled::Db, StorageError> {
-    let config = sled::Config::new()
-        .path(dir)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None);
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let start = Instant::now();
     loop {
         match config.open() {

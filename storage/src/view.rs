@@ -79,11 +79,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 
 /// Refuses a scan of a sealed tree, in every backend alike, so that a test in memory finds it.
 pub(crate) fn check_scan(tree: Tree) -> Result<(), StorageError> {
-    if tree.sealed() {
-        Err(StorageError::SealedScan(tree))
-    } else {
-        Ok(())
-    }
+    if tree.sealed() { Err(StorageError::SealedScan(tree)) } else { Ok(()) }
 }
 
 /// Whether no key can lie in the range. The standard library's and sled's maps want to know first.

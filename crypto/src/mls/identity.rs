@@ -46,21 +46,15 @@ impl<V: ChainVerifier> ChainVerifier for RwLock<V> {
     type Error = V::Error;
 
     fn verify(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<DeviceIdentity, V::Error> {
-        self.read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .verify(chain, at)
+        self.read().unwrap_or_else(PoisonError::into_inner).verify(chain, at)
     }
 
     fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, V::Error> {
-        self.read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .verify_node(chain, at)
+        self.read().unwrap_or_else(PoisonError::into_inner).verify_node(chain, at)
     }
 
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, V::Error> {
-        RwLock::read(self)
-            .unwrap_or_else(PoisonError::into_inner)
-            .read(chain)
+        RwLock::read(self).unwrap_or_else(PoisonError::into_inner).read(chain)
     }
 }
 
@@ -173,28 +167,19 @@ pub struct X509Identities<V> {
 // Derived, it would ask for `V: Clone`.
 impl<V> Clone for X509Identities<V> {
     fn clone(&self) -> Self {
-        Self {
-            verifier: self.verifier.clone(),
-            follows: self.follows,
-        }
+        Self { verifier: self.verifier.clone(), follows: self.follows }
     }
 }
 
 impl<V: ChainVerifier> X509Identities<V> {
     /// For who judges: the node that orders commits.
     pub fn new(verifier: Arc<V>) -> Self {
-        Self {
-            verifier,
-            follows: false,
-        }
+        Self { verifier, follows: false }
     }
 
     /// For a member, who follows what the node has accepted.
     pub fn of_member(verifier: Arc<V>) -> Self {
-        Self {
-            verifier,
-            follows: true,
-        }
+        Self { verifier, follows: true }
     }
 
     /// Verifies a member's chain, and that its leaf certifies the key that the member signs with.
@@ -246,10 +231,7 @@ impl<V: ChainVerifier> IdentityProvider for X509Identities<V> {
         _extensions: Option<&ExtensionList>,
     ) -> Result<(), CredentialError> {
         // Without a moment: the list stays as it is when a node renews its certificate.
-        self.verifier
-            .verify_node(&chain_of(sender)?, None)
-            .map(|_| ())
-            .map_err(refused)
+        self.verifier.verify_node(&chain_of(sender)?, None).map(|_| ()).map_err(refused)
     }
 
     fn identity(&self, member: &SigningIdentity, _: &ExtensionList) -> Result<Vec<u8>, CredentialError> {
@@ -264,11 +246,7 @@ impl<V: ChainVerifier> IdentityProvider for X509Identities<V> {
         _: &ExtensionList,
     ) -> Result<bool, CredentialError> {
         let (before, after) = (self.read(predecessor)?, self.read(successor)?);
-        if before.person == after.person {
-            Ok(true)
-        } else {
-            Err(CredentialError::OtherPerson)
-        }
+        if before.person == after.person { Ok(true) } else { Err(CredentialError::OtherPerson) }
     }
 
     fn supported_types(&self) -> Vec<CredentialType> {

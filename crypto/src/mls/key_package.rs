@@ -62,20 +62,11 @@ pub fn inspect<V: ChainVerifier>(
     at: Timestamp,
 ) -> Result<KeyPackageSummary, KeyPackageError> {
     let message = decode(key_package, limits::KEY_PACKAGE_BYTES_MAX)?;
-    if message
-        .as_key_package()
-        .ok_or(KeyPackageError::Kind)?
-        .cipher_suite
-        != Suite::new().id()
-    {
+    if message.as_key_package().ok_or(KeyPackageError::Kind)?.cipher_suite != Suite::new().id() {
         return Err(KeyPackageError::Suite);
     }
-    let primitives = Suite::new()
-        .cipher_suite_provider(Suite::new().id())
-        .ok_or(KeyPackageError::Suite)?;
-    let reference = message
-        .key_package_reference(&primitives)
-        .map_err(KeyPackageError::Mls)?;
+    let primitives = Suite::new().cipher_suite_provider(Suite::new().id()).ok_or(KeyPackageError::Suite)?;
+    let reference = message.key_package_reference(&primitives).map_err(KeyPackageError::Mls)?;
     let reference = reference.ok_or(KeyPackageError::Kind)?.to_vec();
 
     let identities = X509Identities::new(verifier.clone());
@@ -85,20 +76,12 @@ pub fn inspect<V: ChainVerifier>(
         .mls_rules(Rules::new(verifier))
         .extension_type(POLICY_EXTENSION)
         .build();
-    let package = client
-        .validate_key_package(message, Some(mls_time(at)))
-        .map_err(KeyPackageError::Mls)?;
+    let package = client.validate_key_package(message, Some(mls_time(at))).map_err(KeyPackageError::Mls)?;
     let device = identities.verify(package.signing_identity(), Some(at))?;
     let expires = package.expiration().map_err(KeyPackageError::Mls)?;
-    let last_resort = package
-        .extensions
-        .has_extension(ExtensionType::LAST_RESORT_KEY_PACKAGE);
+    let last_resort = package.extensions.has_extension(ExtensionType::LAST_RESORT_KEY_PACKAGE);
     // The library shows a key package's capabilities only as part of the proposal that would add it.
-    if !AddProposal::from(package)
-        .capabilities()
-        .extensions()
-        .contains(&POLICY_EXTENSION)
-    {
+    if !AddProposal::from(package).capabilities().extensions().contains(&POLICY_EXTENSION) {
         return Err(KeyPackageError::Capabilities);
     }
     Ok(KeyPackageSummary {

@@ -77,21 +77,11 @@ impl Peek {
 
     pub(super) fn of_message(message: &MlsMessage) -> Self {
         match message.description() {
-            MlsMessageDescription::PrivateProtocolMessage {
-                group_id,
-                epoch_id,
-                content_type,
-            } => Self::Private {
-                group: group_id.to_vec(),
-                epoch: epoch_id,
-                content: content_type.into(),
-            },
+            MlsMessageDescription::PrivateProtocolMessage { group_id, epoch_id, content_type } => {
+                Self::Private { group: group_id.to_vec(), epoch: epoch_id, content: content_type.into() }
+            }
             MlsMessageDescription::PublicProtocolMessage {
-                group_id,
-                epoch_id,
-                content_type,
-                sender,
-                ..
+                group_id, epoch_id, content_type, sender, ..
             } => Self::Public {
                 group: group_id.to_vec(),
                 epoch: epoch_id,
@@ -101,9 +91,9 @@ impl Peek {
                     _ => None,
                 },
             },
-            MlsMessageDescription::Welcome { key_package_refs, .. } => Self::Welcome {
-                recipients: key_package_refs.iter().map(|r| r.to_vec()).collect(),
-            },
+            MlsMessageDescription::Welcome { key_package_refs, .. } => {
+                Self::Welcome { recipients: key_package_refs.iter().map(|r| r.to_vec()).collect() }
+            }
             MlsMessageDescription::GroupInfo => Self::GroupInfo,
             MlsMessageDescription::KeyPackage => Self::KeyPackage,
         }
@@ -122,10 +112,7 @@ impl From<ContentType> for Content {
 
 pub(super) fn decode(bytes: &[u8], bytes_max: usize) -> Result<MlsMessage, PeekError> {
     if bytes.len() > bytes_max {
-        return Err(PeekError::TooLong {
-            actual: bytes.len(),
-            max: bytes_max,
-        });
+        return Err(PeekError::TooLong { actual: bytes.len(), max: bytes_max });
     }
     MlsMessage::from_bytes(bytes).map_err(|_| PeekError::Malformed)
 }
@@ -146,17 +133,9 @@ mod tests {
 
     #[test]
     fn reads_a_private_message() {
-        let expected = Peek::Private {
-            group: b"abc".to_vec(),
-            epoch: 7,
-            content: Content::Application,
-        };
+        let expected = Peek::Private { group: b"abc".to_vec(), epoch: 7, content: Content::Application };
         assert_eq!(Peek::of(&private(1), 1000), Ok(expected));
-        let commit = Peek::Private {
-            group: b"abc".to_vec(),
-            epoch: 7,
-            content: Content::Commit,
-        };
+        let commit = Peek::Private { group: b"abc".to_vec(), epoch: 7, content: Content::Commit };
         assert_eq!(Peek::of(&private(3), 1000), Ok(commit));
     }
 
@@ -169,19 +148,10 @@ mod tests {
         let mut trailing = good.clone();
         trailing.push(0);
         assert_eq!(Peek::of(&trailing, 1000), Err(PeekError::Malformed));
-        assert_eq!(
-            Peek::of(&good, 5),
-            Err(PeekError::TooLong {
-                actual: good.len(),
-                max: 5
-            })
-        );
+        assert_eq!(Peek::of(&good, 5), Err(PeekError::TooLong { actual: good.len(), max: 5 }));
         assert_eq!(Peek::of(&private(4), 1000), Err(PeekError::Malformed));
         // A group id of 1 GiB, in a message of a few bytes; and a length that is not in its shortest form.
-        assert_eq!(
-            Peek::of(&[0, 1, 0, 2, 0xbf, 0xff, 0xff, 0xff, 1], 1000),
-            Err(PeekError::Malformed)
-        );
+        assert_eq!(Peek::of(&[0, 1, 0, 2, 0xbf, 0xff, 0xff, 0xff, 1], 1000), Err(PeekError::Malformed));
         let mut long = good;
         long.splice(4..5, [0x40, 3]);
         assert_eq!(Peek::of(&long, 1000), Err(PeekError::Malformed));

@@ -117,13 +117,8 @@ impl Policy {
             Class::Operational => 1,
             Class::Social => 2,
         };
-        let wire = Wire {
-            version: VERSION,
-            class,
-            admins: self.admins.clone(),
-        };
-        wire.into_extension()
-            .expect("a policy of at most 64 keys of 32 bytes encodes")
+        let wire = Wire { version: VERSION, class, admins: self.admins.clone() };
+        wire.into_extension().expect("a policy of at most 64 keys of 32 bytes encodes")
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
@@ -139,11 +134,7 @@ impl Policy {
             other => return Err(PolicyError::Class(other)),
         };
         let policy = Self::new(class, wire.admins.iter().copied())?;
-        if policy.admins == wire.admins {
-            Ok(policy)
-        } else {
-            Err(PolicyError::Admins)
-        }
+        if policy.admins == wire.admins { Ok(policy) } else { Err(PolicyError::Admins) }
     }
 }
 
@@ -181,10 +172,8 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused() {
-        let good = Policy::new(Class::Clinical, [person(1), person(2)])
-            .unwrap()
-            .to_extension()
-            .extension_data;
+        let good =
+            Policy::new(Class::Clinical, [person(1), person(2)]).unwrap().to_extension().extension_data;
         let mut trailing = good.clone();
         trailing.push(0);
         let mut version = good.clone();
@@ -198,10 +187,7 @@ mod tests {
         assert_eq!(Policy::from_bytes(&version), Err(PolicyError::Malformed));
         assert_eq!(Policy::from_bytes(&class), Err(PolicyError::Class(9)));
         assert_eq!(Policy::from_bytes(&unsorted), Err(PolicyError::Admins));
-        assert_eq!(
-            Policy::from_bytes(&good[..good.len() - 1]),
-            Err(PolicyError::Malformed)
-        );
+        assert_eq!(Policy::from_bytes(&good[..good.len() - 1]), Err(PolicyError::Malformed));
         assert_eq!(Policy::new(Class::Social, []), Err(PolicyError::Admins));
         assert_eq!(Policy::of(&ExtensionList::new()), Err(PolicyError::Missing));
     }

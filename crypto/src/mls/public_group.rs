@@ -127,9 +127,7 @@ impl<V: ChainVerifier> PublicGroup<V> {
         at: Timestamp,
     ) -> Result<Self, PublicGroupError> {
         let message = decode(group_info, limits::HANDSHAKE_RECORD_BYTES_MAX)?;
-        let info = message
-            .as_group_info()
-            .ok_or(PublicGroupError::Kind("a GroupInfo"))?;
+        let info = message.as_group_info().ok_or(PublicGroupError::Kind("a GroupInfo"))?;
         if info.group_context().group_id != conversation.to_bytes() {
             return Err(PublicGroupError::OtherGroup(conversation.clone()));
         }
@@ -138,30 +136,17 @@ impl<V: ChainVerifier> PublicGroup<V> {
         }
         let signer = info.sender();
         let client = client(verifier.clone(), None);
-        let group = client
-            .observe_group(message, None, Some(mls_time(at)))
-            .map_err(PublicGroupError::Mls)?;
+        let group = client.observe_group(message, None, Some(mls_time(at))).map_err(PublicGroupError::Mls)?;
         let group = Self::from_group(verifier, conversation.clone(), group)?;
         let members = group.members()?;
         if members.len() > MEMBERS_MAX {
-            return Err(RuleError::TooMany {
-                what: "devices",
-                count: members.len(),
-                max: MEMBERS_MAX,
-            }
-            .into());
+            return Err(RuleError::TooMany { what: "devices", count: members.len(), max: MEMBERS_MAX }.into());
         }
         for member in group.group.roster().members_iter() {
             group.identities.verify(&member.signing_identity, Some(at))?;
         }
-        let by_admin = members
-            .iter()
-            .any(|m| m.index == signer && group.policy.is_admin(&m.device.person));
-        if by_admin {
-            Ok(group)
-        } else {
-            Err(RuleError::NotAdmin("found a conversation").into())
-        }
+        let by_admin = members.iter().any(|m| m.index == signer && group.policy.is_admin(&m.device.person));
+        if by_admin { Ok(group) } else { Err(RuleError::NotAdmin("found a conversation").into()) }
     }
 
     /// Continues from [`PublicGroup::snapshot`]. With a `signer`, the node can propose removals.
@@ -176,9 +161,8 @@ impl<V: ChainVerifier> PublicGroup<V> {
         let snapshot = ExternalSnapshot::from_bytes(snapshot).map_err(|_| PublicGroupError::Snapshot)?;
         let id = snapshot.context().group_id.as_slice();
         let conversation = ConversationId::try_from(id).map_err(|_| PublicGroupError::Snapshot)?;
-        let group = client(verifier.clone(), signer)
-            .load_group(snapshot)
-            .map_err(|_| PublicGroupError::Snapshot)?;
+        let group =
+            client(verifier.clone(), signer).load_group(snapshot).map_err(|_| PublicGroupError::Snapshot)?;
         Self::from_group(verifier, conversation, group)
     }
 
@@ -189,13 +173,7 @@ impl<V: ChainVerifier> PublicGroup<V> {
     ) -> Result<Self, PublicGroupError> {
         let rules = Rules::new(verifier.clone());
         let policy = rules.check_context(&group.group_context().extensions)?;
-        Ok(Self {
-            conversation,
-            identities: X509Identities::new(verifier),
-            rules,
-            group,
-            policy,
-        })
+        Ok(Self { conversation, identities: X509Identities::new(verifier), rules, group, policy })
     }
 
     /// What is stored of it: no secret of the group, yet who is in it.
@@ -228,10 +206,7 @@ impl<V: ChainVerifier> PublicGroup<V> {
     pub fn members(&self) -> Result<Vec<PublicMember>, PublicGroupError> {
         let roster = self.group.roster();
         let member = |m: mls_rs::group::Member| {
-            Ok(PublicMember {
-                index: m.index,
-                device: self.identities.read(&m.signing_identity)?,
-            })
+            Ok(PublicMember { index: m.index, device: self.identities.read(&m.signing_identity)? })
         };
         roster.members_iter().map(member).collect()
     }
@@ -251,26 +226,18 @@ impl<V: ChainVerifier> PublicGroup<V> {
     /// [`PublicGroupError`], all of them the sender's fault.
     pub fn accept_commit(&mut self, commit: &[u8], at: Timestamp) -> Result<Accepted, PublicGroupError> {
         let message = self.admit(commit, Content::Commit)?;
-        let Peek::Public {
-            member: Some(committer),
-            ..
-        } = Peek::of_message(&message)
-        else {
+        let Peek::Public { member: Some(committer), .. } = Peek::of_message(&message) else {
             return Err(RuleError::NotAllowed("an external commit").into());
         };
         let before = self.members()?;
-        let committer = self
-            .group
-            .roster()
-            .member_with_index(committer)
-            .map_err(|_| RuleError::UnknownSender)?;
+        let committer =
+            self.group.roster().member_with_index(committer).map_err(|_| RuleError::UnknownSender)?;
         let committer = self.identities.verify(&committer.signing_identity, Some(at))?;
 
         // On a copy: the library may change its state before it finds a fault.
         let mut group = self.group.clone();
-        let received = group
-            .process_incoming_message_with_time(message, mls_time(at))
-            .map_err(PublicGroupError::Mls)?;
+        let received =
+            group.process_incoming_message_with_time(message, mls_time(at)).map_err(PublicGroupError::Mls)?;
         let ExternalReceivedMessage::Commit(description) = received else {
             return Err(PublicGroupError::Kind("a commit"));
         };
@@ -290,12 +257,7 @@ impl<V: ChainVerifier> PublicGroup<V> {
         }
         let policy = self.rules.check_context(&group.group_context().extensions)?;
         (self.group, self.policy) = (group, policy);
-        Ok(Accepted {
-            epoch: self.epoch(),
-            committer,
-            added,
-            removed,
-        })
+        Ok(Accepted { epoch: self.epoch(), committer, added, removed })
     }
 
     /// Takes a node's proposal to remove a member (a PublicMessage for the present epoch), for the next
@@ -306,9 +268,8 @@ impl<V: ChainVerifier> PublicGroup<V> {
     pub fn accept_proposal(&mut self, proposal: &[u8], at: Timestamp) -> Result<u32, PublicGroupError> {
         let message = self.admit(proposal, Content::Proposal)?;
         let mut group = self.group.clone();
-        let received = group
-            .process_incoming_message_with_time(message, mls_time(at))
-            .map_err(PublicGroupError::Mls)?;
+        let received =
+            group.process_incoming_message_with_time(message, mls_time(at)).map_err(PublicGroupError::Mls)?;
         let ExternalReceivedMessage::Proposal(description) = received else {
             return Err(PublicGroupError::Kind("a proposal"));
         };
@@ -322,10 +283,8 @@ impl<V: ChainVerifier> PublicGroup<V> {
         let sender = senders.get(sender as usize).ok_or(RuleError::UnknownSender)?;
         let trust = self.identities.read(sender)?.trust;
         let members = self.members()?;
-        let target = members
-            .iter()
-            .find(|m| m.index == remove.to_remove())
-            .ok_or(RuleError::UnknownSender)?;
+        let target =
+            members.iter().find(|m| m.index == remove.to_remove()).ok_or(RuleError::UnknownSender)?;
         if trust != *self.conversation.owner() && trust != target.device.trust {
             return Err(RuleError::NotItsMember.into());
         }
@@ -340,41 +299,25 @@ impl<V: ChainVerifier> PublicGroup<V> {
     /// [`PublicGroupError::Mls`], if the node is not among the external senders or the leaf is empty: the
     /// caller's fault.
     pub fn propose_remove(&mut self, index: u32) -> Result<Vec<u8>, PublicGroupError> {
-        let proposal = self
-            .group
-            .propose_remove(index, Vec::new())
-            .map_err(PublicGroupError::Mls)?;
+        let proposal = self.group.propose_remove(index, Vec::new()).map_err(PublicGroupError::Mls)?;
         proposal.to_bytes().map_err(PublicGroupError::Mls)
     }
 
     /// Decodes a handshake message and holds it against this group's id and epoch.
     fn admit(&self, bytes: &[u8], wanted: Content) -> Result<MlsMessage, PublicGroupError> {
         let message = decode(bytes, limits::HANDSHAKE_RECORD_BYTES_MAX)?;
-        let Peek::Public {
-            group,
-            epoch,
-            content,
-            ..
-        } = Peek::of_message(&message)
-        else {
+        let Peek::Public { group, epoch, content, .. } = Peek::of_message(&message) else {
             return Err(PublicGroupError::Kind("a PublicMessage"));
         };
         if content != wanted {
-            let needed = if wanted == Content::Commit {
-                "a commit"
-            } else {
-                "a proposal"
-            };
+            let needed = if wanted == Content::Commit { "a commit" } else { "a proposal" };
             return Err(PublicGroupError::Kind(needed));
         }
         if group != self.conversation.to_bytes() {
             return Err(PublicGroupError::OtherGroup(self.conversation.clone()));
         }
         if epoch != self.epoch() {
-            return Err(PublicGroupError::Epoch {
-                actual: epoch,
-                current: self.epoch(),
-            });
+            return Err(PublicGroupError::Epoch { actual: epoch, current: self.epoch() });
         }
         Ok(message)
     }

@@ -96,18 +96,14 @@ pub struct Rules<V> {
 // Derived, it would ask for `V: Clone`.
 impl<V> Clone for Rules<V> {
     fn clone(&self) -> Self {
-        Self {
-            identities: self.identities.clone(),
-        }
+        Self { identities: self.identities.clone() }
     }
 }
 
 impl<V: ChainVerifier> Rules<V> {
     /// Rules that read members' certificates by `verifier`.
     pub fn new(verifier: Arc<V>) -> Self {
-        Self {
-            identities: X509Identities::new(verifier),
-        }
+        Self { identities: X509Identities::new(verifier) }
     }
 
     /// Checks the extensions of a group context, of a new group or after a change.
@@ -151,11 +147,7 @@ impl<V: ChainVerifier> Rules<V> {
             BorrowedProposal::GroupContextExtensions(extensions) => {
                 by_admin("change the policy")?;
                 let after = self.check_context(extensions)?;
-                if after.class() == policy.class() {
-                    Ok(())
-                } else {
-                    Err(RuleError::ClassChanged)
-                }
+                if after.class() == policy.class() { Ok(()) } else { Err(RuleError::ClassChanged) }
             }
             BorrowedProposal::Update(_) => Err(RuleError::NotAllowed("an Update proposal")),
             BorrowedProposal::ReInit(_) => Err(RuleError::NotAllowed("re-initialisation")),
@@ -180,11 +172,7 @@ impl<V: ChainVerifier> Rules<V> {
         let trust = self.identities.read(sender)?.trust;
         let owner = ConversationId::try_from(context.group_id.as_slice()).map_err(|_| RuleError::GroupId)?;
         let fits = trust == *owner.owner() || trust == self.member(roster, target)?.trust;
-        if fits {
-            Ok(())
-        } else {
-            Err(RuleError::NotItsMember)
-        }
+        if fits { Ok(()) } else { Err(RuleError::NotItsMember) }
     }
 
     /// What must hold of all proposals together.
@@ -197,14 +185,10 @@ impl<V: ChainVerifier> Rules<V> {
         let removes = proposals.remove_proposals();
         let removed: BTreeSet<u32> = removes.iter().map(|r| r.proposal.to_remove()).collect();
         let stay = roster.members_iter().filter(|m| !removed.contains(&m.index));
-        let added = proposals
-            .add_proposals()
-            .iter()
-            .map(|a| self.identities.read(a.proposal.signing_identity()));
-        let after: Vec<DeviceIdentity> = stay
-            .map(|m| self.identities.read(&m.signing_identity))
-            .chain(added)
-            .collect::<Result<_, _>>()?;
+        let added =
+            proposals.add_proposals().iter().map(|a| self.identities.read(a.proposal.signing_identity()));
+        let after: Vec<DeviceIdentity> =
+            stay.map(|m| self.identities.read(&m.signing_identity)).chain(added).collect::<Result<_, _>>()?;
         at_most("devices", after.len(), MEMBERS_MAX)?;
         let trusts: BTreeSet<&TrustId> = after.iter().map(|m| &m.trust).collect();
         at_most("trusts", trusts.len(), limits::CUSTODIANS_MAX)?;
@@ -221,9 +205,7 @@ impl<V: ChainVerifier> Rules<V> {
     }
 
     fn member(&self, roster: &Roster<'_>, index: u32) -> Result<DeviceIdentity, RuleError> {
-        let member: Member = roster
-            .member_with_index(index)
-            .map_err(|_| RuleError::UnknownSender)?;
+        let member: Member = roster.member_with_index(index).map_err(|_| RuleError::UnknownSender)?;
         Ok(self.identities.read(&member.signing_identity)?)
     }
 }
@@ -262,9 +244,7 @@ impl<V: ChainVerifier> MlsRules for Rules<V> {
         _: &GroupContext,
         _: &ProposalBundle,
     ) -> Result<CommitOptions, RuleError> {
-        Ok(CommitOptions::new()
-            .with_path_required(true)
-            .with_ratchet_tree_extension(true))
+        Ok(CommitOptions::new().with_path_required(true).with_ratchet_tree_extension(true))
     }
 
     fn encryption_options(&self, _: &Roster<'_>, _: &GroupContext) -> Result<EncryptionOptions, RuleError> {
@@ -283,9 +263,5 @@ pub fn external_senders(extensions: &ExtensionList) -> Result<Vec<SigningIdentit
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), RuleError> {
-    if count <= max {
-        Ok(())
-    } else {
-        Err(RuleError::TooMany { what, count, max })
-    }
+    if count <= max { Ok(()) } else { Err(RuleError::TooMany { what, count, max }) }
 }

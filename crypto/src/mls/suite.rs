@@ -133,13 +133,7 @@ impl Primitives {
         let kdf = Kdf::new(sha384).expect("suite 7 of RFC 9420 names HKDF-SHA384");
         let aead = Aead::new(aes256).expect("suite 7 of RFC 9420 names AES-256-GCM");
         let hash = Hash::new(sha384).expect("suite 7 of RFC 9420 names SHA-384");
-        Self {
-            id,
-            hpke: Hpke::new(XWing, kdf, Some(aead)),
-            kdf,
-            aead,
-            hash,
-        }
+        Self { id, hpke: Hpke::new(XWing, kdf, Some(aead)), kdf, aead, hash }
     }
 }
 
@@ -177,10 +171,7 @@ impl CipherSuiteProvider for Primitives {
         aad: Option<&[u8]>,
         nonce: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, SuiteError> {
-        self.aead
-            .open(key, ciphertext, aad, nonce)
-            .map(Zeroizing::new)
-            .map_err(symmetric)
+        self.aead.open(key, ciphertext, aad, nonce).map(Zeroizing::new).map_err(symmetric)
     }
 
     fn aead_key_size(&self) -> usize {
@@ -196,10 +187,7 @@ impl CipherSuiteProvider for Primitives {
     }
 
     fn kdf_expand(&self, prk: &[u8], info: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>, SuiteError> {
-        self.kdf
-            .expand(prk, info, len)
-            .map(Zeroizing::new)
-            .map_err(symmetric)
+        self.kdf.expand(prk, info, len).map(Zeroizing::new).map_err(symmetric)
     }
 
     fn kdf_extract_size(&self) -> usize {
@@ -307,9 +295,7 @@ impl CipherSuiteProvider for Primitives {
         let public = public.as_ref().try_into().map_err(|_| SuiteError::Key)?;
         let public = VerifyingKey::from_bytes(public).map_err(|_| SuiteError::Key)?;
         let signature = Signature::from_slice(signature).map_err(|_| SuiteError::Signature)?;
-        public
-            .verify_strict(data, &signature)
-            .map_err(|_| SuiteError::Signature)
+        public.verify_strict(data, &signature).map_err(|_| SuiteError::Signature)
     }
 }
 
@@ -338,14 +324,7 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_named_primitives() {
         let suite = Suite::new().primitives();
-        assert_eq!(
-            (
-                suite.aead_key_size(),
-                suite.aead_nonce_size(),
-                suite.kdf_extract_size()
-            ),
-            (32, 12, 48)
-        );
+        assert_eq!((suite.aead_key_size(), suite.aead_nonce_size(), suite.kdf_extract_size()), (32, 12, 48));
         let (secret, public) = suite.kem_derive(b"seed").unwrap();
         assert_eq!((secret.len(), public.len()), (32, 1216));
     }
@@ -355,22 +334,12 @@ mod tests {
         let suite = Suite::new().primitives();
         let (secret, public) = suite.kem_generate().unwrap();
         let mut sealed = suite.hpke_seal(&public, b"info", Some(b"aad"), b"text").unwrap();
-        let opened = suite
-            .hpke_open(&sealed, &secret, &public, b"info", Some(b"aad"))
-            .unwrap();
+        let opened = suite.hpke_open(&sealed, &secret, &public, b"info", Some(b"aad")).unwrap();
         assert_eq!(opened.as_slice(), b"text");
         sealed.ciphertext[0] ^= 1;
-        assert!(
-            suite
-                .hpke_open(&sealed, &secret, &public, b"info", Some(b"aad"))
-                .is_err()
-        );
+        assert!(suite.hpke_open(&sealed, &secret, &public, b"info", Some(b"aad")).is_err());
         sealed.kem_output.pop();
-        assert!(
-            suite
-                .hpke_open(&sealed, &secret, &public, b"info", Some(b"aad"))
-                .is_err()
-        );
+        assert!(suite.hpke_open(&sealed, &secret, &public, b"info", Some(b"aad")).is_err());
     }
 
     #[test]

@@ -67,9 +67,7 @@ impl ChainVerifier for TextChains {
             return Err(Refused("not five parts"));
         };
         let trust: TrustId = trust.parse().map_err(|_| Refused("trust"))?;
-        let key = crate::ids::from_hex(key)
-            .and_then(|k| k.try_into().ok())
-            .ok_or(Refused("key"))?;
+        let key = crate::ids::from_hex(key).and_then(|k| k.try_into().ok()).ok_or(Refused("key"))?;
         let registration = (!registration.is_empty()).then_some(registration);
         let person = PersonKey::of(&trust, registration, &key);
         Ok(DeviceIdentity {
@@ -132,10 +130,7 @@ struct Member<R: MlsRules + Clone = Rules<Chains>> {
 
 fn leaf(kind: &str, trust: &str, name: &str, registration: &str, key: &SecretKey) -> Vec<Vec<u8>> {
     let key = crate::ids::to_hex(&key.public());
-    vec![
-        format!("{kind}|{trust}|{name}|{registration}|{key}").into_bytes(),
-        b"registrar".to_vec(),
-    ]
+    vec![format!("{kind}|{trust}|{name}|{registration}|{key}").into_bytes(), b"registrar".to_vec()]
 }
 
 impl<R: MlsRules + Clone> Member<R> {
@@ -161,19 +156,13 @@ impl<R: MlsRules + Clone> Member<R> {
             .extension_type(POLICY_EXTENSION)
             .signing_identity(identity, key.to_seed().to_vec().into(), suite::LANYARD)
             .build();
-        Self {
-            device,
-            client,
-            group: None,
-        }
+        Self { device, client, group: None }
     }
 
     fn key_package(&self) -> MlsMessage {
         let last_resort = LastResortKeyPackageExt.into_extension().unwrap();
         let at = Some(mls_time(NOW));
-        self.client
-            .generate_key_package_message(vec![last_resort].into(), ExtensionList::new(), at)
-            .unwrap()
+        self.client.generate_key_package_message(vec![last_resort].into(), ExtensionList::new(), at).unwrap()
     }
 
     fn group(&mut self) -> &mut Group<Config<R>> {
@@ -190,25 +179,16 @@ impl<R: MlsRules + Clone> Member<R> {
             builder = builder.remove_member(*index).unwrap();
         }
         let output = builder.build().unwrap();
-        (
-            output.commit_message().to_bytes().unwrap(),
-            output.welcome_messages().first().cloned(),
-        )
+        (output.commit_message().to_bytes().unwrap(), output.welcome_messages().first().cloned())
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Result<ReceivedMessage, mls_rs::error::MlsError> {
         let message = MlsMessage::from_bytes(bytes)?;
-        self.group()
-            .process_incoming_message_with_time(message, mls_time(NOW))
+        self.group().process_incoming_message_with_time(message, mls_time(NOW))
     }
 
     fn join(&mut self, welcome: &MlsMessage) {
-        self.group = Some(
-            self.client
-                .join_group(None, welcome, Some(mls_time(NOW)))
-                .unwrap()
-                .0,
-        );
+        self.group = Some(self.client.join_group(None, welcome, Some(mls_time(NOW))).unwrap().0);
     }
 }
 
@@ -228,10 +208,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let trusts = ["RYJ", "RJ1", "RAL"].map(|t| t.parse().unwrap());
-        let chains = Arc::new(RwLock::new(TextChains {
-            trusts: trusts.into(),
-            revoked: BTreeSet::new(),
-        }));
+        let chains = Arc::new(RwLock::new(TextChains { trusts: trusts.into(), revoked: BTreeSet::new() }));
         let conversation = ConversationId::new([7; 16], "RYJ".parse().unwrap());
         let rules = || Rules::new(chains.clone());
         let mut ada = Member::new(&chains, "RYJ", "Ada", rules());
@@ -246,43 +223,23 @@ impl Scene {
         let senders =
             senders.map(|(chain, key)| SigningIdentity::new(credential(chain), key.public().to_vec().into()));
         let policy = Policy::new(Class::Clinical, [ada.device.person]).unwrap();
-        let extensions = vec![
-            policy.to_extension(),
-            ExternalSendersExt::new(senders.to_vec())
-                .into_extension()
-                .unwrap(),
-        ];
+        let extensions =
+            vec![policy.to_extension(), ExternalSendersExt::new(senders.to_vec()).into_extension().unwrap()];
         let at = Some(mls_time(NOW));
         let id = conversation.to_bytes();
-        let group = ada
-            .client
-            .create_group_with_id(id, extensions.into(), ExtensionList::new(), at)
-            .unwrap();
+        let group = ada.client.create_group_with_id(id, extensions.into(), ExtensionList::new(), at).unwrap();
         let info = group.group_info_message(true).unwrap().to_bytes().unwrap();
         ada.group = Some(group);
         let mut hub = PublicGroup::observe(chains.clone(), &conversation, &info, NOW).unwrap();
 
         let (commit, welcome) = ada.commit(&[ben.key_package(), cem.key_package()], &[]);
         let accepted = hub.accept_commit(&commit, NOW).unwrap();
-        assert_eq!(
-            (accepted.epoch, accepted.added.len(), accepted.removed.len()),
-            (1, 2, 0)
-        );
+        assert_eq!((accepted.epoch, accepted.added.len(), accepted.removed.len()), (1, 2, 0));
         assert_eq!(accepted.committer, ada.device);
         ada.group().apply_pending_commit().unwrap();
         ben.join(welcome.as_ref().unwrap());
         cem.join(welcome.as_ref().unwrap());
-        Self {
-            chains,
-            conversation,
-            ada,
-            ben,
-            cem,
-            node_key,
-            node_chain,
-            other_node,
-            hub,
-        }
+        Self { chains, conversation, ada, ben, cem, node_key, node_chain, other_node, hub }
     }
 
     fn reload(&mut self, chain: &[Vec<u8>], key: &SecretKey) -> PublicGroup<Chains> {
@@ -300,15 +257,10 @@ fn the_node_follows_commits_and_survives_a_restart() {
     s.hub = PublicGroup::load(s.chains.clone(), &s.hub.snapshot().unwrap(), None).unwrap();
     let (commit, _) = s.ada.commit(&[], &[2]);
     let accepted = s.hub.accept_commit(&commit, NOW).unwrap();
-    assert_eq!(
-        (accepted.epoch, &accepted.removed[..]),
-        (2, &[s.cem.device.clone()][..])
-    );
+    assert_eq!((accepted.epoch, &accepted.removed[..]), (2, &[s.cem.device.clone()][..]));
     s.ada.group().apply_pending_commit().unwrap();
     s.ben.receive(&commit).unwrap();
-    let ReceivedMessage::Commit(description) = s.cem.receive(&commit).unwrap() else {
-        panic!()
-    };
+    let ReceivedMessage::Commit(description) = s.cem.receive(&commit).unwrap() else { panic!() };
     assert!(matches!(description.effect, CommitEffect::Removed { .. }));
     assert_eq!(s.hub.trusts().unwrap().len(), 2);
 
@@ -318,16 +270,8 @@ fn the_node_follows_commits_and_survives_a_restart() {
     s.ada.group().apply_pending_commit().unwrap();
     s.ben.receive(&commit).unwrap();
     s.cem.join(&welcome.unwrap());
-    let text = s
-        .ben
-        .group()
-        .encrypt_application_message(b"hello", Vec::new())
-        .unwrap()
-        .to_bytes()
-        .unwrap();
-    let ReceivedMessage::ApplicationMessage(read) = s.cem.receive(&text).unwrap() else {
-        panic!()
-    };
+    let text = s.ben.group().encrypt_application_message(b"hello", Vec::new()).unwrap().to_bytes().unwrap();
+    let ReceivedMessage::ApplicationMessage(read) = s.cem.receive(&text).unwrap() else { panic!() };
     assert_eq!(read.data(), b"hello");
 }
 
@@ -339,22 +283,13 @@ fn one_commit_per_epoch() {
     s.hub.accept_commit(&first, NOW).unwrap();
     for late in [&first, &second] {
         let refused = s.hub.accept_commit(late, NOW);
-        assert!(matches!(
-            refused,
-            Err(PublicGroupError::Epoch {
-                actual: 1,
-                current: 2
-            })
-        ));
+        assert!(matches!(refused, Err(PublicGroupError::Epoch { actual: 1, current: 2 })));
     }
     // Who lost takes the winner's commit in place of its own.
     s.ben.receive(&first).unwrap();
     assert!(!s.ben.group().has_pending_commit());
     s.ada.receive(&first).unwrap();
-    assert_eq!(
-        (s.ada.group().current_epoch(), s.ben.group().current_epoch()),
-        (2, 2)
-    );
+    assert_eq!((s.ada.group().current_epoch(), s.ben.group().current_epoch()), (2, 2));
 }
 
 #[test]
@@ -363,33 +298,18 @@ fn only_administrators_change_who_is_in() {
     let dora = Member::new(&s.chains, "RAL", "Dora", Rules::new(s.chains.clone()));
     for (add, remove) in [(vec![dora.key_package()], vec![]), (vec![], vec![1])] {
         let (commit, _) = s.cem.commit(&add, &remove);
-        assert!(matches!(
-            s.hub.accept_commit(&commit, NOW),
-            Err(PublicGroupError::Mls(_))
-        ));
+        assert!(matches!(s.hub.accept_commit(&commit, NOW), Err(PublicGroupError::Mls(_))));
         assert!(s.ada.receive(&commit).is_err());
         assert!(s.ben.receive(&commit).is_err());
         s.cem.group().clear_pending_commit();
     }
     // By the rules, a member that does not administer does not even make such a commit.
-    let builder = s
-        .ben
-        .group()
-        .commit_builder()
-        .add_member(dora.key_package())
-        .unwrap();
+    let builder = s.ben.group().commit_builder().add_member(dora.key_package()).unwrap();
     assert!(builder.build().is_err());
 
     // Nor can it make itself an administrator.
-    let policy = Policy::new(Class::Clinical, [s.cem.device.person])
-        .unwrap()
-        .to_extension();
-    let builder = s
-        .cem
-        .group()
-        .commit_builder()
-        .set_group_context_ext(vec![policy].into())
-        .unwrap();
+    let policy = Policy::new(Class::Clinical, [s.cem.device.person]).unwrap().to_extension();
+    let builder = s.cem.group().commit_builder().set_group_context_ext(vec![policy].into()).unwrap();
     let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
     assert!(s.hub.accept_commit(&commit, NOW).is_err());
     assert!(s.ada.receive(&commit).is_err());
@@ -402,23 +322,15 @@ fn administrators_keep_the_class_and_one_of_them() {
     let (ada, ben) = (s.ada.device.person, s.ben.device.person);
     let mut refused = |policy: Policy| {
         let builder = s.ada.group().commit_builder();
-        builder
-            .set_group_context_ext(vec![policy.to_extension()].into())
-            .unwrap()
-            .build()
-            .is_err()
+        builder.set_group_context_ext(vec![policy.to_extension()].into()).unwrap().build().is_err()
     };
     assert!(refused(Policy::new(Class::Social, [ada]).unwrap()));
     let stranger = PersonKey::of(&"RYJ".parse().unwrap(), Some("GMC 9"), &[0; 32]);
     assert!(refused(Policy::new(Class::Clinical, [stranger]).unwrap()));
 
     let both = Policy::new(Class::Clinical, [ada, ben]).unwrap();
-    let builder = s
-        .ada
-        .group()
-        .commit_builder()
-        .set_group_context_ext(vec![both.to_extension()].into())
-        .unwrap();
+    let builder =
+        s.ada.group().commit_builder().set_group_context_ext(vec![both.to_extension()].into()).unwrap();
     let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
     s.hub.accept_commit(&commit, NOW).unwrap();
     assert!(s.hub.policy().is_admin(&ben));
@@ -430,37 +342,13 @@ fn administrators_keep_the_class_and_one_of_them() {
 #[test]
 fn messages_that_the_node_could_not_read_or_place_are_refused() {
     let mut s = Scene::new();
-    let text = s
-        .ada
-        .group()
-        .encrypt_application_message(b"hello", Vec::new())
-        .unwrap()
-        .to_bytes()
-        .unwrap();
-    assert!(matches!(
-        s.hub.accept_commit(&text, NOW),
-        Err(PublicGroupError::Kind("a PublicMessage"))
-    ));
-    let proposal = s
-        .cem
-        .group()
-        .propose_remove(1, Vec::new())
-        .unwrap()
-        .to_bytes()
-        .unwrap();
-    assert!(matches!(
-        s.hub.accept_commit(&proposal, NOW),
-        Err(PublicGroupError::Kind("a commit"))
-    ));
+    let text = s.ada.group().encrypt_application_message(b"hello", Vec::new()).unwrap().to_bytes().unwrap();
+    assert!(matches!(s.hub.accept_commit(&text, NOW), Err(PublicGroupError::Kind("a PublicMessage"))));
+    let proposal = s.cem.group().propose_remove(1, Vec::new()).unwrap().to_bytes().unwrap();
+    assert!(matches!(s.hub.accept_commit(&proposal, NOW), Err(PublicGroupError::Kind("a commit"))));
     let refused = s.hub.accept_proposal(&proposal, NOW);
-    assert!(matches!(
-        refused,
-        Err(PublicGroupError::Rule(RuleError::NotAllowed(_)))
-    ));
-    assert!(matches!(
-        s.hub.accept_commit(b"junk", NOW),
-        Err(PublicGroupError::Message(_))
-    ));
+    assert!(matches!(refused, Err(PublicGroupError::Rule(RuleError::NotAllowed(_)))));
+    assert!(matches!(s.hub.accept_commit(b"junk", NOW), Err(PublicGroupError::Message(_))));
 
     let (commit, _) = s.ada.commit(&[], &[]);
     for (i, step) in (0..commit.len()).step_by(97).enumerate() {
@@ -468,30 +356,17 @@ fn messages_that_the_node_could_not_read_or_place_are_refused() {
         altered[step] ^= 1 << (i % 8);
         // The tags at the end are made with secrets that the node does not have.
         if step < commit.len() - 110 {
-            assert!(
-                s.hub.accept_commit(&altered, NOW).is_err(),
-                "byte {step} of {}",
-                commit.len()
-            );
+            assert!(s.hub.accept_commit(&altered, NOW).is_err(), "byte {step} of {}", commit.len());
         }
     }
     s.hub.accept_commit(&commit, NOW).unwrap();
 
     let other = ConversationId::new([8; 16], "RYJ".parse().unwrap());
-    let info = s
-        .ben
-        .group()
-        .group_info_message(true)
-        .unwrap()
-        .to_bytes()
-        .unwrap();
+    let info = s.ben.group().group_info_message(true).unwrap().to_bytes().unwrap();
     let refused = PublicGroup::observe(s.chains.clone(), &other, &info, NOW);
     assert!(matches!(refused, Err(PublicGroupError::OtherGroup(_))));
     let refused = PublicGroup::observe(s.chains.clone(), &s.conversation, &info, NOW);
-    assert!(matches!(
-        refused,
-        Err(PublicGroupError::Rule(RuleError::NotAdmin(_)))
-    ));
+    assert!(matches!(refused, Err(PublicGroupError::Rule(RuleError::NotAdmin(_)))));
 }
 
 #[test]
@@ -515,12 +390,7 @@ fn a_trust_may_have_its_own_people_removed_and_the_owner_trust_anyone() {
     for proposal in [&own, &by_owner] {
         s.ada.receive(proposal).unwrap();
     }
-    assert!(
-        s.ada
-            .group()
-            .encrypt_application_message(b"not yet", Vec::new())
-            .is_err()
-    );
+    assert!(s.ada.group().encrypt_application_message(b"not yet", Vec::new()).is_err());
     let (commit, _) = s.ada.commit(&[], &[]);
     let accepted = s.hub.accept_commit(&commit, NOW).unwrap();
     assert_eq!(accepted.removed.len(), 2);
@@ -532,10 +402,7 @@ fn revoked_and_foreign_devices_are_refused() {
     let mut s = Scene::new();
     let (commit, _) = s.ben.commit(&[], &[]);
     s.chains.write().unwrap().revoked.insert(s.ben.device.fingerprint);
-    assert!(matches!(
-        s.hub.accept_commit(&commit, NOW),
-        Err(PublicGroupError::Credential(_))
-    ));
+    assert!(matches!(s.hub.accept_commit(&commit, NOW), Err(PublicGroupError::Credential(_))));
     // Had the node accepted it before the revocation, members would have to follow.
     s.ada.receive(&commit).unwrap();
     let package = s.ben.key_package().to_bytes().unwrap();
@@ -549,15 +416,7 @@ fn revoked_and_foreign_devices_are_refused() {
     let thief = Member::with_certified_key(&s.chains, "RYJ", "Thief", rules, other_key);
     let package = thief.key_package();
     assert!(key_package::inspect(s.chains.clone(), &package.to_bytes().unwrap(), NOW).is_err());
-    assert!(
-        s.cem
-            .group()
-            .commit_builder()
-            .add_member(package)
-            .unwrap()
-            .build()
-            .is_err()
-    );
+    assert!(s.cem.group().commit_builder().add_member(package).unwrap().build().is_err());
 }
 
 #[test]

@@ -51,9 +51,7 @@ impl KemType for XWing {
     }
 
     fn public_key_validate(&self, key: &HpkePublicKey) -> Result<(), SuiteError> {
-        EncapsulationKey::try_from(key.as_ref())
-            .map(|_| ())
-            .map_err(|_| SuiteError::Key)
+        EncapsulationKey::try_from(key.as_ref()).map(|_| ()).map_err(|_| SuiteError::Key)
     }
 
     fn encap(&self, remote: &HpkePublicKey) -> Result<KemResult, SuiteError> {

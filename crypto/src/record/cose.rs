@@ -116,7 +116,12 @@ impl Decoded {
 
 /// Makes a record, signed with `key`, whose certificate has the fingerprint `certificate`.
 /// Fails on what [`Decoded::from_bytes`] would refuse.
-pub fn sign(header: Header, body: Body, certificate: Fingerprint, key: &SecretKey) -> Result<Decoded, DecodeError> {
+pub fn sign(
+    header: Header,
+    body: Body,
+    certificate: Fingerprint,
+    key: &SecretKey,
+) -> Result<Decoded, DecodeError> {
     let protected = cbor::to_vec(&Protected::Certificate(certificate));
     let payload = payload_of(header, body);
     let signature = key.sign(&sign1_structure(&protected, &payload));
@@ -231,13 +236,15 @@ impl Protected {
     /// The fingerprint in a header of the second form. Its variable part stands last, so whatever encodes back to the same
     /// bytes is of this form.
     fn certificate_in(bytes: &[u8]) -> Result<Fingerprint, DecodeError> {
-        let wrong = DecodeError::Cose("the protected header names EdDSA and the signer's certificate (x5t), no more");
+        let wrong =
+            DecodeError::Cose("the protected header names EdDSA and the signer's certificate (x5t), no more");
         let fingerprint = Fingerprint::new(*bytes.last_chunk::<32>().ok_or(wrong.clone())?);
         if cbor::to_vec(&Protected::Certificate(fingerprint)) == bytes { Ok(fingerprint) } else { Err(wrong) }
     }
 
     fn authority_in(bytes: &[u8]) -> Result<[u8; 32], DecodeError> {
-        let wrong = DecodeError::Cose("a charter's signature names EdDSA and the authority's key (kid), no more");
+        let wrong =
+            DecodeError::Cose("a charter's signature names EdDSA and the authority's key (kid), no more");
         let key = *bytes.last_chunk::<32>().ok_or(wrong.clone())?;
         if cbor::to_vec(&Protected::Authority(key)) == bytes { Ok(key) } else { Err(wrong) }
     }
@@ -249,7 +256,8 @@ impl Serialize for Protected {
         const KID: i64 = 4;
         const X5T: i64 = 34;
         const SHA256: i64 = -16;
-        let mut map = serializer.serialize_map(Some(if matches!(self, Protected::Algorithm) { 1 } else { 2 }))?;
+        let mut map =
+            serializer.serialize_map(Some(if matches!(self, Protected::Algorithm) { 1 } else { 2 }))?;
         map.serialize_entry(&ALG.0, &ALG.1)?;
         match self {
             Protected::Algorithm => {}

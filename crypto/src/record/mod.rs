@@ -94,7 +94,9 @@ impl Payload {
             return Err(DecodeError::Bounds("custodians must be at most 64, sorted, each once"));
         }
         if self.expires <= self.issued || self.expires > self.issued.plus_secs(LIFE_SECS_MAX) {
-            return Err(DecodeError::Bounds("a record must expire after it was issued, and within ten years"));
+            return Err(DecodeError::Bounds(
+                "a record must expire after it was issued, and within ten years",
+            ));
         }
         let spread = matches!(self.body.kind(), Kind::Charter | Kind::Crl | Kind::Entry);
         if spread != self.custodians.is_empty() {
@@ -140,7 +142,8 @@ fn check_body(body: &Body) -> Result<(), DecodeError> {
             match &t.target {
                 Target::UpTo(_) => Ok(()),
                 Target::Envelopes(ids) => within(
-                    (1..=limits::TOMBSTONE_TARGETS_MAX).contains(&ids.len()) && ids.windows(2).all(|w| w[0] < w[1]),
+                    (1..=limits::TOMBSTONE_TARGETS_MAX).contains(&ids.len())
+                        && ids.windows(2).all(|w| w[0] < w[1]),
                     "a tombstone names 1 to 1024 envelopes, sorted, each once",
                 ),
             }

@@ -238,52 +238,69 @@ impl Prepared {
         };
         let issued = record.header().issued;
         match record.body() {
-                    Body::Charter(_) => unreachable!("decoding lets only a COSE_Sign be a charter"),
-                    Body::Crl(crl) => {
-                        let (issuer, list) = network.check_crl(crl).map_err(VerifyError::Content)?;
-                        if issuer.fingerprint() != signer {
-                            return Err(VerifyError::Right { kind: Kind::Crl.name(), purpose: "different issuer's".into() });
-                        }
-                        let (trust, lines) = (issuer.subject().trust.clone(), line(&issuer)?);
-                        Ok(Self::done(network, record, Signer::Registrar(trust), Content::Crl { issuer, list }, lines))
-                    }
-                    Body::Entry(entry) => {
-                        let registrar = Certificate::parse(&entry.chain[1])
-                            .map_err(|e| VerifyError::Content(IdentityError::NotAChain(e.to_string())))?;
-                        if registrar.fingerprint() != signer {
-                            return Err(VerifyError::Right { kind: Kind::Entry.name(), purpose: "different registrar's".into() });
-                        }
-                        let purpose = Certificate::parse(&entry.chain[0])
-                            .map_err(|e| VerifyError::Content(IdentityError::NotAChain(e.to_string())))?
-                            .purpose();
-                        if !matches!(purpose, Purpose::Node | Purpose::Device | Purpose::Officer) {
-                            return Err(VerifyError::Right { kind: Kind::Entry.name(), purpose: purpose.to_string() });
-                        }
-                        let Identity { trust, certificate: subject } =
-                            network.verify_chain(&entry.chain, purpose, issued).map_err(VerifyError::Content)?;
-                        let lines = line(&registrar)?;
-                        Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
-                    }
-                    Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
-                        let no_right = |purpose: Purpose| {
-                            VerifyError::Right { kind: record.body().kind().name(), purpose: purpose.to_string() }
-                        };
-                        let identity = network
-                            .identity(&signer, issued)
-                            .map_err(|why| network.authority(&signer).map_or(VerifyError::Signer(why), no_right))?;
-                        let purpose = identity.certificate.purpose();
-                        if purpose != Purpose::Node {
-                            return Err(no_right(purpose));
-                        }
-                        let lines = line(&identity.certificate)?;
-                        let signer = Signer::Node { node: identity.node(), trust: identity.trust };
-                        Ok(Self::done(network, record, signer, Content::Plain, lines))
-                    }
+            Body::Charter(_) => unreachable!("decoding lets only a COSE_Sign be a charter"),
+            Body::Crl(crl) => {
+                let (issuer, list) = network.check_crl(crl).map_err(VerifyError::Content)?;
+                if issuer.fingerprint() != signer {
+                    return Err(VerifyError::Right {
+                        kind: Kind::Crl.name(),
+                        purpose: "different issuer's".into(),
+                    });
+                }
+                let (trust, lines) = (issuer.subject().trust.clone(), line(&issuer)?);
+                Ok(Self::done(
+                    network,
+                    record,
+                    Signer::Registrar(trust),
+                    Content::Crl { issuer, list },
+                    lines,
+                ))
+            }
+            Body::Entry(entry) => {
+                let registrar = Certificate::parse(&entry.chain[1])
+                    .map_err(|e| VerifyError::Content(IdentityError::NotAChain(e.to_string())))?;
+                if registrar.fingerprint() != signer {
+                    return Err(VerifyError::Right {
+                        kind: Kind::Entry.name(),
+                        purpose: "different registrar's".into(),
+                    });
+                }
+                let purpose = Certificate::parse(&entry.chain[0])
+                    .map_err(|e| VerifyError::Content(IdentityError::NotAChain(e.to_string())))?
+                    .purpose();
+                if !matches!(purpose, Purpose::Node | Purpose::Device | Purpose::Officer) {
+                    return Err(VerifyError::Right {
+                        kind: Kind::Entry.name(),
+                        purpose: purpose.to_string(),
+                    });
+                }
+                let Identity { trust, certificate: subject } =
+                    network.verify_chain(&entry.chain, purpose, issued).map_err(VerifyError::Content)?;
+                let lines = line(&registrar)?;
+                Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
+            }
+            Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
+                let no_right = |purpose: Purpose| VerifyError::Right {
+                    kind: record.body().kind().name(),
+                    purpose: purpose.to_string(),
+                };
+                let identity = network
+                    .identity(&signer, issued)
+                    .map_err(|why| network.authority(&signer).map_or(VerifyError::Signer(why), no_right))?;
+                let purpose = identity.certificate.purpose();
+                if purpose != Purpose::Node {
+                    return Err(no_right(purpose));
+                }
+                let lines = line(&identity.certificate)?;
+                let signer = Signer::Node { node: identity.node(), trust: identity.trust };
+                Ok(Self::done(network, record, signer, Content::Plain, lines))
+            }
         }
     }
 
     fn charter(record: Decoded, network: &Network) -> Result<Self, VerifyError> {
-        let (Body::Charter(charter), Signatures::Many { lines, .. }) = (record.body(), &record.signatures) else {
+        let (Body::Charter(charter), Signatures::Many { lines, .. }) = (record.body(), &record.signatures)
+        else {
             unreachable!("decoding lets only a charter be a COSE_Sign")
         };
         charter.check()?;
@@ -306,8 +323,14 @@ impl Prepared {
 }
 
 /// Counts only signatures that hold; one that does not is as if it were not there.
-fn check_signed(rules: &crate::charter::Charter, offered: &crate::charter::Charter, lines: &[AuthoritySignature]) -> Result<(), CharterError> {
-    let holds = |l: &&AuthoritySignature| Line::new(&l.key, &l.signature, l.signed.clone()).is_some_and(|l| l.holds());
+fn check_signed(
+    rules: &crate::charter::Charter,
+    offered: &crate::charter::Charter,
+    lines: &[AuthoritySignature],
+) -> Result<(), CharterError> {
+    let holds = |l: &&AuthoritySignature| {
+        Line::new(&l.key, &l.signature, l.signed.clone()).is_some_and(|l| l.holds())
+    };
     let signers = lines.iter().filter(holds).map(|l| l.key).collect();
     rules.check_signed(&signers, offered.version)
 }

@@ -116,11 +116,8 @@ impl Certificate {
         {
             return Err(CertificateError::Version);
         }
-        let algorithms = [
-            parsed.signature_algorithm(),
-            tbs.signature(),
-            &tbs.subject_public_key_info().algorithm,
-        ];
+        let algorithms =
+            [parsed.signature_algorithm(), tbs.signature(), &tbs.subject_public_key_info().algorithm];
         if !algorithms.into_iter().all(is_ed25519) {
             return Err(CertificateError::Algorithm);
         }
@@ -130,10 +127,7 @@ impl Certificate {
         if not_after < not_before {
             return Err(CertificateError::Validity);
         }
-        let after_signed = [
-            parsed.signature_algorithm().encoded_len(),
-            parsed.signature().encoded_len(),
-        ];
+        let after_signed = [parsed.signature_algorithm().encoded_len(), parsed.signature().encoded_len()];
         Ok(Self(Arc::new(Inner {
             fingerprint: Fingerprint::of(der),
             signed: signed_part(der, tbs.encoded_len(), after_signed).ok_or(CertificateError::Der)?,
@@ -144,10 +138,7 @@ impl Certificate {
             subject: Subject::from_name(tbs.subject())?,
             not_before,
             not_after,
-            spki: tbs
-                .subject_public_key_info()
-                .to_der()
-                .map_err(|_| CertificateError::Der)?,
+            spki: tbs.subject_public_key_info().to_der().map_err(|_| CertificateError::Der)?,
             public_key: public_key(tbs)?,
             purpose: purpose(tbs, &known)?,
             known,
@@ -230,19 +221,12 @@ impl Certificate {
     /// Whether a TLS server with this certificate may speak for `host`, a name or the text of an address
     /// (RFC 9525 section 6, without wildcards).
     pub fn names_host(&self, host: &str) -> bool {
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return self.ip_addresses().contains(&address);
         }
         let host = host.strip_suffix('.').unwrap_or(host);
-        !host.contains('*')
-            && self
-                .dns_names()
-                .iter()
-                .any(|name| name.eq_ignore_ascii_case(host))
+        !host.contains('*') && self.dns_names().iter().any(|name| name.eq_ignore_ascii_case(host))
     }
 
     /// Whether the key of `issuer` signed this certificate. Says nothing else of either: see
@@ -284,13 +268,7 @@ impl Eq for Certificate {}
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Certificate({} of {}, {:?})",
-            self.purpose(),
-            self.subject(),
-            self.fingerprint()
-        )
+        write!(f, "Certificate({} of {}, {:?})", self.purpose(), self.subject(), self.fingerprint())
     }
 }
 
@@ -318,10 +296,7 @@ pub(super) fn signed_part(
 ) -> Option<Range<usize>> {
     let [algorithm, signature] = after;
     let length = |length: der::Result<der::Length>| usize::try_from(length.ok()?).ok();
-    let end = der
-        .len()
-        .checked_sub(length(algorithm)?)?
-        .checked_sub(length(signature)?)?;
+    let end = der.len().checked_sub(length(algorithm)?)?.checked_sub(length(signature)?)?;
     Some(end.checked_sub(length(signed)?)?..end)
 }
 
@@ -340,11 +315,7 @@ fn public_key(tbs: &TbsCertificate) -> Result<[u8; 32], CertificateError> {
 fn purpose(tbs: &TbsCertificate, known: &Known) -> Result<Purpose, CertificateError> {
     if known.authority {
         let self_issued = tbs.subject() == tbs.issuer();
-        return Ok(if self_issued {
-            Purpose::Root
-        } else {
-            Purpose::Registrar
-        });
+        return Ok(if self_issued { Purpose::Root } else { Purpose::Registrar });
     }
     let listed = known.purposes.as_deref().unwrap_or_default();
     let mut purposes = Purpose::LEAVES.iter().filter(|(_, oid)| listed.contains(oid));

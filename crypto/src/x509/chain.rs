@@ -28,13 +28,7 @@ impl Link {
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = self.0.subject();
-        write!(
-            f,
-            "the {} certificate of {} ({})",
-            self.0.purpose(),
-            subject.common_name,
-            subject.trust
-        )
+        write!(f, "the {} certificate of {} ({})", self.0.purpose(), subject.common_name, subject.trust)
     }
 }
 
@@ -213,10 +207,7 @@ pub fn verify_chain<'a>(
         return Err(ChainError::TooManyIssuers(issuers.len()));
     }
     if leaf.purpose() != purpose {
-        return Err(ChainError::WrongPurpose {
-            which: Link::of(leaf),
-            needed: purpose,
-        });
+        return Err(ChainError::WrongPurpose { which: Link::of(leaf), needed: purpose });
     }
     let path: Vec<&Certificate> = [leaf].into_iter().chain(issuers).chain([root]).collect();
     check_distinct(&path)?;
@@ -244,8 +235,7 @@ pub fn check_current<'a>(
     at: Timestamp,
 ) -> Result<(), ChainError> {
     let path: Vec<&Certificate> = [leaf].into_iter().chain(issuers).chain([root]).collect();
-    path.iter()
-        .try_for_each(|certificate| check_validity(certificate, at))?;
+    path.iter().try_for_each(|certificate| check_validity(certificate, at))?;
     for (height, pair) in path.windows(2).enumerate() {
         let asked = height == 0 && !leaf.purpose().is_authority();
         let policy = if asked { policy } else { CrlPolicy::IfHeld };
@@ -267,10 +257,7 @@ pub fn verify_root(root: &Certificate, at: Timestamp) -> Result<(), ChainError> 
 
 fn check_distinct(path: &[&Certificate]) -> Result<(), ChainError> {
     for (place, certificate) in path.iter().enumerate() {
-        if path[..place]
-            .iter()
-            .any(|earlier| earlier.public_key() == certificate.public_key())
-        {
+        if path[..place].iter().any(|earlier| earlier.public_key() == certificate.public_key()) {
             return Err(ChainError::Duplicate(Link::of(certificate)));
         }
     }
@@ -300,29 +287,19 @@ fn check_authority(
     // RFC 5280 section 4.2.1.9 does not count the last certificate; one that is itself an authority is asked
     // about because it will certify, so its place is counted here already.
     if let Some(allowed) = known.path_length.filter(|allowed| found > usize::from(*allowed)) {
-        return Err(ChainError::PathTooLong {
-            which: Link::of(issuer),
-            allowed,
-            found,
-        });
+        return Err(ChainError::PathTooLong { which: Link::of(issuer), allowed, found });
     }
     if let (Some(granted), Some(needed)) = (&known.purposes, purpose.oid())
         && !granted.contains(&needed)
     {
-        return Err(ChainError::PurposeNotGranted {
-            issuer: Link::of(issuer),
-            needed: purpose,
-        });
+        return Err(ChainError::PurposeNotGranted { issuer: Link::of(issuer), needed: purpose });
     }
     let Some(permitted) = &known.permitted else {
         return Ok(());
     };
     let outside = |c: &&&Certificate| !permitted.iter().any(|base| lies_under(c.subject_name(), base));
     match lower.iter().find(outside) {
-        Some(which) => Err(ChainError::NameConstraint {
-            which: Link::of(which),
-            issuer: Link::of(issuer),
-        }),
+        Some(which) => Err(ChainError::NameConstraint { which: Link::of(which), issuer: Link::of(issuer) }),
         None => Ok(()),
     }
 }
@@ -333,24 +310,15 @@ fn check_certifies(issuer: &Certificate) -> Result<(), ChainError> {
         return Err(ChainError::NotAuthority(Link::of(issuer)));
     }
     if !known.key_usage.is_some_and(|usage| usage.key_cert_sign()) {
-        return Err(ChainError::KeyUsage {
-            which: Link::of(issuer),
-            needed: "keyCertSign",
-        });
+        return Err(ChainError::KeyUsage { which: Link::of(issuer), needed: "keyCertSign" });
     }
     Ok(())
 }
 
 fn check_leaf_usage(leaf: &Certificate) -> Result<(), ChainError> {
-    let signs = leaf
-        .known()
-        .key_usage
-        .is_some_and(|usage| usage.digital_signature());
+    let signs = leaf.known().key_usage.is_some_and(|usage| usage.digital_signature());
     if !leaf.purpose().is_authority() && !signs {
-        return Err(ChainError::KeyUsage {
-            which: Link::of(leaf),
-            needed: "digitalSignature",
-        });
+        return Err(ChainError::KeyUsage { which: Link::of(leaf), needed: "digitalSignature" });
     }
     Ok(())
 }
@@ -358,43 +326,27 @@ fn check_leaf_usage(leaf: &Certificate) -> Result<(), ChainError> {
 fn check_issued(lower: &Certificate, issuer: &Certificate, root: &Certificate) -> Result<(), ChainError> {
     let which = || Link::of(lower);
     if lower.subject().trust != root.subject().trust {
-        return Err(ChainError::OtherTrust {
-            which: which(),
-            root: root.subject().trust.clone(),
-        });
+        return Err(ChainError::OtherTrust { which: which(), root: root.subject().trust.clone() });
     }
     if lower.issuer_name() != issuer.subject_name() {
-        return Err(ChainError::IssuerName {
-            which: which(),
-            issuer: Link::of(issuer),
-        });
+        return Err(ChainError::IssuerName { which: which(), issuer: Link::of(issuer) });
     }
     let (named, own) = (&lower.known().authority_key, &issuer.known().subject_key);
     if named.is_none() || named != own {
-        return Err(ChainError::AuthorityKey {
-            which: which(),
-            issuer: Link::of(issuer),
-        });
+        return Err(ChainError::AuthorityKey { which: which(), issuer: Link::of(issuer) });
     }
-    lower.verify_signature(issuer).map_err(|_| ChainError::Signature {
-        which: which(),
-        issuer: Link::of(issuer),
-    })
+    lower
+        .verify_signature(issuer)
+        .map_err(|_| ChainError::Signature { which: which(), issuer: Link::of(issuer) })
 }
 
 fn check_validity(certificate: &Certificate, at: Timestamp) -> Result<(), ChainError> {
     let which = || Link::of(certificate);
     if at < certificate.not_before() {
-        return Err(ChainError::NotYetValid {
-            which: which(),
-            from: certificate.not_before(),
-        });
+        return Err(ChainError::NotYetValid { which: which(), from: certificate.not_before() });
     }
     if at > certificate.not_after() {
-        return Err(ChainError::Expired {
-            which: which(),
-            at: certificate.not_after(),
-        });
+        return Err(ChainError::Expired { which: which(), at: certificate.not_after() });
     }
     Ok(())
 }
@@ -414,23 +366,13 @@ fn check_revocation(
             CrlPolicy::Fresh | CrlPolicy::Present => Err(ChainError::CrlMissing(Link::of(issuer))),
         };
     };
-    list.verify(issuer).map_err(|error| ChainError::CrlInvalid {
-        issuer: Link::of(issuer),
-        error,
-    })?;
+    list.verify(issuer).map_err(|error| ChainError::CrlInvalid { issuer: Link::of(issuer), error })?;
     if let Some(entry) = list.revocation(certificate.serial()) {
         let which = Link::of(certificate);
-        return Err(ChainError::Revoked {
-            which,
-            at: entry.at,
-            reason: entry.reason,
-        });
+        return Err(ChainError::Revoked { which, at: entry.at, reason: entry.reason });
     }
     if policy == CrlPolicy::Fresh && list.next_update() < at {
-        return Err(ChainError::CrlStale {
-            issuer: Link::of(issuer),
-            since: list.next_update(),
-        });
+        return Err(ChainError::CrlStale { issuer: Link::of(issuer), since: list.next_update() });
     }
     Ok(())
 }

@@ -104,10 +104,7 @@ impl RevocationList {
             return Err(CrlError::Der);
         }
         let tbs = &parsed.tbs_cert_list;
-        if ![&parsed.signature_algorithm, &tbs.signature]
-            .into_iter()
-            .all(is_ed25519)
-        {
+        if ![&parsed.signature_algorithm, &tbs.signature].into_iter().all(is_ed25519) {
             return Err(CrlError::Algorithm);
         }
         let (number, authority_key) = read_extensions(tbs.crl_extensions.as_deref().unwrap_or_default())?;
@@ -116,10 +113,7 @@ impl RevocationList {
         if next_update < this_update {
             return Err(CrlError::Update);
         }
-        let after_signed = [
-            parsed.signature_algorithm.encoded_len(),
-            parsed.signature.encoded_len(),
-        ];
+        let after_signed = [parsed.signature_algorithm.encoded_len(), parsed.signature.encoded_len()];
         Ok(Self(Arc::new(Inner {
             signed: signed_part(der, tbs.encoded_len(), after_signed).ok_or(CrlError::Der)?,
             signature: bits(parsed.signature.as_bytes()).ok_or(CrlError::Algorithm)?,
@@ -204,12 +198,7 @@ impl Eq for RevocationList {}
 
 impl fmt::Debug for RevocationList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "RevocationList(number {}, {} entries)",
-            self.0.number,
-            self.0.revoked.len()
-        )
+        write!(f, "RevocationList(number {}, {} entries)", self.0.number, self.0.revoked.len())
     }
 }
 
@@ -232,11 +221,7 @@ fn read_extensions(extensions: &[Extension]) -> Result<(u64, Vec<u8>), CrlError>
     }
     let number = number.and_then(|CrlNumber(number)| {
         let bytes = number.as_bytes();
-        (bytes.len() <= 8).then(|| {
-            bytes
-                .iter()
-                .fold(0, |value, byte| (value << 8) | u64::from(*byte))
-        })
+        (bytes.len() <= 8).then(|| bytes.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
     });
     match (number, authority_key) {
         (Some(number), Some(key)) => Ok((number, key.into_bytes().into())),
@@ -266,11 +251,7 @@ fn read_entry(entry: &RevokedCert) -> Result<Revocation, CrlError> {
         }
     }
     let serial = serial(entry.serial_number.as_bytes()).ok_or(CrlError::Entry)?;
-    Ok(Revocation {
-        serial,
-        at: timestamp(entry.revocation_date),
-        reason,
-    })
+    Ok(Revocation { serial, at: timestamp(entry.revocation_date), reason })
 }
 
 fn decode<'a, T: Decode<'a> + Encode>(extension: &'a Extension) -> Result<T, CrlError> {

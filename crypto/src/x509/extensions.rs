@@ -83,18 +83,12 @@ impl Known {
             SubjectAltName::OID => self.read_alternative_names(extension)?,
             oids::HOSTING_COUNTRY => {
                 let country: PrintableString = decode(extension)?;
-                let country = country
-                    .as_str()
-                    .parse()
-                    .map_err(CertificateError::HostingCountry)?;
+                let country = country.as_str().parse().map_err(CertificateError::HostingCountry)?;
                 self.hosting_country = Some(country);
             }
             oids::PEER_ID => {
                 let peer_id: OctetString = decode(extension)?;
-                let bytes = peer_id
-                    .as_bytes()
-                    .try_into()
-                    .map_err(|_| CertificateError::PeerId)?;
+                let bytes = peer_id.as_bytes().try_into().map_err(|_| CertificateError::PeerId)?;
                 key_in_peer_id(&bytes).ok_or(CertificateError::PeerId)?;
                 self.peer_id = Some(bytes);
             }

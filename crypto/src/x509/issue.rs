@@ -123,22 +123,14 @@ impl Term {
     pub fn starting(now: Timestamp, life_secs: u64) -> Result<Self, IssueError> {
         let mut serial = [0; 16];
         getrandom::fill(&mut serial).map_err(|_| KeyError::Randomness)?;
-        Ok(Self::new(
-            serial,
-            now.minus_secs(CLOCK_SKEW_SECS_MAX),
-            now.plus_secs(life_secs),
-        ))
+        Ok(Self::new(serial, now.minus_secs(CLOCK_SKEW_SECS_MAX), now.plus_secs(life_secs)))
     }
 
     /// From given values. `serial` should be random: its first two bits are set to 01, so that it is positive
     /// and always 16 bytes long.
     pub fn new(mut serial: [u8; 16], not_before: Timestamp, not_after: Timestamp) -> Self {
         serial[0] = serial[0] & 0x3f | 0x40;
-        Self {
-            serial,
-            not_before,
-            not_after,
-        }
+        Self { serial, not_before, not_after }
     }
 }
 
@@ -184,10 +176,7 @@ impl<'a> Issuer<'a> {
         }
         if !certificate.purpose().is_authority() {
             let issuer = certificate.purpose();
-            return Err(IssueError::MayNot {
-                issuer,
-                purpose: Purpose::Registrar,
-            });
+            return Err(IssueError::MayNot { issuer, purpose: Purpose::Registrar });
         }
         Ok(Self { certificate, key })
     }
@@ -313,10 +302,7 @@ impl<'a> Issuer<'a> {
             Purpose::Node | Purpose::Device | Purpose::Officer => own.purpose() == Purpose::Registrar,
         };
         if !fits {
-            return Err(IssueError::MayNot {
-                issuer: own.purpose(),
-                purpose,
-            });
+            return Err(IssueError::MayNot { issuer: own.purpose(), purpose });
         }
         if subject.trust != own.subject().trust {
             let (asked, own) = (subject.trust.to_string(), own.subject().trust.to_string());
@@ -325,20 +311,11 @@ impl<'a> Issuer<'a> {
         if term.not_after > own.not_after() {
             return Err(IssueError::OutlivesIssuer);
         }
-        Profile::new(
-            own.subject_name().clone(),
-            subject.to_name()?,
-            key,
-            self.key_identifier(),
-        )
+        Profile::new(own.subject_name().clone(), subject.to_name()?, key, self.key_identifier())
     }
 
     fn key_identifier(&self) -> &[u8] {
-        self.certificate
-            .known()
-            .subject_key
-            .as_deref()
-            .unwrap_or_default()
+        self.certificate.known().subject_key.as_deref().unwrap_or_default()
     }
 }
 
@@ -351,11 +328,7 @@ pub(super) struct Profile {
 
 impl Profile {
     pub fn new(issuer: Name, subject: Name, key: &[u8; 32], issuer_key: &[u8]) -> Result<Self, IssueError> {
-        let mut profile = Self {
-            issuer,
-            subject,
-            extensions: Vec::new(),
-        };
+        let mut profile = Self { issuer, subject, extensions: Vec::new() };
         let own_key = OctetString::new(key_identifier(key)).map_err(encoding)?;
         profile.push(&SubjectKeyIdentifier(own_key))?;
         profile.push(&authority_key(issuer_key).map_err(encoding)?)?;
@@ -363,9 +336,7 @@ impl Profile {
     }
 
     pub fn push(&mut self, extension: impl ToExtension<Error = der::Error>) -> Result<(), IssueError> {
-        let extension = extension
-            .to_extension(&self.subject, &self.extensions)
-            .map_err(encoding)?;
+        let extension = extension.to_extension(&self.subject, &self.extensions).map_err(encoding)?;
         self.extensions.push(extension);
         Ok(())
     }
@@ -377,29 +348,16 @@ impl Profile {
         usage: FlagSet<KeyUsages>,
         subject: &Subject,
     ) -> Result<(), IssueError> {
-        self.push(&BasicConstraints {
-            ca: true,
-            path_len_constraint: Some(path_length),
-        })?;
+        self.push(&BasicConstraints { ca: true, path_len_constraint: Some(path_length) })?;
         self.push(&KeyUsage(usage))?;
         let base = GeneralName::DirectoryName(subtree_of(&subject.trust)?);
-        let subtree = GeneralSubtree {
-            base,
-            minimum: 0,
-            maximum: None,
-        };
-        self.push(&NameConstraints {
-            permitted_subtrees: Some(vec![subtree]),
-            excluded_subtrees: None,
-        })
+        let subtree = GeneralSubtree { base, minimum: 0, maximum: None };
+        self.push(&NameConstraints { permitted_subtrees: Some(vec![subtree]), excluded_subtrees: None })
     }
 
     /// What the certificate of a leaf says.
     pub fn leaf(&mut self, purposes: &[ObjectIdentifier]) -> Result<(), IssueError> {
-        self.push(&BasicConstraints {
-            ca: false,
-            path_len_constraint: None,
-        })?;
+        self.push(&BasicConstraints { ca: false, path_len_constraint: None })?;
         self.push(&KeyUsage(FlagSet::from(KeyUsages::DigitalSignature)))?;
         self.push(&ExtendedKeyUsage(purposes.to_vec()))
     }
@@ -414,11 +372,7 @@ impl Profile {
             names.push(GeneralName::DnsName(Ia5String::new(name).map_err(|_| refused())?));
         }
         names.extend(details.ip_addresses.iter().copied().map(GeneralName::from));
-        if names.is_empty() {
-            Ok(())
-        } else {
-            self.push(&SubjectAltName(names))
-        }
+        if names.is_empty() { Ok(()) } else { self.push(&SubjectAltName(names)) }
     }
 
     pub fn sign(self, key: &[u8; 32], signer: &SecretKey, term: &Term) -> Result<Certificate, IssueError> {
@@ -455,17 +409,11 @@ impl BuilderProfile for Profile {
 /// The SubjectPublicKeyInfo of an Ed25519 key (RFC 8410 section 4).
 pub(super) fn spki(key: &[u8; 32]) -> Result<SubjectPublicKeyInfoOwned, IssueError> {
     let subject_public_key = BitString::from_bytes(key).map_err(encoding)?;
-    Ok(SubjectPublicKeyInfoOwned {
-        algorithm: ed25519(),
-        subject_public_key,
-    })
+    Ok(SubjectPublicKeyInfoOwned { algorithm: ed25519(), subject_public_key })
 }
 
 pub(super) fn ed25519() -> AlgorithmIdentifierOwned {
-    AlgorithmIdentifierOwned {
-        oid: oids::ED25519,
-        parameters: None,
-    }
+    AlgorithmIdentifierOwned { oid: oids::ED25519, parameters: None }
 }
 
 /// The name of a key: the first 160 bits of the SHA-256 of its bits (RFC 7093 section 2, method 1).
@@ -475,35 +423,21 @@ pub(super) fn key_identifier(key: &[u8; 32]) -> Vec<u8> {
 
 fn authority_key(identifier: &[u8]) -> der::Result<AuthorityKeyIdentifier> {
     let key_identifier = Some(OctetString::new(identifier)?);
-    Ok(AuthorityKeyIdentifier {
-        key_identifier,
-        ..Default::default()
-    })
+    Ok(AuthorityKeyIdentifier { key_identifier, ..Default::default() })
 }
 
 fn revoked_entry(revocation: &Revocation) -> Result<RevokedCert, IssueError> {
     let serial_number = SerialNumber::new(&revocation.serial).map_err(|_| CrlError::Entry)?;
-    let stated = revocation
-        .reason
-        .filter(|reason| *reason != CrlReason::Unspecified);
+    let stated = revocation.reason.filter(|reason| *reason != CrlReason::Unspecified);
     let extension = |reason: CrlReason| reason.to_extension(&Name::default(), &[]).map_err(encoding);
-    let crl_entry_extensions = stated
-        .map(extension)
-        .transpose()?
-        .map(|extension| vec![extension]);
-    Ok(RevokedCert {
-        serial_number,
-        revocation_date: time(revocation.at)?,
-        crl_entry_extensions,
-    })
+    let crl_entry_extensions = stated.map(extension).transpose()?.map(|extension| vec![extension]);
+    Ok(RevokedCert { serial_number, revocation_date: time(revocation.at)?, crl_entry_extensions })
 }
 
 /// X.509 time: UTCTime before 2050, GeneralizedTime from then on (RFC 5280 section 4.1.2.5).
 fn time(at: Timestamp) -> Result<Time, IssueError> {
     let since_1970 = std::time::Duration::from_secs(at.as_secs());
-    DateTime::from_unix_duration(since_1970)
-        .map(Time::from)
-        .map_err(|_| IssueError::Validity)
+    DateTime::from_unix_duration(since_1970).map(Time::from).map_err(|_| IssueError::Validity)
 }
 
 /// RFC 1123 section 2.1, in at most 253 bytes.

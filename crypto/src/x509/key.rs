@@ -59,24 +59,17 @@ impl SecretKey {
         if pem.len() > PEM_BYTES_MAX {
             return Err(KeyError::Pkcs8);
         }
-        SigningKey::from_pkcs8_pem(pem)
-            .map(Self)
-            .map_err(|_| KeyError::Pkcs8)
+        SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|_| KeyError::Pkcs8)
     }
 
     /// As a PEM file. Version 1 of PKCS#8, without the public key, because OpenSSL 3.0 reads no other.
     pub fn to_pkcs8_pem(&self) -> Zeroizing<String> {
-        self.keypair()
-            .to_pkcs8_pem(LineEnding::LF)
-            .expect("32 bytes always have a PKCS#8 encoding")
+        self.keypair().to_pkcs8_pem(LineEnding::LF).expect("32 bytes always have a PKCS#8 encoding")
     }
 
     /// As DER, for TLS libraries; version 1 of PKCS#8.
     pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
-        self.keypair()
-            .to_pkcs8_der()
-            .expect("32 bytes always have a PKCS#8 encoding")
-            .to_bytes()
+        self.keypair().to_pkcs8_der().expect("32 bytes always have a PKCS#8 encoding").to_bytes()
     }
 
     /// The signature over `message`.
@@ -94,10 +87,7 @@ impl SecretKey {
     }
 
     fn keypair(&self) -> KeypairBytes {
-        KeypairBytes {
-            secret_key: self.0.to_bytes(),
-            public_key: None,
-        }
+        KeypairBytes { secret_key: self.0.to_bytes(), public_key: None }
     }
 }
 
@@ -120,17 +110,12 @@ impl fmt::Debug for SecretKey {
 /// [`KeyError::Public`] for an unsound key, otherwise [`KeyError::Signature`].
 pub fn verify(public_key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> Result<(), KeyError> {
     let key = sound_public_key(public_key)?;
-    key.verify_strict(message, &Signature::from_bytes(signature))
-        .map_err(|_| KeyError::Signature)
+    key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| KeyError::Signature)
 }
 
 /// The public key, if it is a point of the curve, encoded canonically, and not of small order.
 pub(super) fn sound_public_key(bytes: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Public)?;
     let canonical = key.to_edwards().compress().to_bytes() == *bytes;
-    if key.is_weak() || !canonical {
-        Err(KeyError::Public)
-    } else {
-        Ok(key)
-    }
+    if key.is_weak() || !canonical { Err(KeyError::Public) } else { Ok(key) }
 }

@@ -84,10 +84,7 @@ impl Purpose {
 
     /// The key purpose that stands for it in extendedKeyUsage; authorities have none.
     fn oid(self) -> Option<ObjectIdentifier> {
-        Self::LEAVES
-            .iter()
-            .find(|(purpose, _)| *purpose == self)
-            .map(|(_, oid)| *oid)
+        Self::LEAVES.iter().find(|(purpose, _)| *purpose == self).map(|(_, oid)| *oid)
     }
 }
 

@@ -89,9 +89,7 @@ impl Subject {
                 continue;
             };
             let label = ATTRIBUTES[known].1;
-            let value = text(&attribute.value)
-                .filter(|t| is_plain(t))
-                .ok_or(SubjectError::Text(label))?;
+            let value = text(&attribute.value).filter(|t| is_plain(t)).ok_or(SubjectError::Text(label))?;
             if texts[known].replace(value.to_owned()).is_some() {
                 return Err(SubjectError::Repeated(label));
             }
@@ -102,15 +100,7 @@ impl Subject {
         if first != Some(0) {
             return Err(SubjectError::TrustFirst);
         }
-        let [
-            trust,
-            country,
-            organisation,
-            department,
-            common_name,
-            title,
-            registration,
-        ] = texts;
+        let [trust, country, organisation, department, common_name, title, registration] = texts;
         Ok(Self {
             trust: trust.ok_or(SubjectError::TrustFirst)?.parse()?,
             country: country.ok_or(SubjectError::Missing("C"))?.parse()?,
@@ -165,11 +155,7 @@ pub(super) fn subtree_of(trust: &TrustId) -> Result<Name, SubjectError> {
 /// Whether `name` lies in the subtree under `base`: whether the components of `base` are the first of `name`.
 /// Values are compared exactly, which permits less than the case-insensitive rule of RFC 5280 section 7.1.
 pub(super) fn lies_under(name: &Name, base: &Name) -> bool {
-    base.len() <= name.len()
-        && base
-            .iter_rdn()
-            .zip(name.iter_rdn())
-            .all(|(a, b)| same_component(a, b))
+    base.len() <= name.len() && base.iter_rdn().zip(name.iter_rdn()).all(|(a, b)| same_component(a, b))
 }
 
 /// The attributes that we know, in the order in which they are written, with the names for messages.
@@ -195,10 +181,7 @@ fn component(oid: ObjectIdentifier, value: &str) -> Result<RelativeDistinguished
 }
 
 fn to_name(components: &RdnSequence) -> Result<Name, SubjectError> {
-    components
-        .to_der()
-        .and_then(|der| Name::from_der(&der))
-        .map_err(|_| SubjectError::Encoding)
+    components.to_der().and_then(|der| Name::from_der(&der)).map_err(|_| SubjectError::Encoding)
 }
 
 /// The text of a value of one of the two string types that RFC 5280 section 4.1.2.4 asks for.
@@ -229,7 +212,5 @@ fn same_component(a: &RelativeDistinguishedName, b: &RelativeDistinguishedName) 
         _ => a == b,
     };
     a.len() == b.len()
-        && a.iter()
-            .zip(b.iter())
-            .all(|(a, b)| a.oid == b.oid && same_value(&a.value, &b.value))
+        && a.iter().zip(b.iter()).all(|(a, b)| a.oid == b.oid && same_value(&a.value, &b.value))
 }

@@ -109,10 +109,7 @@ fn all(text: &str, label: &'static str, max: usize) -> Result<Vec<Vec<u8>>, PemE
     if text.len() > PEM_BYTES_MAX {
         return Err(PemError::TooLong(text.len()));
     }
-    let (begin, end) = (
-        format!("-----BEGIN {label}-----"),
-        format!("-----END {label}-----"),
-    );
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(start) = rest.find(&begin) {
@@ -125,11 +122,7 @@ fn all(text: &str, label: &'static str, max: usize) -> Result<Vec<Vec<u8>>, PemE
         found.push(der);
         rest = &from_start[stop..];
     }
-    if found.is_empty() {
-        Err(PemError::None(label))
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(PemError::None(label)) } else { Ok(found) }
 }
 
 fn armour(label: &str, der: &[u8]) -> String {

@@ -57,11 +57,7 @@ impl CertificateRequest {
         };
         let signature = key.sign(&info.to_der().map_err(|_| RequestError::Der)?);
         let signature = BitString::from_bytes(&signature).map_err(|_| RequestError::Der)?;
-        let request = CertReq {
-            info,
-            algorithm: issue::ed25519(),
-            signature,
-        };
+        let request = CertReq { info, algorithm: issue::ed25519(), signature };
         Self::parse(&request.to_der().map_err(|_| RequestError::Der)?)
     }
 
@@ -79,27 +75,16 @@ impl CertificateRequest {
             return Err(RequestError::Der);
         }
         let info = &request.info;
-        if ![&request.algorithm, &info.public_key.algorithm]
-            .into_iter()
-            .all(is_ed25519)
-        {
+        if ![&request.algorithm, &info.public_key.algorithm].into_iter().all(is_ed25519) {
             return Err(RequestError::Algorithm);
         }
         let public_key =
             bits(info.public_key.subject_public_key.as_bytes()).ok_or(RequestError::Algorithm)?;
         let signature = bits(request.signature.as_bytes()).ok_or(RequestError::Algorithm)?;
-        key::verify(
-            &public_key,
-            &info.to_der().map_err(|_| RequestError::Der)?,
-            &signature,
-        )?;
+        key::verify(&public_key, &info.to_der().map_err(|_| RequestError::Der)?, &signature)?;
         let named = !info.subject.is_empty();
         let subject = named.then(|| Subject::from_name(&info.subject)).transpose()?;
-        Ok(Self {
-            der: der.to_vec(),
-            public_key,
-            subject,
-        })
+        Ok(Self { der: der.to_vec(), public_key, subject })
     }
 
     /// The DER encoding.

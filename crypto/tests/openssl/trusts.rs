@@ -34,9 +34,8 @@ impl Ours {
         let root = issue::root(&named("Riverside root"), &root_key, &term(issue::ROOT_SECS)).unwrap();
         let by_root = Issuer::new(&root, &root_key).unwrap();
         let registrar_term = term(issue::REGISTRAR_SECS);
-        let registrar = by_root
-            .registrar(&named("Registrar"), &registrar_key.public(), &registrar_term)
-            .unwrap();
+        let registrar =
+            by_root.registrar(&named("Registrar"), &registrar_key.public(), &registrar_term).unwrap();
         let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
         let key = || SecretKey::generate().unwrap().public();
         let node_key = key();
@@ -46,33 +45,17 @@ impl Ours {
             dns_names: vec!["node1.riverside.example".into()],
             ip_addresses: vec!["127.0.0.1".parse().unwrap()],
         };
-        let node = issuer
-            .node(&named("Node 1"), &node_key, &details, &term(issue::NODE_SECS))
-            .unwrap();
-        let device = issuer
-            .device(&person(), &key(), &term(issue::DEVICE_SECS))
-            .unwrap();
-        let officer = issuer
-            .officer(&named("Olu Records"), &key(), &term(issue::OFFICER_SECS))
-            .unwrap();
+        let node = issuer.node(&named("Node 1"), &node_key, &details, &term(issue::NODE_SECS)).unwrap();
+        let device = issuer.device(&person(), &key(), &term(issue::DEVICE_SECS)).unwrap();
+        let officer = issuer.officer(&named("Olu Records"), &key(), &term(issue::OFFICER_SECS)).unwrap();
         let next = NOW.plus_secs(issue::REVOCATION_LIST_SECS);
-        dir.write(
-            "crl.pem",
-            &issuer.revocation_list(1, NOW, next, &[]).unwrap().to_pem(),
-        );
+        dir.write("crl.pem", &issuer.revocation_list(1, NOW, next, &[]).unwrap().to_pem());
         dir.write("root.pem", &root.to_pem());
         dir.write("registrar.pem", &registrar.to_pem());
         dir.write("node.pem", &node.to_pem());
         dir.write("device.pem", &device.to_pem());
         dir.write("officer.pem", &officer.to_pem());
-        Self {
-            dir,
-            root,
-            registrar,
-            registrar_key,
-            node,
-            device,
-        }
+        Self { dir, root, registrar, registrar_key, node, device }
     }
 
     /// Replaces the revocation list by number 2 with one entry.
@@ -141,9 +124,7 @@ impl Theirs {
     }
 
     pub fn gencrl(&self) {
-        self.dir.openssl(&[
-            "ca", "-config", "ca.cnf", "-gencrl", "-crldays", "7", "-out", "crl.pem",
-        ]);
+        self.dir.openssl(&["ca", "-config", "ca.cnf", "-gencrl", "-crldays", "7", "-out", "crl.pem"]);
     }
 
     pub fn certificate(&self, name: &str) -> Certificate {
@@ -160,15 +141,7 @@ impl Theirs {
         let (registrar, root) = (self.certificate("registrar"), self.certificate("root"));
         let fingerprint = registrar.fingerprint();
         let crls = |issuer: &_| (*issuer == fingerprint).then_some(list);
-        verify_chain(
-            leaf,
-            std::slice::from_ref(&registrar),
-            &root,
-            crls,
-            CrlPolicy::Fresh,
-            purpose,
-            at,
-        )
+        verify_chain(leaf, std::slice::from_ref(&registrar), &root, crls, CrlPolicy::Fresh, purpose, at)
     }
 }
 
@@ -196,16 +169,10 @@ impl Dir {
 
     /// Whether the program succeeded, and all that it printed.
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
-        let result = Command::new("openssl")
-            .args(arguments)
-            .current_dir(self.0.path())
-            .output();
+        let result = Command::new("openssl").args(arguments).current_dir(self.0.path()).output();
         let output = result.expect("the program `openssl` (3.0 or newer) is needed for this test");
         let text = [output.stdout, output.stderr].concat();
-        (
-            output.status.success(),
-            String::from_utf8_lossy(&text).into_owned(),
-        )
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
     }
 
     pub fn openssl(&self, arguments: &[&str]) -> String {

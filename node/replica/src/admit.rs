@@ -101,7 +101,11 @@ fn check_time(record: &Verified, now: Timestamp) -> Result<(), Refusal> {
     if header.expires <= now { Err(Refusal::Expired) } else { Ok(()) }
 }
 
-fn check_crl(record: &Verified, network: &Network, view: &dyn View) -> Result<Result<(), Refusal>, StorageError> {
+fn check_crl(
+    record: &Verified,
+    network: &Network,
+    view: &dyn View,
+) -> Result<Result<(), Refusal>, StorageError> {
     let Some((issuer, list)) = record.revocations() else {
         unreachable!("a verified CRL record carries its list")
     };
@@ -122,7 +126,8 @@ fn check_crl(record: &Verified, network: &Network, view: &dyn View) -> Result<Re
 fn check_entry(record: &Verified, view: &dyn View) -> Result<Result<(), Refusal>, StorageError> {
     let Some(subject) = record.subject() else { unreachable!("a verified entry carries its subject") };
     let Some(held) = view.get(Tree::Directory, subject.fingerprint().as_bytes())? else { return Ok(Ok(())) };
-    let held = RecordId::try_from(held.as_slice()).ok().map(|id| Ok((id, Holding::get(view, &id)?))).transpose()?;
+    let held =
+        RecordId::try_from(held.as_slice()).ok().map(|id| Ok((id, Holding::get(view, &id)?))).transpose()?;
     Ok(match held {
         // The id decides between two of the same second, alike at every replica.
         Some((id, Some(holding))) if (holding.issued, id) >= (record.header().issued, record.id()) => {
@@ -139,7 +144,8 @@ fn check_envelope(
     view: &dyn View,
 ) -> Result<Result<(), Refusal>, StorageError> {
     let header = record.header();
-    let (life, allowed) = (header.expires.as_secs() - header.issued.as_secs(), network.charter().policy.retention_secs_max);
+    let (life, allowed) =
+        (header.expires.as_secs() - header.issued.as_secs(), network.charter().policy.retention_secs_max);
     if life > allowed {
         return Ok(Err(Refusal::Retention(life, allowed)));
     }

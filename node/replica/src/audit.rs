@@ -70,11 +70,21 @@ pub(crate) fn append(turn: &mut Turn<'_>, mut entry: AuditEntry) -> Result<Audit
     Ok(entry)
 }
 
-/// Up to `limit` entries after the position `after`, each with its position, oldest first.
-pub fn read(view: &dyn View, after: u64, limit: usize) -> Result<Vec<(u64, AuditEntry)>, StorageError> {
+/// Up to `limit` entries after the position `after`, or without one the newest, each with its position, oldest first.
+pub fn read(
+    view: &dyn View,
+    after: Option<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, AuditEntry)>, StorageError> {
     use std::ops::Bound;
-    let from = after.to_be_bytes();
-    let rows = view.scan(Tree::Audit, (Bound::Excluded(&from[..]), Bound::Unbounded), limit)?;
+    let rows = match after.map(u64::to_be_bytes) {
+        Some(from) => view.scan(Tree::Audit, (Bound::Excluded(&from[..]), Bound::Unbounded), limit)?,
+        None => {
+            let mut newest = view.scan_back(Tree::Audit, (Bound::Unbounded, Bound::Unbounded), limit)?;
+            newest.reverse();
+            newest
+        }
+    };
     let entry = |(key, row): (Vec<u8>, Vec<u8>)| {
         Some((crate::keys::last_u64(&key), cbor::from_slice(&row, 8 * 1024).ok()?))
     };

@@ -48,7 +48,8 @@ impl Order {
     /// Whether it has force over this record, which it names: an application message of its conversation, by the sender's trust
     /// or the owner trust (nobody else may delete), for as long as the message could come back.
     pub(crate) fn judge(&self, held: &Holding) -> Result<(), Refusal> {
-        let message = held.class == Some(Class::Application) && held.conversation.as_ref() == Some(&self.conversation);
+        let message =
+            held.class == Some(Class::Application) && held.conversation.as_ref() == Some(&self.conversation);
         let named = self.up_to.is_none_or(|up_to| held.issued <= up_to);
         let rightful = held.signer.as_ref() == Some(&self.by) || *self.conversation.owner() == self.by;
         if !message || !named || !rightful {
@@ -61,7 +62,11 @@ impl Order {
 }
 
 /// The tombstone that forbids this record, if there is one.
-pub(crate) fn tombstone_for(view: &dyn View, id: &RecordId, held: &Holding) -> Result<Option<RecordId>, StorageError> {
+pub(crate) fn tombstone_for(
+    view: &dyn View,
+    id: &RecordId,
+    held: &Holding,
+) -> Result<Option<RecordId>, StorageError> {
     let Some(conversation) = &held.conversation else { return Ok(None) };
     let mut found = None;
     for prefix in [keys::targets_of(id), keys::conversation_targets_of(conversation)] {
@@ -76,7 +81,8 @@ pub(crate) fn tombstone_for(view: &dyn View, id: &RecordId, held: &Holding) -> R
 }
 
 fn order(row: &[u8]) -> Order {
-    cbor::from_slice(row, 1024).expect("an order is written by this module alone, and rows are checked by the store")
+    cbor::from_slice(row, 1024)
+        .expect("an order is written by this module alone, and rows are checked by the store")
 }
 
 fn tombstone_in(key: &[u8]) -> Option<RecordId> {
@@ -84,7 +90,11 @@ fn tombstone_in(key: &[u8]) -> Option<RecordId> {
 }
 
 /// Carries out an admitted tombstone, and notes what is to be attested.
-pub(crate) fn carry_out(turn: &mut Turn<'_>, record: &Verified, tombstone: &Tombstone) -> Result<(), StorageError> {
+pub(crate) fn carry_out(
+    turn: &mut Turn<'_>,
+    record: &Verified,
+    tombstone: &Tombstone,
+) -> Result<(), StorageError> {
     let (id, order) = (record.id(), Order::of(record, tombstone));
     let row = cbor::to_vec(&order);
     match &tombstone.target {
@@ -111,10 +121,18 @@ fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32)
 }
 
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
-fn erase_named(turn: &mut Turn<'_>, id: &RecordId, order: &Order, ids: &[RecordId], before: u32) -> Result<(), StorageError> {
+fn erase_named(
+    turn: &mut Turn<'_>,
+    id: &RecordId,
+    order: &Order,
+    ids: &[RecordId],
+    before: u32,
+) -> Result<(), StorageError> {
     let mut count = before;
     for target in ids {
-        let Some(held) = Holding::get(&turn.rows, target)?.filter(|held| order.judge(held).is_ok()) else { continue };
+        let Some(held) = Holding::get(&turn.rows, target)?.filter(|held| order.judge(held).is_ok()) else {
+            continue;
+        };
         if turn.is_full() {
             turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
             return Ok(());
@@ -189,7 +207,8 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
 
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
 pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
-    let waits = held.class == Some(Class::Application) && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
+    let waits = held.class == Some(Class::Application)
+        && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
     Ok(waits && tombstone_for(view, id, held)?.is_some())
 }
 
@@ -203,14 +222,18 @@ pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(),
     for (tombstone, by) in void {
         turn.rows.delete(Tree::Tombstones, keys::target(id, &tombstone));
         let Some((held, record)) = crate::admit::stored(&turn.rows, &tombstone)? else { continue };
-        let Body::Tombstone(Tombstone { target: Target::Envelopes(ids), .. }) = record.body() else { continue };
+        let Body::Tombstone(Tombstone { target: Target::Envelopes(ids), .. }) = record.body() else {
+            continue;
+        };
         let mut left = false;
         for target in ids {
             left |= turn.rows.contains(Tree::Tombstones, &keys::target(target, &tombstone))?;
         }
         if !left {
             let why = Refusal::MayNotDelete(by.to_string());
-            turn.audit(AuditEntry::new("refused", why.ruling().code, why.to_string()).record(tombstone).trust(by))?;
+            turn.audit(
+                AuditEntry::new("refused", why.ruling().code, why.to_string()).record(tombstone).trust(by),
+            )?;
             erase(turn, &tombstone, &held)?;
         }
     }
@@ -218,7 +241,11 @@ pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(),
 }
 
 /// Clients erase their plaintext when they see the tombstone.
-fn deliver_tombstone(turn: &mut Turn<'_>, conversation: &ConversationId, id: &RecordId) -> Result<(), StorageError> {
+fn deliver_tombstone(
+    turn: &mut Turn<'_>,
+    conversation: &ConversationId,
+    id: &RecordId,
+) -> Result<(), StorageError> {
     for device in spread::local_members(&turn.rows, conversation)? {
         turn.deliver(&device, id)?;
     }
@@ -232,7 +259,10 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     rows.delete(held.tree(), *id.as_bytes());
     rows.delete(Tree::Holdings, *id.as_bytes());
     rows.delete(Tree::Expiry, keys::expiry(held.expires, id));
-    rows.delete(Tree::Submitted, *id.as_bytes());
+    if let Some(handed_in) = rows.get(Tree::Submitted, id.as_bytes())? {
+        rows.delete(Tree::Submitted, handed_in);
+        rows.delete(Tree::Submitted, *id.as_bytes());
+    }
     if let Some(layer) = held.layer() {
         rows.delete(Tree::Index, keys::index(layer, held.issued, id));
     }
@@ -300,7 +330,9 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
     let Some((_, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
     let Body::Tombstone(tombstone) = record.body() else { return Ok(()) };
     match &tombstone.target {
-        Target::Envelopes(ids) => ids.iter().for_each(|t| turn.rows.delete(Tree::Tombstones, keys::target(t, id))),
+        Target::Envelopes(ids) => {
+            ids.iter().for_each(|t| turn.rows.delete(Tree::Tombstones, keys::target(t, id)))
+        }
         Target::UpTo(_) => {
             turn.rows.delete(Tree::Tombstones, keys::conversation_target(&tombstone.conversation, id));
         }

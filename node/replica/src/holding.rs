@@ -60,7 +60,9 @@ impl Holding {
     /// The layer in which anti-entropy compares it; none for what only two trusts settle between them.
     pub(crate) fn layer(&self) -> Option<u8> {
         match (self.kind, self.class) {
-            (k, _) if k == Kind::Charter as u8 || k == Kind::Crl as u8 || k == Kind::Entry as u8 => Some(LAYERS[0]),
+            (k, _) if k == Kind::Charter as u8 || k == Kind::Crl as u8 || k == Kind::Entry as u8 => {
+                Some(LAYERS[0])
+            }
             (k, _) if k == Kind::Tombstone as u8 => Some(LAYERS[1]),
             (k, _) if k == Kind::Receipt as u8 => Some(LAYERS[2]),
             (_, Some(Class::Submission)) => None,
@@ -87,7 +89,8 @@ impl Holding {
     }
 
     fn from_row(row: &[u8]) -> Self {
-        cbor::from_slice(row, 64 * 1024).expect("a holding is written by this code alone, and rows are checked by the store")
+        cbor::from_slice(row, 64 * 1024)
+            .expect("a holding is written by this code alone, and rows are checked by the store")
     }
 }
 

@@ -25,10 +25,11 @@ impl Replica {
     /// Orders a verified submission to a conversation of this trust.
     pub(crate) fn order(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<Ordered, StorageError> {
         let Body::Envelope(envelope) = record.body() else { unreachable!("called with an envelope") };
-        let submission: Submission = match cbor::from_slice(&envelope.content, limits::HANDSHAKE_RECORD_BYTES_MAX) {
-            Ok(submission) => submission,
-            Err(e) => return Ok(Err(Refusal::Content(e.to_string()))),
-        };
+        let submission: Submission =
+            match cbor::from_slice(&envelope.content, limits::HANDSHAKE_RECORD_BYTES_MAX) {
+                Ok(submission) => submission,
+                Err(e) => return Ok(Err(Refusal::Content(e.to_string()))),
+            };
         let conversation = &envelope.conversation;
         if let Some(published) = self.commit_of(turn, conversation, envelope.epoch)? {
             // The same commit again: an answer was lost on the way.
@@ -51,10 +52,13 @@ impl Replica {
             Ok(done) => done,
             Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
         };
-        if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust) {
+        if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust)
+        {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
         }
-        let Ok(snapshot) = group.snapshot() else { return Ok(Err(Refusal::Change("the group's state".into()))) };
+        let Ok(snapshot) = group.snapshot() else {
+            return Ok(Err(Refusal::Change("the group's state".into())));
+        };
         let custodians: Vec<TrustId> = {
             let mut all = before;
             all.extend(after);
@@ -62,10 +66,11 @@ impl Replica {
             all.into_iter().collect()
         };
         // Fails, and changes nothing, if there are too many trusts for one conversation, or this node's certificate has lapsed.
-        let commit = match self.publish_handshake(turn, envelope, Class::Commit, submission.commit, &custodians)? {
-            Ok(commit) => commit,
-            Err(why) => return Ok(Err(why)),
-        };
+        let commit =
+            match self.publish_handshake(turn, envelope, Class::Commit, submission.commit, &custodians)? {
+                Ok(commit) => commit,
+                Err(why) => return Ok(Err(why)),
+            };
         turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
         // Delivered to them once more, so that they learn of it; nothing after.
         for removed in accepted.removed.iter().filter(|d| d.trust == self.own.trust) {
@@ -86,7 +91,9 @@ impl Replica {
         conversation: &ConversationId,
         epoch: u64,
     ) -> Result<Option<(RecordId, Vec<u8>)>, StorageError> {
-        let Some(row) = turn.rows.get(Tree::Epochs, &keys::epoch(conversation, epoch))? else { return Ok(None) };
+        let Some(row) = turn.rows.get(Tree::Epochs, &keys::epoch(conversation, epoch))? else {
+            return Ok(None);
+        };
         let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
         let content = match admit::stored(&turn.rows, &id)? {
             Some((_, record)) => match record.body() {
@@ -141,8 +148,10 @@ fn step(
     group: &mut PublicGroup<Network>,
     commit: &[u8],
     turn: &Turn<'_>,
-) -> Result<(Trusts, lanyard_crypto::mls::public_group::Accepted, Trusts), lanyard_crypto::mls::public_group::PublicGroupError>
-{
+) -> Result<
+    (Trusts, lanyard_crypto::mls::public_group::Accepted, Trusts),
+    lanyard_crypto::mls::public_group::PublicGroupError,
+> {
     let before = group.trusts()?;
     let accepted = group.accept_commit(commit, turn.now)?;
     let after = group.trusts()?;

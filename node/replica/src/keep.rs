@@ -28,7 +28,12 @@ use crate::turn::Turn;
 impl Replica {
     /// Stores a record. `origin` means that this node makes it known to others: it signed it, or its own trust's registrar
     /// or operator handed it in.
-    pub(crate) fn keep(&mut self, turn: &mut Turn<'_>, admitted: &Admitted, origin: bool) -> Result<(), StorageError> {
+    pub(crate) fn keep(
+        &mut self,
+        turn: &mut Turn<'_>,
+        admitted: &Admitted,
+        origin: bool,
+    ) -> Result<(), StorageError> {
         let record = admitted.record();
         let (id, held) = (record.id(), Holding::of(record));
         turn.rows.put(held.tree(), *id.as_bytes(), record.bytes().to_vec());
@@ -51,7 +56,8 @@ impl Replica {
             Body::Entry(entry) => self.follow_entry(turn, record, entry),
             Body::Envelope(envelope) => follow_envelope(turn, &record.id(), envelope, held),
             Body::Tombstone(tombstone) => {
-                let entry = AuditEntry::new("deletion-ordered", tombstone.reason.name(), "").record(record.id());
+                let entry =
+                    AuditEntry::new("deletion-ordered", tombstone.reason.name(), "").record(record.id());
                 turn.audit(match node_trust(record.signer()) {
                     Some(trust) => entry.trust(trust.clone()),
                     None => entry,
@@ -67,18 +73,23 @@ impl Replica {
 
     fn follow_charter(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
         let Body::Charter(charter) = record.body() else { unreachable!("called with a charter") };
-        let network = Network::new(record.decoded().statement(), record.header(), charter, Some(&self.network))
-            .expect("a verified charter has passed the same checks");
+        let network =
+            Network::new(record.decoded().statement(), record.header(), charter, Some(&self.network))
+                .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
         self.learn_again(turn)?;
         let stranger = |trust| self.network.charter().member(trust).is_none();
-        let dropped: Vec<_> = self.connected.iter().filter(|(_, trust)| stranger(trust)).map(|(node, _)| *node).collect();
+        let dropped: Vec<_> =
+            self.connected.iter().filter(|(_, trust)| stranger(trust)).map(|(node, _)| *node).collect();
         for node in dropped {
             self.drop_peer(turn, node, "unknown-trust", "its trust is not in the charter any more")?;
         }
         turn.rows.put(Tree::Meta, "charter", *record.id().as_bytes());
         turn.trust_changed = true;
-        turn.audit(AuditEntry::new("charter", "", format!("version {} is in force", charter.version)).record(record.id()))
+        turn.audit(
+            AuditEntry::new("charter", "", format!("version {} is in force", charter.version))
+                .record(record.id()),
+        )
     }
 
     /// Learns from the directory whom a new charter lets in again.
@@ -95,15 +106,26 @@ impl Replica {
     }
 
     fn follow_crl(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
-        let Some((issuer, list)) = record.revocations() else { unreachable!("a verified CRL record carries its list") };
+        let Some((issuer, list)) = record.revocations() else {
+            unreachable!("a verified CRL record carries its list")
+        };
         let issuer_id = issuer.fingerprint();
         replace(turn, Tree::Revocations, &issuer_id, &record.id())?;
         Arc::make_mut(&mut self.network).revoke(issuer_id, list.clone());
         turn.trust_changed = true;
-        turn.audit(AuditEntry::new("revocations", "", "a newer list is in force").trust(issuer.subject().trust.clone()).record(record.id()))
+        turn.audit(
+            AuditEntry::new("revocations", "", "a newer list is in force")
+                .trust(issuer.subject().trust.clone())
+                .record(record.id()),
+        )
     }
 
-    fn follow_entry(&mut self, turn: &mut Turn<'_>, record: &Verified, entry: &Entry) -> Result<(), StorageError> {
+    fn follow_entry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        record: &Verified,
+        entry: &Entry,
+    ) -> Result<(), StorageError> {
         let Some(subject) = record.subject() else { unreachable!("a verified entry carries its subject") };
         let device = subject.fingerprint();
         replace(turn, Tree::Directory, &device, &record.id())?;
@@ -123,8 +145,14 @@ impl Replica {
 }
 
 /// Makes `id` the newest record of a subject, and drops the one before.
-fn replace(turn: &mut Turn<'_>, tree: Tree, subject: &Fingerprint, id: &RecordId) -> Result<(), StorageError> {
-    let before = turn.rows.get(tree, subject.as_bytes())?.and_then(|row| RecordId::try_from(row.as_slice()).ok());
+fn replace(
+    turn: &mut Turn<'_>,
+    tree: Tree,
+    subject: &Fingerprint,
+    id: &RecordId,
+) -> Result<(), StorageError> {
+    let before =
+        turn.rows.get(tree, subject.as_bytes())?.and_then(|row| RecordId::try_from(row.as_slice()).ok());
     if let Some(before) = before
         && let Some(held) = Holding::get(&turn.rows, &before)?
     {
@@ -134,7 +162,12 @@ fn replace(turn: &mut Turn<'_>, tree: Tree, subject: &Fingerprint, id: &RecordId
     Ok(())
 }
 
-fn follow_envelope(turn: &mut Turn<'_>, id: &RecordId, envelope: &Envelope, held: &Holding) -> Result<(), StorageError> {
+fn follow_envelope(
+    turn: &mut Turn<'_>,
+    id: &RecordId,
+    envelope: &Envelope,
+    held: &Holding,
+) -> Result<(), StorageError> {
     let conversation = &envelope.conversation;
     let row = keys::conversation_row(conversation, held.issued, id);
     turn.rows.put(Tree::Conversations, row, [envelope.class as u8]);
@@ -154,7 +187,12 @@ fn follow_envelope(turn: &mut Turn<'_>, id: &RecordId, envelope: &Envelope, held
                     // The epoch began when the welcome was issued, by the owner's clock.
                     let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
                     let from = keys::conversation_row(conversation, since, &RecordId::new([0; 32]));
-                    deliver_backlog(turn, &device, conversation, &Backlog { epoch: envelope.epoch, from: ByteBuf::from(from) })?;
+                    deliver_backlog(
+                        turn,
+                        &device,
+                        conversation,
+                        &Backlog { epoch: envelope.epoch, from: ByteBuf::from(from) },
+                    )?;
                 }
             }
             return Ok(());
@@ -183,7 +221,8 @@ fn deliver_backlog(
     backlog: &Backlog,
 ) -> Result<(), StorageError> {
     let name = keys::backlog(conversation, device);
-    let high = keys::conversation_row(conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
+    let high =
+        keys::conversation_row(conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
     let mut from = backlog.from.to_vec();
     loop {
         let range = (Bound::Included(from.as_slice()), Bound::Included(high.as_slice()));
@@ -201,7 +240,8 @@ fn deliver_backlog(
             }
             let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
             if let Some((_, record)) = admit::stored(&turn.rows, &id)?
-                && let Body::Envelope(Envelope { class: Class::Application | Class::Commit, epoch, .. }) = record.body()
+                && let Body::Envelope(Envelope { class: Class::Application | Class::Commit, epoch, .. }) =
+                    record.body()
                 && *epoch >= backlog.epoch
             {
                 turn.deliver(device, &id)?;
@@ -215,7 +255,9 @@ fn deliver_backlog(
 pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::BACKLOGS, SCAN_ROWS)? {
         match (keys::backlog_parts(&key), cbor::from_slice::<Backlog>(&row, 1024)) {
-            (Some((device, conversation)), Ok(backlog)) => deliver_backlog(turn, &device, &conversation, &backlog)?,
+            (Some((device, conversation)), Ok(backlog)) => {
+                deliver_backlog(turn, &device, &conversation, &backlog)?
+            }
             _ => turn.rows.delete(Tree::Meta, key),
         }
     }

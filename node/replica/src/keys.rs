@@ -53,6 +53,11 @@ pub(crate) fn index_parts(key: &[u8]) -> Option<(u64, RecordId)> {
     Some((u64::from_be_bytes(*bucket), RecordId::try_from(id).ok()?))
 }
 
+/// What a device has handed in: its fingerprint, and the SHA-256 of the content.
+pub(crate) fn handed_in(device: &Fingerprint, content: &[u8]) -> Vec<u8> {
+    [device.as_bytes().as_slice(), RecordId::of(content).as_bytes()].concat()
+}
+
 pub(crate) fn inbox(device: &Fingerprint, seq: u64) -> Vec<u8> {
     [&device.as_bytes()[..], &seq.to_be_bytes()].concat()
 }

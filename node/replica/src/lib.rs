@@ -212,7 +212,12 @@ impl Replica {
         self.step_changes_max = changes_max;
     }
 
-    fn records(&mut self, turn: &mut Turn<'_>, from: Source, arrivals: Vec<Arrival>) -> Result<(), StorageError> {
+    fn records(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: Source,
+        arrivals: Vec<Arrival>,
+    ) -> Result<(), StorageError> {
         let (mut stored, mut refused, mut penalty) = (Vec::new(), Vec::new(), 0);
         for arrival in arrivals {
             // What is not answered for comes again.
@@ -222,14 +227,13 @@ impl Replica {
             let (id, taken) = match arrival {
                 // What is held was accepted once, whatever would be said of it now. An operator wants to hear the latter.
                 Arrival::Refused { id, .. }
-                    if !matches!(from, Source::Local { .. }) && turn.rows.contains(Tree::Holdings, id.as_bytes())? =>
+                    if !matches!(from, Source::Local { .. })
+                        && turn.rows.contains(Tree::Holdings, id.as_bytes())? =>
                 {
                     (id, Taken::Stored)
                 }
                 Arrival::Refused { id, why } => (id, Taken::Refused(why)),
-                Arrival::Verified(record) => {
-                    (record.id(), self.take(turn, *record, &from)?)
-                }
+                Arrival::Verified(record) => (record.id(), self.take(turn, *record, &from)?),
             };
             penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
             match taken {
@@ -273,7 +277,13 @@ impl Replica {
     }
 
     /// Tells who brought the record what came of it. Returns the penalty points for it.
-    fn answer(&self, turn: &mut Turn<'_>, from: &Source, id: RecordId, taken: &Taken) -> Result<u32, StorageError> {
+    fn answer(
+        &self,
+        turn: &mut Turn<'_>,
+        from: &Source,
+        id: RecordId,
+        taken: &Taken,
+    ) -> Result<u32, StorageError> {
         let ruling = match taken {
             Taken::Refused(why) => Some(why.ruling()),
             Taken::Stored | Taken::Relayed => None,
@@ -314,7 +324,13 @@ impl Replica {
     }
 
     /// Closes all connections to a peer. What else it sent before it hears of that changes nothing.
-    fn drop_peer(&mut self, turn: &mut Turn<'_>, node: NodeId, code: &str, why: &str) -> Result<(), StorageError> {
+    fn drop_peer(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        code: &str,
+        why: &str,
+    ) -> Result<(), StorageError> {
         let Some(trust) = self.connected.remove(&node) else { return Ok(()) };
         turn.outputs.push(Output::Disconnect { node, why: why.into() });
         turn.audit(AuditEntry::new("peer-dropped", code, why).node(node).trust(trust))
@@ -324,7 +340,9 @@ impl Replica {
         // A frame that outlived its connection says nothing any more.
         let Some(trust) = self.connected.get(&from).cloned() else { return Ok(()) };
         match frame {
-            Frame::Records(_) => unreachable!("the driver verifies records first, and feeds them as Input::Records"),
+            Frame::Records(_) => {
+                unreachable!("the driver verifies records first, and feeds them as Input::Records")
+            }
             Frame::Answers { stored, refused } => {
                 spread::answered(turn, &trust, &stored, &refused)?;
                 self.doubt(turn, &refused)
@@ -346,7 +364,8 @@ impl Replica {
             let Some((held, record)) = admit::stored(&turn.rows, id)? else { continue };
             if matches!(record::verify(record, &self.network), Err(VerifyError::Signature)) {
                 erase::drop_record(turn, id, &held)?;
-                let entry = AuditEntry::new("dropped", code, "does not verify alone, only in a batch").record(*id);
+                let entry =
+                    AuditEntry::new("dropped", code, "does not verify alone, only in a batch").record(*id);
                 turn.audit(match held.signer {
                     Some(trust) => entry.trust(trust),
                     None => entry,

@@ -7,7 +7,7 @@ use lanyard_crypto::gateway::{
     TicksResponse, TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Decoded, Kind};
+use lanyard_crypto::record::{Body, Class, Decoded, Kind};
 use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
@@ -72,7 +72,13 @@ pub fn outbox(view: &dyn View, to: &TrustId, after: u64) -> Result<(u64, Vec<Byt
 }
 
 /// A page of a device's inbox, after the position `after`.
-pub fn inbox(view: &dyn View, network: &Network, device: &Fingerprint, after: u64, now: Timestamp) -> Result<InboxResponse, StorageError> {
+pub fn inbox(
+    view: &dyn View,
+    network: &Network,
+    device: &Fingerprint,
+    after: u64,
+    now: Timestamp,
+) -> Result<InboxResponse, StorageError> {
     let (low, high) = (keys::inbox(device, after), keys::inbox(device, u64::MAX));
     let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
     let rows = view.scan(Tree::Inbox, range, INBOX_ITEMS_MAX + 1)?;
@@ -80,7 +86,9 @@ pub fn inbox(view: &dyn View, network: &Network, device: &Fingerprint, after: u6
     for (key, id) in &rows {
         let record = match RecordId::try_from(id.as_slice()) {
             Ok(id) => match stored(view, &id)? {
-                Some((held, r)) if held.expires > now && !erase::is_withheld(view, &id, &held)? => signed(network, &r),
+                Some((held, r)) if held.expires > now && !erase::is_withheld(view, &id, &held)? => {
+                    signed(network, &r)
+                }
                 _ => None,
             },
             Err(_) => None,
@@ -102,7 +110,10 @@ pub fn inbox_newest(view: &dyn View, device: &Fingerprint) -> Result<u64, Storag
 
 fn signed(network: &Network, record: &Decoded) -> Option<InboxRecord> {
     let chain = network.chain(&record.signer()?)?;
-    Some(InboxRecord { bytes: record.bytes().to_vec(), chain: chain.map(|c| ByteBuf::from(c.to_vec())).into() })
+    Some(InboxRecord {
+        bytes: record.bytes().to_vec(),
+        chain: chain.map(|c| ByteBuf::from(c.to_vec())).into(),
+    })
 }
 
 /// How far a record of this node has come; none if it is not one, or was erased.
@@ -122,8 +133,26 @@ pub fn ticks(view: &dyn View, id: &RecordId) -> Result<Option<TicksResponse>, St
     Ok(Some(TicksResponse { custodians: rows.iter().filter_map(tick).collect() }))
 }
 
+/// The same for a device of this trust: of messages, what it has itself handed in. Who submitted a change is not kept, nor the
+/// submission once it is answered; its id is known to no other device.
+pub fn ticks_for(
+    view: &dyn View,
+    device: &Fingerprint,
+    id: &RecordId,
+) -> Result<Option<TicksResponse>, StorageError> {
+    let theirs = match view.get(Tree::Submitted, id.as_bytes())? {
+        Some(row) => row.starts_with(device.as_bytes()),
+        None => Holding::get(view, id)?.is_none_or(|held| held.class == Some(Class::Submission)),
+    };
+    if theirs { ticks(view, id) } else { Ok(None) }
+}
+
 /// Who has carried out a tombstone, and who has not; none if it is not held.
-pub fn deletion(view: &dyn View, network: &Network, id: &RecordId) -> Result<Option<DeletionResponse>, StorageError> {
+pub fn deletion(
+    view: &dyn View,
+    network: &Network,
+    id: &RecordId,
+) -> Result<Option<DeletionResponse>, StorageError> {
     let Some((held, record)) = stored(view, id)? else { return Ok(None) };
     let Body::Tombstone(tombstone) = record.body() else { return Ok(None) };
     let mut replicas = Vec::new();
@@ -134,7 +163,12 @@ pub fn deletion(view: &dyn View, network: &Network, id: &RecordId) -> Result<Opt
     Ok(Some(DeletionResponse { tombstone: *id, issued: held.issued, reason: tombstone.reason, replicas }))
 }
 
-fn attestation(view: &dyn View, network: &Network, tombstone: &RecordId, by: &TrustId) -> Result<Option<Attestation>, StorageError> {
+fn attestation(
+    view: &dyn View,
+    network: &Network,
+    tombstone: &RecordId,
+    by: &TrustId,
+) -> Result<Option<Attestation>, StorageError> {
     let Some(row) = view.get(Tree::Tally, &keys::tick(tombstone, by))? else { return Ok(None) };
     let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
     let Some((_, record)) = stored(view, &id)? else { return Ok(None) };
@@ -147,7 +181,11 @@ fn attestation(view: &dyn View, network: &Network, tombstone: &RecordId, by: &Tr
 }
 
 /// The deletions whose tombstones are held, newest first, at most `limit`.
-pub fn deletions(view: &dyn View, network: &Network, limit: usize) -> Result<Vec<DeletionResponse>, StorageError> {
+pub fn deletions(
+    view: &dyn View,
+    network: &Network,
+    limit: usize,
+) -> Result<Vec<DeletionResponse>, StorageError> {
     let (low, high) = ([1], [2]);
     let rows = view.scan_back(Tree::Index, (Bound::Included(&low[..]), Bound::Excluded(&high[..])), limit)?;
     let mut deletions = Vec::new();
@@ -207,7 +245,8 @@ fn searched(leaf: &Certificate) -> String {
 
 /// The directory entry in force of a certificate.
 pub fn entry(view: &dyn View, device: &Fingerprint) -> Result<Option<Decoded>, StorageError> {
-    let id = view.get(Tree::Directory, device.as_bytes())?.and_then(|row| RecordId::try_from(row.as_slice()).ok());
+    let id =
+        view.get(Tree::Directory, device.as_bytes())?.and_then(|row| RecordId::try_from(row.as_slice()).ok());
     Ok(match id {
         Some(id) => stored(view, &id)?.map(|(_, record)| record),
         None => None,
@@ -273,8 +312,25 @@ pub fn record_bytes(view: &dyn View, id: &RecordId) -> Result<Option<Vec<u8>>, S
     }
 }
 
-/// The nodes that have published their addresses, with these.
-pub fn node_addresses(view: &dyn View) -> Result<Vec<(NodeId, Vec<String>)>, StorageError> {
+/// Whether a device is served the conversation that a tombstone is about; not if the tombstone is not held.
+pub fn is_member_of(
+    view: &dyn View,
+    device: &Fingerprint,
+    tombstone: &RecordId,
+) -> Result<bool, StorageError> {
+    match stored(view, tombstone)? {
+        Some((_, record)) => match record.body() {
+            Body::Tombstone(order) => {
+                view.contains(Tree::Members, &keys::member(&order.conversation, device))
+            }
+            _ => Ok(false),
+        },
+        None => Ok(false),
+    }
+}
+
+/// The nodes that have published their addresses, with the trusts that certified them, and these addresses.
+pub fn node_addresses(view: &dyn View) -> Result<Vec<(NodeId, TrustId, Vec<String>)>, StorageError> {
     let mut nodes = Vec::new();
     for_each(view, Tree::Directory, &[], |_, row| {
         let Ok(id) = RecordId::try_from(row) else { return Ok(()) };
@@ -284,7 +340,11 @@ pub fn node_addresses(view: &dyn View) -> Result<Vec<(NodeId, Vec<String>)>, Sto
             && leaf.purpose() == Purpose::Node
             && !entry.addresses.is_empty()
         {
-            nodes.push((NodeId::new(*leaf.public_key()), entry.addresses.clone()));
+            nodes.push((
+                NodeId::new(*leaf.public_key()),
+                leaf.subject().trust.clone(),
+                entry.addresses.clone(),
+            ));
         }
         Ok(())
     })?;

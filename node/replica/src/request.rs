@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::record::{
-    self, Body, Class, Envelope, Header, Receipt, Reason, Submission, Target, Tombstone, Verified,
+    self, Body, Class, Envelope, Header, Reason, Receipt, Submission, Target, Tombstone, Verified,
 };
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor, limits};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
 
 use crate::Replica;
@@ -22,7 +22,12 @@ use crate::turn::Turn;
 use crate::verdict::Refusal;
 
 impl Replica {
-    pub(crate) fn request(&mut self, turn: &mut Turn<'_>, ticket: u64, request: Request) -> Result<(), StorageError> {
+    pub(crate) fn request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ticket: u64,
+        request: Request,
+    ) -> Result<(), StorageError> {
         let outcome = match request {
             Request::Send { device, request } => self.send(turn, &device, request)?,
             Request::Delete { by, conversation, target, reason, reference } => {
@@ -50,7 +55,9 @@ impl Replica {
         let SendRequest { conversation, epoch, class, content, custodians, expires } = request;
         let owner = conversation.owner().clone();
         let custodians: BTreeSet<TrustId> = match class {
-            Class::Application => custodians.into_iter().chain([owner.clone(), self.own.trust.clone()]).collect(),
+            Class::Application => {
+                custodians.into_iter().chain([owner.clone(), self.own.trust.clone()]).collect()
+            }
             Class::Submission => [owner.clone(), self.own.trust.clone()].into(),
             Class::Commit | Class::Welcome => return Ok(Err(Refusal::NotOwner(owner.to_string()))),
         };
@@ -59,20 +66,32 @@ impl Replica {
         }
         let member = turn.rows.contains(Tree::Members, &keys::member(&conversation, device))?;
         let unknown = !turn.rows.contains(Tree::Hub, &keys::conversation(&conversation))?;
-        let founds = !member && unknown && class == Class::Submission && owner == self.own.trust && founding(&content);
+        let founds =
+            !member && unknown && class == Class::Submission && owner == self.own.trust && founding(&content);
         if !member && !founds {
             return Ok(Err(Refusal::NotMember));
         }
+        let handed_in = keys::handed_in(device, &content);
+        if let Some((id, issued)) = known(turn, &handed_in)? {
+            return Ok(Ok(Reply::Sent { id, issued }));
+        }
         let issued = turn.now;
-        let header =
-            Header { network: Some(self.network.id()), custodians: custodians.into_iter().collect(), issued, expires };
+        let header = Header {
+            network: Some(self.network.id()),
+            custodians: custodians.into_iter().collect(),
+            issued,
+            expires,
+        };
         let body = Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content });
         if founds {
             turn.rows.put(Tree::Members, keys::member(&conversation, device), []);
         }
         let outcome = self.originate(turn, header, body)?;
         match &outcome {
-            Ok(id) if class == Class::Application => turn.rows.put(Tree::Submitted, *id.as_bytes(), *device.as_bytes()),
+            Ok(id) if class == Class::Application => {
+                turn.rows.put(Tree::Submitted, *id.as_bytes(), handed_in.clone());
+                turn.rows.put(Tree::Submitted, handed_in, *id.as_bytes());
+            }
             Err(_) if founds => turn.rows.delete(Tree::Members, keys::member(&conversation, device)),
             _ => {}
         }
@@ -92,7 +111,9 @@ impl Replica {
         let margin = 2 * CLOCK_SKEW_SECS_MAX;
         let mut expires = turn.now.plus_secs(margin);
         let target = match target {
-            Target::Envelopes(ids) => Target::Envelopes(ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect()),
+            Target::Envelopes(ids) => {
+                Target::Envelopes(ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+            }
             up_to @ Target::UpTo(_) => up_to,
         };
         match &target {
@@ -103,7 +124,10 @@ impl Replica {
                         return Ok(Err(Refusal::NotFound(format!("message {id}"))));
                     };
                     if let Deleter::Device(device) = by
-                        && turn.rows.get(Tree::Submitted, id.as_bytes())?.as_deref() != Some(device.as_bytes())
+                        && !turn
+                            .rows
+                            .get(Tree::Submitted, id.as_bytes())?
+                            .is_some_and(|row| row.starts_with(device.as_bytes()))
                     {
                         return Ok(Err(Refusal::NotSender(format!("message {id}"))));
                     }
@@ -115,14 +139,21 @@ impl Replica {
                 if by != Deleter::Officer {
                     return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
                 }
-                expires = expires.max(up_to.plus_secs(self.network.charter().policy.retention_secs_max + margin));
-                query::for_each(&turn.rows, Tree::Conversations, &keys::conversation(&conversation), |key, _| {
-                    let id = key.last_chunk::<32>().map(|id| RecordId::new(*id));
-                    if let Some(held) = id.map(|id| Holding::get(&turn.rows, &id)).transpose()?.flatten() {
-                        custodians.extend(held.custodians);
-                    }
-                    Ok(())
-                })?;
+                expires =
+                    expires.max(up_to.plus_secs(self.network.charter().policy.retention_secs_max + margin));
+                query::for_each(
+                    &turn.rows,
+                    Tree::Conversations,
+                    &keys::conversation(&conversation),
+                    |key, _| {
+                        let id = key.last_chunk::<32>().map(|id| RecordId::new(*id));
+                        if let Some(held) = id.map(|id| Holding::get(&turn.rows, &id)).transpose()?.flatten()
+                        {
+                            custodians.extend(held.custodians);
+                        }
+                        Ok(())
+                    },
+                )?;
             }
         }
         let custodians = custodians.into_iter().collect();
@@ -148,7 +179,11 @@ impl Replica {
         }
     }
 
-    fn take_own(&mut self, turn: &mut Turn<'_>, verified: Verified) -> Result<Result<RecordId, Refusal>, StorageError> {
+    fn take_own(
+        &mut self,
+        turn: &mut Turn<'_>,
+        verified: Verified,
+    ) -> Result<Result<RecordId, Refusal>, StorageError> {
         let id = verified.id();
         match admit::admit(verified, &self.own.trust, &self.network, &turn.rows, turn.now)? {
             Admission::Known => Ok(Ok(id)),
@@ -176,7 +211,8 @@ impl Replica {
             for items in items.chunks(limits::RECEIPT_ITEMS_MAX) {
                 let custodians = BTreeSet::from([by.clone(), self.own.trust.clone()]).into_iter().collect();
                 let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
-                let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+                let header =
+                    Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
                 let body = Body::Receipt(Receipt { items: items.to_vec() });
                 if let Err(why) = self.originate(turn, header, body)? {
                     // Our own certificate has lapsed: erased all the same, and attested by nobody until it is renewed.
@@ -186,6 +222,14 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// The message that this device has handed in already: the answer was lost, and a second envelope for the same message would
+/// outlive the deletion of the first.
+fn known(turn: &Turn<'_>, handed_in: &[u8]) -> Result<Option<(RecordId, Timestamp)>, StorageError> {
+    let row = turn.rows.get(Tree::Submitted, handed_in)?;
+    let Some(id) = row.and_then(|row| RecordId::try_from(row.as_slice()).ok()) else { return Ok(None) };
+    Ok(Holding::get(&turn.rows, &id)?.map(|held| (id, held.issued)))
 }
 
 fn founding(content: &[u8]) -> bool {

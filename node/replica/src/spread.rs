@@ -76,7 +76,9 @@ fn settle(turn: &mut Turn<'_>, id: &RecordId, by: &TrustId, outcome: &Progress) 
 
 /// Nothing of a record is to be sent any more.
 pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    for (key, row) in turn.rows.scan_prefix(Tree::Ticks, id.as_bytes(), lanyard_crypto::limits::CHARTER_TRUSTS_MAX)? {
+    for (key, row) in
+        turn.rows.scan_prefix(Tree::Ticks, id.as_bytes(), lanyard_crypto::limits::CHARTER_TRUSTS_MAX)?
+    {
         if let (Some(Progress::Waiting(seq)), Some(trust)) = (progress(&row), keys::trust_in(&key[32..])) {
             turn.rows.delete(Tree::Outbox, keys::outbox(&trust, seq));
         }
@@ -86,7 +88,10 @@ pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageEr
 }
 
 /// The devices of this trust that are served a conversation.
-pub(crate) fn local_members(view: &dyn View, conversation: &ConversationId) -> Result<Vec<Fingerprint>, StorageError> {
+pub(crate) fn local_members(
+    view: &dyn View,
+    conversation: &ConversationId,
+) -> Result<Vec<Fingerprint>, StorageError> {
     let rows = view.scan_prefix(Tree::Members, &keys::conversation(conversation), LOCAL_MEMBERS_MAX)?;
     Ok(rows.iter().filter_map(|(key, _)| key.last_chunk::<32>().map(|f| Fingerprint::new(*f))).collect())
 }

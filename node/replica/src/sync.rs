@@ -20,14 +20,19 @@ use crate::holding::{Holding, LAYERS};
 use crate::input::Output;
 use crate::keys;
 use crate::limits::{
-    CATCH_UP_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS, SERVED_BYTES_MAX,
-    SUMMARY_BUCKETS_MAX, SUMMARY_COST_BYTES,
+    CATCH_UP_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS,
+    SERVED_BYTES_MAX, SUMMARY_BUCKETS_MAX, SUMMARY_COST_BYTES,
 };
 use crate::turn::Turn;
 
 impl Replica {
     /// Begins a round with a connected peer.
-    pub(crate) fn begin_round(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId) -> Result<(), StorageError> {
+    pub(crate) fn begin_round(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: NodeId,
+        trust: &TrustId,
+    ) -> Result<(), StorageError> {
         for layer in LAYERS {
             let digests = digests(&turn.rows, layer, 0, u64::MAX, &self.own.trust, trust)?;
             let chunks: Vec<_> = digests.chunks(SUMMARY_BUCKETS_MAX).collect();
@@ -47,7 +52,13 @@ impl Replica {
     }
 
     /// Answers a summary with the ids of each bucket that differs, newest first.
-    pub(crate) fn compare(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, theirs: &Summary) -> Result<(), StorageError> {
+    pub(crate) fn compare(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: NodeId,
+        trust: &TrustId,
+        theirs: &Summary,
+    ) -> Result<(), StorageError> {
         if !LAYERS.contains(&theirs.layer) {
             return Ok(());
         }
@@ -78,14 +89,23 @@ impl Replica {
     }
 
     /// Answers a bucket: sends what the other lacks, asks for what is lacking here.
-    pub(crate) fn exchange(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, theirs: &Bucket) -> Result<(), StorageError> {
+    pub(crate) fn exchange(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: NodeId,
+        trust: &TrustId,
+        theirs: &Bucket,
+    ) -> Result<(), StorageError> {
         if !LAYERS.contains(&theirs.layer) {
             return Ok(());
         }
-        let spoken_of = |id: &RecordId| theirs.after.is_none_or(|a| *id > a) && theirs.until.is_none_or(|u| *id <= u);
-        let mine: BTreeSet<RecordId> = ids_in(&turn.rows, theirs.layer, theirs.bucket, &self.own.trust, trust)?.into_iter().collect();
+        let spoken_of =
+            |id: &RecordId| theirs.after.is_none_or(|a| *id > a) && theirs.until.is_none_or(|u| *id <= u);
+        let mine: BTreeSet<RecordId> =
+            ids_in(&turn.rows, theirs.layer, theirs.bucket, &self.own.trust, trust)?.into_iter().collect();
         let have: BTreeSet<RecordId> = theirs.ids.iter().copied().collect();
-        let lacking: Vec<RecordId> = mine.iter().filter(|id| spoken_of(id) && !have.contains(id)).copied().collect();
+        let lacking: Vec<RecordId> =
+            mine.iter().filter(|id| spoken_of(id) && !have.contains(id)).copied().collect();
         self.send_records(turn, to, trust, &lacking)?;
         // Deleted ones among them too: only the message itself tells whether who ordered its deletion may. The peer has been
         // sent the tombstones before.
@@ -104,11 +124,20 @@ impl Replica {
     }
 
     /// Sends records that the peer's trust should hold, up to a bound; what is left over comes in the next round, soon.
-    pub(crate) fn send_records(&mut self, turn: &mut Turn<'_>, to: NodeId, trust: &TrustId, ids: &[RecordId]) -> Result<(), StorageError> {
+    pub(crate) fn send_records(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: NodeId,
+        trust: &TrustId,
+        ids: &[RecordId],
+    ) -> Result<(), StorageError> {
         let (mut frame, mut frame_bytes, mut all_bytes) = (Vec::new(), 0, 0);
         let mut sent = BTreeSet::new();
         for id in ids.iter().filter(|id| sent.insert(**id)) {
-            let Some(held) = Holding::get(&turn.rows, id)?.filter(|h| h.is_for(trust) && h.layer().is_some()) else { continue };
+            let Some(held) = Holding::get(&turn.rows, id)?.filter(|h| h.is_for(trust) && h.layer().is_some())
+            else {
+                continue;
+            };
             // What has expired is not served, even if it has not been dropped yet.
             if held.expires <= turn.now || erase::is_withheld(&turn.rows, id, &held)? {
                 continue;
@@ -134,7 +163,14 @@ impl Replica {
 }
 
 /// The digest of each bucket in `from..until` of what both trusts should hold, by bucket.
-fn digests(view: &dyn View, layer: u8, from: u64, until: u64, own: &TrustId, peer: &TrustId) -> Result<Vec<BucketDigest>, StorageError> {
+fn digests(
+    view: &dyn View,
+    layer: u8,
+    from: u64,
+    until: u64,
+    own: &TrustId,
+    peer: &TrustId,
+) -> Result<Vec<BucketDigest>, StorageError> {
     let mut digests: Vec<BucketDigest> = Vec::new();
     let mut open: Option<(u64, Sha256)> = None;
     let close = |open: Option<(u64, Sha256)>| {
@@ -153,7 +189,13 @@ fn digests(view: &dyn View, layer: u8, from: u64, until: u64, own: &TrustId, pee
     Ok(digests)
 }
 
-fn ids_in(view: &dyn View, layer: u8, bucket: u64, own: &TrustId, peer: &TrustId) -> Result<Vec<RecordId>, StorageError> {
+fn ids_in(
+    view: &dyn View,
+    layer: u8,
+    bucket: u64,
+    own: &TrustId,
+    peer: &TrustId,
+) -> Result<Vec<RecordId>, StorageError> {
     let mut ids = Vec::new();
     let range = (keys::bucket(layer, bucket), keys::bucket(layer, bucket.saturating_add(1)));
     for_each_shared(view, range, own, peer, |_, id| ids.push(id))?;
@@ -170,7 +212,11 @@ fn for_each_shared(
 ) -> Result<(), StorageError> {
     let mut from = Bound::Included(low);
     loop {
-        let rows = view.scan(Tree::Index, (from.as_ref().map(Vec::as_slice), Bound::Excluded(high.as_slice())), SCAN_ROWS)?;
+        let rows = view.scan(
+            Tree::Index,
+            (from.as_ref().map(Vec::as_slice), Bound::Excluded(high.as_slice())),
+            SCAN_ROWS,
+        )?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = Bound::Excluded(last.clone());
         for (key, row) in &rows {

@@ -78,17 +78,14 @@ impl Client {
 
     fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Vec<u8>) -> Result<T, AdminError> {
         let lost = |e: &dyn std::error::Error| AdminError::Lost(e.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| lost(&e))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| lost(&e))?;
         let asked = async {
             match timeout(ANSWER_TIME_MAX, self.exchange(method, target, body)).await {
                 Ok(answer) => answer,
-                Err(_) => Err(AdminError::Lost(format!(
-                    "no answer within {} seconds",
-                    ANSWER_TIME_MAX.as_secs()
-                ))),
+                Err(_) => {
+                    Err(AdminError::Lost(format!("no answer within {} seconds", ANSWER_TIME_MAX.as_secs())))
+                }
             }
         };
         let (ok, bytes) = runtime.block_on(asked)?;
@@ -108,28 +105,16 @@ impl Client {
     ) -> Result<(bool, axum::body::Bytes), AdminError> {
         let lost = |e: &dyn std::error::Error| AdminError::Lost(e.to_string());
         let stream = UnixStream::connect(&self.path).await;
-        let stream = stream.map_err(|reason| AdminError::Unreachable {
-            path: self.path.clone(),
-            reason,
-        })?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| lost(&e))?;
+        let stream = stream.map_err(|reason| AdminError::Unreachable { path: self.path.clone(), reason })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;
         // It ends with the sender, and what goes wrong in it is what the sender reports.
         let moved = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header("host", "localhost")
-            .body(Body::from(body));
-        let response = sender
-            .send_request(request.map_err(|e| lost(&e))?)
-            .await
-            .map_err(|e| lost(&e))?;
+        let request =
+            Request::builder().method(method).uri(target).header("host", "localhost").body(Body::from(body));
+        let response = sender.send_request(request.map_err(|e| lost(&e))?).await.map_err(|e| lost(&e))?;
         let status = response.status();
-        let bytes = to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX)
-            .await
-            .map_err(|e| lost(&e))?;
+        let bytes =
+            to_bytes(Body::new(response.into_body()), ANSWER_BYTES_MAX).await.map_err(|e| lost(&e))?;
         moved.abort();
         Ok((status.is_success(), bytes))
     }

@@ -55,11 +55,8 @@ impl From<RegistrarError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let status = if self.0.code == "not-found" {
-            StatusCode::NOT_FOUND
-        } else {
-            StatusCode::UNPROCESSABLE_ENTITY
-        };
+        let status =
+            if self.0.code == "not-found" { StatusCode::NOT_FOUND } else { StatusCode::UNPROCESSABLE_ENTITY };
         (status, Json(self.0)).into_response()
     }
 }
@@ -99,6 +96,10 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
     if let Some(registrar) = &admin.registrar {
         soon("the registrar's certificate", registrar.certificate().not_after());
     }
+    match admin.backend.refusals_lost() {
+        0 => {}
+        lost => warnings.push(format!("{lost} refused peers since the start came too fast to be logged")),
+    }
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         trust: admin.backend.trust().to_string(),
@@ -111,20 +112,10 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
             name: network.charter().name.clone(),
             charter_version: network.charter().version,
             charter_expires: rfc3339(network.expires()),
-            members: network
-                .charter()
-                .trusts
-                .iter()
-                .map(|m| m.trust.to_string())
-                .collect(),
+            members: network.charter().trusts.iter().map(|m| m.trust.to_string()).collect(),
         },
         peers: peers.collect(),
-        stored: admin
-            .backend
-            .counts()
-            .await?
-            .into_iter()
-            .collect::<BTreeMap<_, _>>(),
+        stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
 }
@@ -137,11 +128,9 @@ async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
     let root =
         root.ok_or_else(|| refusal("unknown-trust", format!("{trust} is not in the charter any more")))?;
     if !(1..=HOURS_MAX).contains(&hours) {
-        return Err(refusal(
-            "out-of-bounds",
-            format!("`hours` is {hours}; 1 to {HOURS_MAX} are possible"),
-        )
-        .into());
+        return Err(
+            refusal("out-of-bounds", format!("`hours` is {hours}; 1 to {HOURS_MAX} are possible")).into()
+        );
     }
     let name = invitee.name.clone();
     let made = blocking(move || {
@@ -156,12 +145,7 @@ async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
         id: made.id.clone(),
         code: made.code.to_vec(),
     };
-    note(
-        &admin,
-        "invited",
-        format!("invitation {} was made", to_hex(&made.id)),
-    )
-    .await;
+    note(&admin, "invited", format!("invitation {} was made", to_hex(&made.id))).await;
     Ok(Json(Invited {
         invitation: line.to_line(),
         id: to_hex(&made.id),
@@ -187,10 +171,8 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     let reason = reason(&request.reason)?;
     let certificates = chosen(&registrar, &request)?;
     let network = admin.backend.network();
-    let (revoked, names) = certificates
-        .iter()
-        .map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone()))
-        .unzip();
+    let (revoked, names) =
+        certificates.iter().map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone())).unzip();
     let record = blocking(move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
         registrar.revoke(&certificates, reason, held, network.id(), now())
@@ -200,23 +182,11 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     admin.backend.submit(record).await?;
     let revoked: Vec<String> = revoked;
     note(&admin, "revoked", format!("revoked: {}", revoked.join(", "))).await;
-    Ok(Json(RevokeAnswer {
-        revoked,
-        names,
-        record: id.to_string(),
-    }))
+    Ok(Json(RevokeAnswer { revoked, names, record: id.to_string() }))
 }
 
 async fn deletions(State(admin): Shared) -> Outcome<Vec<Deletion>> {
-    Ok(Json(
-        admin
-            .backend
-            .deletions()
-            .await?
-            .into_iter()
-            .map(Deletion::from)
-            .collect(),
-    ))
+    Ok(Json(admin.backend.deletions().await?.into_iter().map(Deletion::from).collect()))
 }
 
 async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Deletion> {
@@ -228,17 +198,14 @@ async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Delet
 
 #[derive(Deserialize)]
 struct Page {
-    #[serde(default)]
-    after: u64,
+    after: Option<u64>,
     limit: Option<usize>,
 }
 
 async fn audit(State(admin): Shared, page: Result<Query<Page>, QueryRejection>) -> Outcome<Audit> {
     let Query(Page { after, limit }) = page.map_err(|e| refusal("malformed", e.to_string()))?;
     let limit = limit.unwrap_or(AUDIT_LINES_MAX).min(AUDIT_LINES_MAX);
-    Ok(Json(Audit {
-        entries: admin.backend.audit(after, limit).await?,
-    }))
+    Ok(Json(Audit { entries: admin.backend.audit(after, limit).await? }))
 }
 
 async fn held(State(admin): Shared, Path(id): Path<String>) -> Outcome<Held> {
@@ -252,27 +219,16 @@ async fn held(State(admin): Shared, Path(id): Path<String>) -> Outcome<Held> {
 async fn import(State(admin): Shared, body: Body) -> Outcome<Imported> {
     let bytes = bytes(body, HANDSHAKE_RECORD_BYTES_MAX).await?;
     let record = Decoded::from_bytes(&bytes).map_err(|e| refusal("malformed", e.to_string()))?;
-    let imported = Imported {
-        id: record.id().to_string(),
-        kind: record.body().kind().name().into(),
-    };
+    let imported = Imported { id: record.id().to_string(), kind: record.body().kind().name().into() };
     admin.backend.submit(record).await?;
-    note(
-        &admin,
-        "imported",
-        format!("the operator imported {} {}", imported.kind, imported.id),
-    )
-    .await;
+    note(&admin, "imported", format!("the operator imported {} {}", imported.kind, imported.id)).await;
     Ok(Json(imported))
 }
 
 fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {
     let registrar = admin.registrar.clone();
     Ok(registrar.ok_or_else(|| {
-        refusal(
-            "no-registrar",
-            "this node does not hold the registrar's key; ask the trust's node that does",
-        )
+        refusal("no-registrar", "this node does not hold the registrar's key; ask the trust's node that does")
     })?)
 }
 
@@ -298,11 +254,9 @@ fn chosen(registrar: &Registrar, request: &RevokeRequest) -> Result<Vec<Certific
         _ => return Err(refusal("malformed", "one of `device`, `name` and `certificate` is needed").into()),
     };
     if found.is_empty() {
-        return Err(refusal(
-            "not-found",
-            "no such device was certified here: see lanyard-node staff list",
-        )
-        .into());
+        return Err(
+            refusal("not-found", "no such device was certified here: see lanyard-node staff list").into()
+        );
     }
     Ok(found)
 }
@@ -352,15 +306,7 @@ fn invitation_view(kept: &Kept) -> InvitationView {
 }
 
 async fn note(admin: &Admin, event: &'static str, detail: String) {
-    admin
-        .backend
-        .note(Note {
-            event,
-            code: "",
-            detail,
-            address: None,
-        })
-        .await;
+    admin.backend.note(Note { event, code: "", detail, address: None }).await;
 }
 
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
@@ -370,17 +316,10 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
 
 async fn bytes(body: Body, max: usize) -> Result<axum::body::Bytes, Refused> {
     let read = to_bytes(body, max).await;
-    Ok(read.map_err(|_| {
-        refusal(
-            "too-large",
-            format!("the body is more than {max} bytes, or was cut off"),
-        )
-    })?)
+    Ok(read.map_err(|_| refusal("too-large", format!("the body is more than {max} bytes, or was cut off")))?)
 }
 
 /// Runs what blocks on the disk beside the asynchronous threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-    Ok(tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| refusal("internal", e.to_string()))?)
+    Ok(tokio::task::spawn_blocking(work).await.map_err(|e| refusal("internal", e.to_string()))?)
 }

@@ -13,10 +13,8 @@ use super::{NodeArgs, days};
 #[derive(Debug, Subcommand)]
 pub enum NetworkCommand {
     /// Make the key of one of the network's authorities
-    #[command(
-        after_help = "Example:\n  lanyard-node network authority-key --out authority.key\n\n\
-        Each authority makes its own, and gives the others the public key that this prints."
-    )]
+    #[command(after_help = "Example:\n  lanyard-node network authority-key --out authority.key\n\n\
+        Each authority makes its own, and gives the others the public key that this prints.")]
     AuthorityKey(AuthorityKeyArgs),
     /// Write the first charter of a network
     #[command(after_help = "Example:\n  \
@@ -201,9 +199,7 @@ impl FromStr for MemberArg {
         let mut parts = rest.split(',');
         let root = parts.next().filter(|root| !root.is_empty()).ok_or_else(wrong)?;
         Ok(Self {
-            trust: trust
-                .parse()
-                .map_err(|e: lanyard_crypto::ids::IdError| e.to_string())?,
+            trust: trust.parse().map_err(|e: lanyard_crypto::ids::IdError| e.to_string())?,
             root: root.into(),
             addresses: parts.map(String::from).collect(),
         })

@@ -9,12 +9,7 @@ use lanyard_crypto::RecordId;
 #[derive(Debug, Args)]
 pub struct NodeArgs {
     /// The node's configuration, which names its admin socket
-    #[arg(
-        long,
-        env = "LANYARD_CONFIG",
-        default_value = "node.toml",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "LANYARD_CONFIG", default_value = "node.toml", value_name = "FILE")]
     pub config: PathBuf,
     /// The admin socket itself, instead of the configuration
     #[arg(long, value_name = "PATH")]
@@ -26,12 +21,7 @@ pub struct NodeArgs {
 #[command(after_help = "Example:\n  lanyard-node run --config node1/node.toml")]
 pub struct RunArgs {
     /// The node's configuration
-    #[arg(
-        long,
-        env = "LANYARD_CONFIG",
-        default_value = "node.toml",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "LANYARD_CONFIG", default_value = "node.toml", value_name = "FILE")]
     pub config: PathBuf,
     /// Once the node is ready, write its addresses to this file, as JSON
     #[arg(long, value_name = "PATH")]
@@ -43,12 +33,7 @@ pub struct RunArgs {
 #[command(after_help = "Example:\n  lanyard-node check --config node1/node.toml")]
 pub struct CheckArgs {
     /// The node's configuration
-    #[arg(
-        long,
-        env = "LANYARD_CONFIG",
-        default_value = "node.toml",
-        value_name = "FILE"
-    )]
+    #[arg(long, env = "LANYARD_CONFIG", default_value = "node.toml", value_name = "FILE")]
     pub config: PathBuf,
     /// Print the problems as JSON
     #[arg(long)]
@@ -69,11 +54,9 @@ pub struct StatusArgs {
 
 /// `deletions`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  lanyard-node deletions --config node1/node.toml\n  \
+#[command(after_help = "Examples:\n  lanyard-node deletions --config node1/node.toml\n  \
     lanyard-node deletions 5b0c... --config node1/node.toml --json\n\n\
-    A receipt proves that a trust's node attested erasure, no more."
-)]
+    A receipt proves that a trust's node attested erasure, no more.")]
 pub struct DeletionsArgs {
     /// The tombstone's record id, to show one deletion in full
     pub id: Option<RecordId>,
@@ -87,10 +70,8 @@ pub struct DeletionsArgs {
 
 /// `held`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  lanyard-node held 5b0c... --config node1/node.toml\n\n\
-    A node holds no key that opens a message: what it shows is what it could show to anybody."
-)]
+#[command(after_help = "Example:\n  lanyard-node held 5b0c... --config node1/node.toml\n\n\
+    A node holds no key that opens a message: what it shows is what it could show to anybody.")]
 pub struct HeldArgs {
     /// The record id, such as the id of a message that `lanyard read` shows
     pub id: RecordId,
@@ -108,9 +89,9 @@ pub struct HeldArgs {
     after_help = "Example:\n  lanyard-node audit --after 120 --limit 50 --config node1/node.toml --json"
 )]
 pub struct AuditArgs {
-    /// Show only entries behind this number
-    #[arg(long, default_value_t = 0, value_name = "NUMBER")]
-    pub after: u64,
+    /// Show only entries behind this number, the oldest of them first; without it, the newest entries
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
     /// Show at most so many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub limit: u64,

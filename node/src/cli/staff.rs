@@ -30,7 +30,7 @@ pub enum StaffCommand {
 #[derive(Debug, Args)]
 pub struct InviteArgs {
     /// The person's name, as others will see it
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub name: String,
     /// Their role, such as "Consultant cardiologist"
     #[arg(long)]
@@ -42,7 +42,7 @@ pub struct InviteArgs {
     #[arg(long)]
     pub department: Option<String>,
     /// Who checked that this person is who they say they are; kept with the invitation
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, value_name = "WHO", value_parser = named)]
     pub checked_by: String,
     /// How long the invitation works
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..=720))]
@@ -85,4 +85,13 @@ pub struct RevokeStaffArgs {
     /// Print what was revoked as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A person's name, as typed.
+fn named(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        1..=64 if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err("1 to 64 visible characters are needed".into()),
+    }
 }

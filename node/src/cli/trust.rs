@@ -26,12 +26,12 @@ pub enum TrustCommand {
     IssueNode(IssueNodeArgs),
     /// Make the next registrar (needs the root's key)
     #[command(after_help = "Example:\n  lanyard-node trust renew-registrar --dir ryj\n\n\
-        The registrar before it stays valid until it expires, and is kept as registrar.old.pem.")]
+        The registrar before it stays valid until it expires, and is kept as registrar.FINGERPRINT.pem.")]
     RenewRegistrar(RenewRegistrarArgs),
     /// Revoke a registrar (offline, by the root), or a node (by the running registrar)
     #[command(after_help = "Examples:\n  \
         lanyard-node trust revoke --certificate node2/node.pem --config node1/node.toml\n  \
-        lanyard-node trust revoke --certificate ryj/registrar.old.pem --dir ryj \\\n    \
+        lanyard-node trust revoke --certificate ryj/registrar.0f3c92ab71de.pem --dir ryj \\\n    \
         --charter charter.cbor --out revocation.cbor\n  \
         lanyard-node network import revocation.cbor --config node1/node.toml\n\n\
         What a registrar certified, the running node that holds its key revokes at once. A registrar is\n\

@@ -30,10 +30,7 @@ pub(super) fn read_charter(path: &Path) -> Result<(Charter, Decoded), CommandErr
     match record.body() {
         Body::Charter(charter) => Ok((charter.clone(), record)),
         other => {
-            let reason = format!(
-                "a charter is needed; this is a record of kind {}",
-                other.kind().name()
-            );
+            let reason = format!("a charter is needed; this is a record of kind {}", other.kind().name());
             Err(CommandError::content(path, ContentError::Other(reason)))
         }
     }
@@ -48,10 +45,7 @@ pub(super) fn read_trusted(path: &Path) -> Result<(Network, Decoded), CommandErr
 
 /// The network that a charter belongs to, by its first version.
 pub(super) fn network_of(record: &Decoded) -> NetworkId {
-    record
-        .header()
-        .network
-        .unwrap_or(NetworkId::new(*record.statement().as_bytes()))
+    record.header().network.unwrap_or(NetworkId::new(*record.statement().as_bytes()))
 }
 
 /// A member, as its root certificate says.
@@ -59,22 +53,12 @@ pub(super) fn member(arg: &MemberArg) -> Result<Member, CommandError> {
     let root = read_certificate(&arg.root)?;
     let other = |reason: String| CommandError::content(&arg.root, ContentError::Other(reason));
     if root.purpose() != Purpose::Root {
-        return Err(other(format!(
-            "a root certificate is needed, and this is one of a {}",
-            root.purpose()
-        )));
+        return Err(other(format!("a root certificate is needed, and this is one of a {}", root.purpose())));
     }
     if root.subject().trust != arg.trust {
-        return Err(other(format!(
-            "this is the root of {}, not of {}",
-            root.subject().trust,
-            arg.trust
-        )));
+        return Err(other(format!("this is the root of {}, not of {}", root.subject().trust, arg.trust)));
     }
-    if let Some(wrong) = arg
-        .addresses
-        .iter()
-        .find(|a| NodeAddress::parse(a).is_none_or(|a| a.node.is_none()))
+    if let Some(wrong) = arg.addresses.iter().find(|a| NodeAddress::parse(a).is_none_or(|a| a.node.is_none()))
     {
         return Err(CommandError::Usage(format!(
             "--member {}: {wrong:?} is no address of a node; {}, with /p2p/PEERID at its end",
@@ -158,11 +142,7 @@ impl CharterView {
             format!("  valid        {} to {}", self.issued, self.expires),
             format!("  countries    {}", self.countries.join(" ")),
             format!("  retention    at most {} days", self.retention_days),
-            format!(
-                "  authorities  {} of {} must sign",
-                self.threshold,
-                self.authorities.len()
-            ),
+            format!("  authorities  {} of {} must sign", self.threshold, self.authorities.len()),
         ];
         lines.extend(self.authorities.iter().map(|key| format!("               {key}")));
         lines.push(match &self.problem {
@@ -172,12 +152,7 @@ impl CharterView {
         for member in &self.members {
             lines.push(format!("  member       {} ({})", member.name, member.trust));
             lines.push(format!("               root {}", member.root.fingerprint));
-            lines.extend(
-                member
-                    .addresses
-                    .iter()
-                    .map(|address| format!("               {address}")),
-            );
+            lines.extend(member.addresses.iter().map(|address| format!("               {address}")));
         }
         lines.join("\n")
     }

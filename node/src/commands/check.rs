@@ -24,10 +24,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), CommandError> {
         Err(ConfigError::Problems { problems }) => problems,
         Err(other) => return Err(other.into()),
     };
-    let checked = Checked {
-        ok: problems.is_empty(),
-        problems,
-    };
+    let checked = Checked { ok: problems.is_empty(), problems };
     show(args.json, &checked, |checked| match checked.ok {
         true => format!("{}: nothing is wrong", args.config.display()),
         false => checked.problems.iter().map(|p| format!("{p}\n")).collect(),

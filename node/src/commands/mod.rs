@@ -94,19 +94,12 @@ pub enum ContentError {
 
 impl CommandError {
     fn content(path: &Path, reason: impl Into<ContentError>) -> Self {
-        CommandError::Content {
-            path: path.into(),
-            reason: reason.into(),
-        }
+        CommandError::Content { path: path.into(), reason: reason.into() }
     }
 
     /// The exit code: 2 if the command was used wrongly, otherwise 1.
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, CommandError::Usage(_)) {
-            2
-        } else {
-            1
-        }
+        if matches!(self, CommandError::Usage(_)) { 2 } else { 1 }
     }
 }
 
@@ -157,10 +150,7 @@ fn read_key(path: &Path) -> Result<SecretKey, CommandError> {
 /// The first certificate of a PEM file.
 fn read_certificate(path: &Path) -> Result<Certificate, CommandError> {
     let chain = lanyard_crypto::x509::chain_from_pem(&files::read_text(path)?);
-    let first = chain
-        .map_err(|e| CommandError::content(path, e))?
-        .into_iter()
-        .next();
+    let first = chain.map_err(|e| CommandError::content(path, e))?.into_iter().next();
     first.ok_or_else(|| CommandError::content(path, PemError::None("CERTIFICATE")))
 }
 

@@ -37,10 +37,7 @@ struct AuthorityKey {
 fn authority_key(args: &AuthorityKeyArgs) -> Result<(), CommandError> {
     let key = SecretKey::generate()?;
     write_key(&args.out, &key)?;
-    let made = AuthorityKey {
-        public_key: to_hex(&key.public()),
-        file: args.out.clone(),
-    };
+    let made = AuthorityKey { public_key: to_hex(&key.public()), file: args.out.clone() };
     show(args.json, &made, |made| {
         format!(
             "{}\nThis is the public key. The private one is in {}: keep it offline.",
@@ -67,9 +64,7 @@ fn found(args: &FoundArgs) -> Result<(), CommandError> {
         },
         trusts: with_members(Vec::new(), &args.members)?,
         countries: sorted(args.countries.clone()),
-        policy: Policy {
-            retention_secs_max: args.retention_days * DAY_SECS,
-        },
+        policy: Policy { retention_secs_max: args.retention_days * DAY_SECS },
     };
     let issued = now();
     let header = Header {
@@ -99,12 +94,7 @@ fn propose(args: &ProposeArgs) -> Result<(), CommandError> {
     }
     charter.countries.extend(&args.countries.added);
     charter.countries = sorted(charter.countries);
-    let mut authorities: Vec<_> = charter
-        .authorities
-        .keys
-        .into_iter()
-        .map(|key| key.into_vec())
-        .collect();
+    let mut authorities: Vec<_> = charter.authorities.keys.into_iter().map(|key| key.into_vec()).collect();
     for text in &args.removed_authorities {
         let key = public_key(text)?;
         let place = authorities.iter().position(|k| *k == key);
@@ -116,10 +106,7 @@ fn propose(args: &ProposeArgs) -> Result<(), CommandError> {
         authorities.push(public_key(text)?);
     }
     charter.authorities = Authorities {
-        keys: sorted(authorities)
-            .into_iter()
-            .map(serde_bytes::ByteBuf::from)
-            .collect(),
+        keys: sorted(authorities).into_iter().map(serde_bytes::ByteBuf::from).collect(),
         threshold: args.threshold.unwrap_or(charter.authorities.threshold),
     };
     if let Some(days) = args.retention_days {
@@ -142,14 +129,7 @@ fn sign(args: &SignArgs) -> Result<(), CommandError> {
     let (charter, earlier) = charters::read_charter(&args.file)?;
     let keys = read_keys(&args.authority_keys)?;
     let header = earlier.header().clone();
-    write(
-        header,
-        charter,
-        &keys,
-        Some(&earlier),
-        args.out.as_ref().unwrap_or(&args.file),
-        args.json,
-    )
+    write(header, charter, &keys, Some(&earlier), args.out.as_ref().unwrap_or(&args.file), args.json)
 }
 
 /// Signs with what keys there are, writes the charter, and shows it. A charter that nobody could ever accept
@@ -189,11 +169,7 @@ struct RecordView {
 fn show_record(args: &ShowCharterArgs) -> Result<(), CommandError> {
     let record = charters::read_record(&args.file)?;
     if let Body::Charter(charter) = record.body() {
-        return show(
-            args.json,
-            &CharterView::new(charter, &record)?,
-            CharterView::to_text,
-        );
+        return show(args.json, &CharterView::new(charter, &record)?, CharterView::to_text);
     }
     let header = record.header();
     let view = RecordView {
@@ -206,10 +182,7 @@ fn show_record(args: &ShowCharterArgs) -> Result<(), CommandError> {
     };
     show(args.json, &view, |v| {
         let network = v.network.as_deref().unwrap_or("(none)");
-        format!(
-            "{} {}\n  network      {network}\n  valid        {} to {}",
-            v.kind, v.id, v.issued, v.expires
-        )
+        format!("{} {}\n  network      {network}\n  valid        {} to {}", v.kind, v.id, v.issued, v.expires)
     })
 }
 
@@ -233,9 +206,7 @@ fn read_keys(paths: &[PathBuf]) -> Result<Vec<SecretKey>, CommandError> {
 fn public_key(text: &str) -> Result<Vec<u8>, CommandError> {
     let key = from_hex(text).filter(|key| key.len() == 32);
     key.ok_or_else(|| {
-        CommandError::Usage(format!(
-            "{text:?} is not a public key: 64 hexadecimal digits are needed"
-        ))
+        CommandError::Usage(format!("{text:?} is not a public key: 64 hexadecimal digits are needed"))
     })
 }
 

@@ -21,39 +21,19 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CommandError> {
     show(args.json, &status, |status| {
         let network = &status.network;
         let mut lines = vec![
-            format!(
-                "{} in {}, running since {}",
-                status.trust, network.name, status.started
-            ),
+            format!("{} in {}, running since {}", status.trust, network.name, status.started),
             format!("  peer id      {}", status.peer_id),
             format!("  certificate  until {}", status.certificate_expires),
-            format!(
-                "  charter      version {}, until {}",
-                network.charter_version, network.charter_expires
-            ),
+            format!("  charter      version {}, until {}", network.charter_version, network.charter_expires),
             format!("  members      {}", network.members.join(" ")),
             format!("  enrols staff {}", if status.registrar { "yes" } else { "no" }),
         ];
         lines.extend(status.peers.iter().map(|peer| {
-            let state = if peer.connected {
-                "connected"
-            } else {
-                "not connected"
-            };
+            let state = if peer.connected { "connected" } else { "not connected" };
             format!("  peer         {} {} {state}", peer.trust, peer.peer_id)
         }));
-        lines.extend(
-            status
-                .stored
-                .iter()
-                .map(|(name, count)| format!("  {name:<12} {count}")),
-        );
-        lines.extend(
-            status
-                .warnings
-                .iter()
-                .map(|warning| format!("  warning      {warning}")),
-        );
+        lines.extend(status.stored.iter().map(|(name, count)| format!("  {name:<12} {count}")));
+        lines.extend(status.warnings.iter().map(|warning| format!("  warning      {warning}")));
         lines.join("\n")
     })
 }
@@ -78,39 +58,29 @@ pub(super) fn deletions(args: &DeletionsArgs) -> Result<(), CommandError> {
 pub(super) fn held(args: &HeldArgs) -> Result<(), CommandError> {
     let held: Held = client(&args.node)?.get(&format!("/v1/records/{}", args.id))?;
     show(args.json, &held, |held| {
-        let kept_by = if held.custodians.is_empty() {
-            "every trust".into()
-        } else {
-            held.custodians.join(" ")
-        };
+        let kept_by =
+            if held.custodians.is_empty() { "every trust".into() } else { held.custodians.join(" ") };
         let mut lines = vec![
             format!("{} {}, {} bytes", held.kind, held.id, held.bytes),
             format!("  kept by      {kept_by}"),
             format!("  valid        {} to {}", held.issued, held.expires),
         ];
         if let Some(message) = &held.message {
-            lines.push(format!(
-                "  conversation {}, epoch {}",
-                message.conversation, message.epoch
-            ));
+            lines.push(format!("  conversation {}, epoch {}", message.conversation, message.epoch));
             lines.push(format!(
                 "  {:<12} {} bytes, which no key of this node opens:",
                 message.class, message.ciphertext_bytes
             ));
             let digits: Vec<char> = message.ciphertext.chars().collect();
-            lines.extend(
-                digits
-                    .chunks(64)
-                    .map(|line| format!("    {}", line.iter().collect::<String>())),
-            );
+            lines.extend(digits.chunks(64).map(|line| format!("    {}", line.iter().collect::<String>())));
         }
         lines.join("\n")
     })
 }
 
 pub(super) fn audit(args: &AuditArgs) -> Result<(), CommandError> {
-    let audit: Audit =
-        client(&args.node)?.get(&format!("/v1/audit?after={}&limit={}", args.after, args.limit))?;
+    let after = args.after.map(|after| format!("&after={after}")).unwrap_or_default();
+    let audit: Audit = client(&args.node)?.get(&format!("/v1/audit?limit={}{after}", args.limit))?;
     show(args.json, &audit, |audit| {
         let line = |e: &crate::backend::AuditLine| {
             let about = [&e.trust, &e.peer_id, &e.address, &e.record];
@@ -127,10 +97,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), CommandError> {
     let record = charters::read_record(&args.file)?;
     let imported: Imported = client(&args.node)?.post_bytes("/v1/records", record.bytes().to_vec())?;
     show(args.json, &imported, |i| {
-        format!(
-            "{} {} is in force on this node, and spreads to the others",
-            i.kind, i.id
-        )
+        format!("{} {} is in force on this node, and spreads to the others", i.kind, i.id)
     })
 }
 
@@ -148,9 +115,8 @@ pub(super) fn revoke_certificate(args: &RevokeArgs, certificate: &Certificate) -
 impl RevokeAnswer {
     pub(super) fn to_text(&self) -> String {
         let lines = self.names.iter().zip(&self.revoked);
-        let lines: String = lines
-            .map(|(name, fingerprint)| format!("revoked {name}: {fingerprint}\n"))
-            .collect();
+        let lines: String =
+            lines.map(|(name, fingerprint)| format!("revoked {name}: {fingerprint}\n")).collect();
         format!(
             "{lines}The revocation list is in force on this node, and spreads to the others: record {}",
             self.record
@@ -172,17 +138,12 @@ impl Deletion {
             format!("  ordered      {}, {}", self.issued, self.reason),
             format!("  confirmed    {} of {} replicas", self.confirmed, self.replicas),
         ];
-        lines.extend(
-            self.tally
-                .iter()
-                .map(|tally| match (&tally.erased, &tally.receipt) {
-                    (Some(erased), Some(receipt)) => format!(
-                        "  {:<12} attested erasure at {erased}, receipt {receipt}",
-                        tally.trust
-                    ),
-                    _ => format!("  {:<12} has not confirmed", tally.trust),
-                }),
-        );
+        lines.extend(self.tally.iter().map(|tally| match (&tally.erased, &tally.receipt) {
+            (Some(erased), Some(receipt)) => {
+                format!("  {:<12} attested erasure at {erased}, receipt {receipt}", tally.trust)
+            }
+            _ => format!("  {:<12} has not confirmed", tally.trust),
+        }));
         lines.push("A receipt proves that a trust's node attested erasure, no more.".into());
         lines.join("\n")
     }

@@ -56,46 +56,25 @@ pub struct Findings {
 
 impl Findings {
     fn fatal(&mut self, key: &str, message: impl Into<String>) {
-        self.fatal.push(Problem {
-            file: self.file.clone(),
-            key: key.into(),
-            message: message.into(),
-        });
+        self.fatal.push(Problem { file: self.file.clone(), key: key.into(), message: message.into() });
     }
 
     fn doubtful(&mut self, key: &str, message: impl Into<String>) {
-        self.doubtful.push(Problem {
-            file: self.file.clone(),
-            key: key.into(),
-            message: message.into(),
-        });
+        self.doubtful.push(Problem { file: self.file.clone(), key: key.into(), message: message.into() });
     }
 
     fn take<T>(&mut self, key: &str, result: Result<T, CommandError>) -> Option<T> {
-        result
-            .map_err(|error| self.fatal(key, format!("names a file that cannot be used: {error}")))
-            .ok()
+        result.map_err(|error| self.fatal(key, format!("names a file that cannot be used: {error}"))).ok()
     }
 }
 
 /// Reads and judges everything that `config` names, but binds and changes nothing.
 pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) {
-    let file = config
-        .path
-        .file_name()
-        .map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-    let mut findings = Findings {
-        file,
-        ..Findings::default()
-    };
+    let file = config.path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let mut findings = Findings { file, ..Findings::default() };
     if now < BUILT_AFTER {
-        findings.fatal(
-            "",
-            format!(
-                "this machine's clock shows {}, which is in the past; set it",
-                rfc3339(now)
-            ),
-        );
+        findings
+            .fatal("", format!("this machine's clock shows {}, which is in the past; set it", rfc3339(now)));
     }
     let key = findings.take("identity.key", read_key(&config.identity.key));
     let chain = findings.take("identity.chain", read_chain(&config.identity.chain));
@@ -116,14 +95,7 @@ pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) 
     else {
         return (None, findings);
     };
-    let prepared = Prepared {
-        key,
-        certificate,
-        registrar,
-        charter,
-        network,
-        countries,
-    };
+    let prepared = Prepared { key, certificate, registrar, charter, network, countries };
     identity(config, &prepared, now, &mut findings);
     addresses(config, &prepared, &mut findings);
     (Some(prepared), findings)
@@ -137,20 +109,11 @@ pub fn ports(config: &Config, findings: &mut Findings) {
     if let Err(error) = TcpListener::bind(config.gateway.listen) {
         findings.fatal(
             "gateway.listen",
-            format!(
-                "is {}, where this machine cannot listen: {error}",
-                config.gateway.listen
-            ),
+            format!("is {}, where this machine cannot listen: {error}", config.gateway.listen),
         );
     }
     for (place, text) in config.peer.listen.iter().enumerate() {
-        let Some(NodeAddress {
-            ip: Some(ip),
-            port,
-            quic,
-            ..
-        }) = NodeAddress::parse(text)
-        else {
+        let Some(NodeAddress { ip: Some(ip), port, quic, .. }) = NodeAddress::parse(text) else {
             continue;
         };
         let bound = if quic {
@@ -190,10 +153,7 @@ fn read_chain(path: &Path) -> Result<(Certificate, Certificate), CommandError> {
         _ => {
             let reason =
                 "a node's certificate and then its registrar's are needed, as trust issue-node writes them";
-            Err(CommandError::content(
-                path,
-                super::ContentError::Other(reason.into()),
-            ))
+            Err(CommandError::content(path, super::ContentError::Other(reason.into())))
         }
     }
 }
@@ -202,14 +162,9 @@ fn read_chain(path: &Path) -> Result<(Certificate, Certificate), CommandError> {
 pub fn read_store_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, CommandError> {
     let text = files::read_secret_text(path)?;
     let bytes = lanyard_crypto::ids::from_hex(text.trim()).map(Zeroizing::new);
-    let key = bytes
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok())
-        .map(Zeroizing::new);
+    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
     key.ok_or_else(|| {
-        CommandError::content(
-            path,
-            super::ContentError::Other("64 hexadecimal digits are needed".into()),
-        )
+        CommandError::content(path, super::ContentError::Other("64 hexadecimal digits are needed".into()))
     })
 }
 
@@ -231,30 +186,20 @@ fn registrar(config: &Config, now: Timestamp, findings: &mut Findings) {
         return;
     };
     let key = findings.take("identity.registrar_key", read_key(&paths.key));
-    let certificate = findings.take(
-        "identity.registrar_certificate",
-        super::read_certificate(&paths.certificate),
-    );
+    let certificate =
+        findings.take("identity.registrar_certificate", super::read_certificate(&paths.certificate));
     let (Some(key), Some(certificate)) = (key, certificate) else {
         return;
     };
     if certificate.purpose() != Purpose::Registrar {
-        let message = format!(
-            "names the certificate of a {}; a registrar's is needed",
-            certificate.purpose()
-        );
+        let message =
+            format!("names the certificate of a {}; a registrar's is needed", certificate.purpose());
         findings.fatal("identity.registrar_certificate", message);
     } else if *certificate.public_key() != key.public() {
-        findings.fatal(
-            "identity.registrar_key",
-            "names a key that is not that of `registrar_certificate`",
-        );
+        findings.fatal("identity.registrar_key", "names a key that is not that of `registrar_certificate`");
     }
     if let Some(problem) = view::validity_problem(&certificate, now) {
-        findings.doubtful(
-            "identity.registrar_certificate",
-            format!("is of no use now: {problem}"),
-        );
+        findings.doubtful("identity.registrar_certificate", format!("is of no use now: {problem}"));
     }
 }
 
@@ -274,48 +219,28 @@ fn directories(config: &Config, findings: &mut Findings) {
     let length = config.admin_socket.as_os_str().len();
     if length > admin::SOCKET_PATH_BYTES_MAX {
         let max = admin::SOCKET_PATH_BYTES_MAX;
-        findings.fatal(
-            "admin.socket",
-            format!("is a path of {length} bytes; a Unix socket's has at most {max}"),
-        );
+        findings
+            .fatal("admin.socket", format!("is a path of {length} bytes; a Unix socket's has at most {max}"));
     }
 }
 
 fn identity(config: &Config, prepared: &Prepared, now: Timestamp, findings: &mut Findings) {
-    let Prepared {
-        key,
-        certificate,
-        registrar,
-        network,
-        ..
-    } = prepared;
+    let Prepared { key, certificate, registrar, network, .. } = prepared;
     if *certificate.public_key() != key.public() {
-        findings.fatal(
-            "identity.key",
-            "names a key that is not that of the certificate in `identity.chain`",
-        );
+        findings.fatal("identity.key", "names a key that is not that of the certificate in `identity.chain`");
     }
     if certificate.node_id() != Some(NodeId::new(*certificate.public_key())) {
-        findings.fatal(
-            "identity.chain",
-            "names a certificate whose PeerId is not its key's: issue it again",
-        );
+        findings.fatal("identity.chain", "names a certificate whose PeerId is not its key's: issue it again");
     }
     if let Some(paths) = &config.identity.registrar
         && let Ok(other) = super::read_certificate(&paths.certificate)
         && other.subject().trust != *prepared.trust()
     {
         let (own, other) = (prepared.trust(), &other.subject().trust);
-        findings.fatal(
-            "identity.registrar_certificate",
-            format!("is of {other}, and this node is of {own}"),
-        );
+        findings.fatal("identity.registrar_certificate", format!("is of {other}, and this node is of {own}"));
     }
     if let Some(problem) = charters::validity_problem(network, now) {
-        findings.doubtful(
-            "network.charter",
-            format!("names a charter that is over: {problem}"),
-        );
+        findings.doubtful("network.charter", format!("names a charter that is over: {problem}"));
     }
     let issued = prepared.charter.header().issued;
     if now < issued {
@@ -327,10 +252,7 @@ fn identity(config: &Config, prepared: &Prepared, now: Timestamp, findings: &mut
     }
     let chain = [certificate.der(), registrar.der()];
     if let Err(error) = network.verify_chain(&chain, Purpose::Node, now) {
-        findings.doubtful(
-            "identity.chain",
-            format!("is a chain that other nodes refuse: {error}"),
-        );
+        findings.doubtful("identity.chain", format!("is a chain that other nodes refuse: {error}"));
     }
     let public = &config.gateway.public_address;
     let host = public.rsplit_once(':').map_or(public.as_str(), |(host, _)| host);
@@ -348,12 +270,10 @@ fn identity(config: &Config, prepared: &Prepared, now: Timestamp, findings: &mut
 /// Every address by which this node is found, or finds others, has to lie in a permitted country.
 fn addresses(config: &Config, prepared: &Prepared, findings: &mut Findings) {
     let judge = |ip: IpAddr| match prepared.countries.country_of(ip) {
-        None => Some(format!(
-            "{ip} is in no country that `residency` knows, so nothing may be sent there"
-        )),
-        Some(country) if !prepared.network.permits(country) => Some(format!(
-            "{ip} lies in {country}, which the charter does not permit"
-        )),
+        None => Some(format!("{ip} is in no country that `residency` knows, so nothing may be sent there")),
+        Some(country) if !prepared.network.permits(country) => {
+            Some(format!("{ip} lies in {country}, which the charter does not permit"))
+        }
         Some(_) => None,
     };
     let own = config
@@ -363,9 +283,7 @@ fn addresses(config: &Config, prepared: &Prepared, findings: &mut Findings) {
         .map(|a| ("peer.listen", a))
         .chain(config.peer.announce.iter().map(|a| ("peer.announce", a)));
     for (key, text) in own {
-        let ip = NodeAddress::parse(text)
-            .and_then(|a| a.ip)
-            .filter(|ip| !ip.is_unspecified());
+        let ip = NodeAddress::parse(text).and_then(|a| a.ip).filter(|ip| !ip.is_unspecified());
         if let Some(problem) = ip.and_then(judge) {
             findings.doubtful(key, format!("holds {text:?}: {problem}"));
         }
@@ -377,25 +295,17 @@ fn addresses(config: &Config, prepared: &Prepared, findings: &mut Findings) {
             .iter()
             .all(|a| NodeAddress::parse(a).is_none_or(|a| a.ip.is_none_or(|ip| ip.is_unspecified())))
     {
-        findings.doubtful(
-            "peer.announce",
-            "is empty, and `peer.listen` names no address that others could dial",
-        );
+        findings
+            .doubtful("peer.announce", "is empty, and `peer.listen` names no address that others could dial");
     }
     for member in &prepared.network.charter().trusts {
         for text in &member.addresses {
             if let Some(problem) = NodeAddress::parse(text).and_then(|a| a.ip).and_then(judge) {
-                findings.doubtful(
-                    "residency",
-                    format!("leaves out {} of {}: {problem}", text, member.trust),
-                );
+                findings.doubtful("residency", format!("leaves out {} of {}: {problem}", text, member.trust));
             }
         }
     }
     if prepared.network.charter().member(prepared.trust()).is_none() {
-        findings.doubtful(
-            "network.charter",
-            format!("names a charter without {}", prepared.trust()),
-        );
+        findings.doubtful("network.charter", format!("names a charter without {}", prepared.trust()));
     }
 }

@@ -89,10 +89,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), RunError> {
     for problem in doubtful {
         tracing::warn!(%problem, "the configuration is doubtful");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(RunError::System)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::System)?;
     let ran = runtime.block_on(node(&config, prepared, args.ready_file.as_deref()));
     runtime.shutdown_timeout(Duration::from_secs(5));
     ran
@@ -105,39 +103,23 @@ fn log(log: Log) {
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     // It fails only where a subscriber is set already, which then is the one to use.
-    let _ = if log.json {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
+    let _ = if log.json { builder.json().try_init() } else { builder.try_init() };
 }
 
 async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) -> Result<(), RunError> {
     let started = now();
     files::create_directory(&config.data_dir)?;
-    let admin_listener = admin::bind(&config.admin_socket).map_err(|reason| RunError::Listen {
-        place: config.admin_socket.display().to_string(),
-        reason,
-    })?;
+    let admin_listener = admin::bind(&config.admin_socket)
+        .map_err(|reason| RunError::Listen { place: config.admin_socket.display().to_string(), reason })?;
     let listener = TcpListener::bind(config.gateway.listen)
         .await
-        .map_err(|reason| RunError::Listen {
-            place: config.gateway.listen.to_string(),
-            reason,
-        })?;
+        .map_err(|reason| RunError::Listen { place: config.gateway.listen.to_string(), reason })?;
     let registrar = match &config.identity.registrar {
         Some(paths) => Some(Arc::new(Registrar::open(paths, &config.data_dir)?)),
         None => None,
     };
     let store = open_store(config, &prepared)?;
-    let Prepared {
-        key,
-        certificate,
-        registrar: issuer,
-        charter,
-        network,
-        countries,
-    } = prepared;
+    let Prepared { key, certificate, registrar: issuer, charter, network, countries } = prepared;
     let trust = certificate.subject().trust.clone();
     let root = network.root(&trust).map(|root| root.der().to_vec());
     let own = Own {
@@ -157,19 +139,11 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
     let backend: Arc<dyn Backend> = Arc::new(running.engine.clone());
 
     let (stop_sender, stop) = watch::channel(false);
-    let chain = [certificate.der().to_vec(), issuer.der().to_vec()]
-        .into_iter()
-        .chain(root)
-        .collect();
+    let chain = [certificate.der().to_vec(), issuer.der().to_vec()].into_iter().chain(root).collect();
     let trusted = backend.clone();
     let tls = tls::server_config(chain, &key, trust, Arc::new(move || trusted.network()))?;
     let gateway_address = listener.local_addr().map_err(RunError::System)?;
-    let gateway = Gateway::new(
-        backend.clone(),
-        registrar.clone(),
-        config.retention_secs,
-        stop.clone(),
-    );
+    let gateway = Gateway::new(backend.clone(), registrar.clone(), config.retention_secs, stop.clone());
     let clients = tokio::spawn(gateway.serve(listener, tls));
     let admin = Arc::new(Admin {
         backend: backend.clone(),
@@ -178,12 +152,8 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         public_address: config.gateway.public_address.clone(),
         started,
     });
-    let operator = tokio::spawn(admin::serve(
-        admin,
-        admin_listener,
-        config.admin_socket.clone(),
-        stop.clone(),
-    ));
+    let operator =
+        tokio::spawn(admin::serve(admin, admin_listener, config.admin_socket.clone(), stop.clone()));
 
     let peer_addresses = listen_addresses(config, &running).await;
     let keeper = registrar.map(|registrar| {
@@ -199,12 +169,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         peer: peer_addresses,
         admin: config.admin_socket.display().to_string(),
     };
-    let Ready {
-        gateway,
-        peer_id,
-        peer,
-        admin,
-    } = &ready;
+    let Ready { gateway, peer_id, peer, admin } = &ready;
     tracing::info!(gateway, ?peer, peer_id, admin, "ready");
     if let Some(path) = ready_file {
         let json = serde_json::to_vec(&ready).expect("text and lists of it have a JSON form");
@@ -252,22 +217,14 @@ fn open_store(config: &Config, prepared: &Prepared) -> Result<SledStore, RunErro
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key)
             .map_err(|e| RunError::StoreKey(format!("no randomness for the store's key: {e}")))?;
-        files::create(
-            &config.store_key,
-            Zeroizing::new(to_hex(&*key)).as_bytes(),
-            files::SECRET,
-        )?;
+        files::create(&config.store_key, Zeroizing::new(to_hex(&*key)).as_bytes(), files::SECRET)?;
     }
     let store_key =
         prepare::read_store_key(&config.store_key).map_err(|e| RunError::StoreKey(e.to_string()))?;
     let mut owner = Sha256::new();
     owner.update(prepared.key.public());
     owner.update(prepared.network.id().as_bytes());
-    Ok(SledStore::open(SledOptions {
-        dir,
-        owner: owner.finalize().into(),
-        store_key,
-    })?)
+    Ok(SledStore::open(SledOptions { dir, owner: owner.finalize().into(), store_key })?)
 }
 
 /// The addresses on which the node listens, once there is one for each that is configured.
@@ -295,10 +252,7 @@ async fn keep(
     match registrar.entry(network, &certificate, Contact::Node { addresses }, now()) {
         Ok(entry) => {
             if let Err(refusal) = backend.submit(entry).await {
-                tracing::warn!(
-                    reason = refusal.message,
-                    "the node's directory entry was not taken"
-                );
+                tracing::warn!(reason = refusal.message, "the node's directory entry was not taken");
             }
         }
         Err(error) => tracing::warn!(%error, "the node's directory entry cannot be made"),

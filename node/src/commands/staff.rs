@@ -22,10 +22,7 @@ fn invite(args: &InviteArgs) -> Result<(), CommandError> {
         registration: args.registration.clone(),
         checked_by: args.checked_by.clone(),
     };
-    let request = InviteRequest {
-        invitee,
-        hours: args.hours,
-    };
+    let request = InviteRequest { invitee, hours: args.hours };
     let invited: Invited = client(&args.node)?.post("/v1/staff/invitations", &request)?;
     // The line alone goes to standard output, so that it can be piped without what is said about it.
     if !args.json {
@@ -54,10 +51,7 @@ fn list(args: &ListArgs) -> Result<(), CommandError> {
         lines.push(format!("{} invitations", staff.invitations.len()));
         for invitation in &staff.invitations {
             let (name, state, until) = (&invitation.name, &invitation.state, &invitation.expires);
-            lines.push(format!(
-                "  {name}: {state}, until {until}, checked by {}",
-                invitation.checked_by
-            ));
+            lines.push(format!("  {name}: {state}, until {until}, checked by {}", invitation.checked_by));
         }
         lines.join("\n")
     })

@@ -52,21 +52,15 @@ impl Made {
     fn to_text(&self, next: &str) -> String {
         let certificates = self.certificates.iter().map(|c| c.to_text() + "\n\n");
         let files = self.files.iter().map(|f| format!("  {}\n", f.display()));
-        format!(
-            "{}Written:\n{}\n{next}",
-            certificates.collect::<String>(),
-            files.collect::<String>()
-        )
+        format!("{}Written:\n{}\n{next}", certificates.collect::<String>(), files.collect::<String>())
     }
 }
 
 fn init(args: &InitArgs) -> Result<(), CommandError> {
     let dir = &args.dir;
     // One of them alone may be left: the root's key is kept elsewhere.
-    if let Some(path) = [ROOT_KEY, ROOT, REGISTRAR_KEY, REGISTRAR]
-        .map(|name| dir.join(name))
-        .into_iter()
-        .find(|p| p.exists())
+    if let Some(path) =
+        [ROOT_KEY, ROOT, REGISTRAR_KEY, REGISTRAR].map(|name| dir.join(name)).into_iter().find(|p| p.exists())
     {
         return Err(files::FileError::Exists { path }.into());
     }
@@ -81,11 +75,8 @@ fn init(args: &InitArgs) -> Result<(), CommandError> {
         title: None,
         registration: None,
     };
-    let root = issue::root(
-        &subject(format!("{} root", args.ods)),
-        &key,
-        &Term::starting(now, issue::ROOT_SECS)?,
-    )?;
+    let root =
+        issue::root(&subject(format!("{} root", args.ods)), &key, &Term::starting(now, issue::ROOT_SECS)?)?;
     let registrar_key = SecretKey::generate()?;
     let term = Term::starting(now, issue::REGISTRAR_SECS)?;
     let subject = subject(format!("{} registrar", args.ods));
@@ -101,9 +92,7 @@ fn init(args: &InitArgs) -> Result<(), CommandError> {
     )?;
     let made = Made {
         certificates: vec![CertificateView::new(&root), CertificateView::new(&registrar)],
-        files: [ROOT_KEY, ROOT, REGISTRAR_KEY, REGISTRAR]
-            .map(|name| dir.join(name))
-            .into(),
+        files: [ROOT_KEY, ROOT, REGISTRAR_KEY, REGISTRAR].map(|name| dir.join(name)).into(),
     };
     let next = format!(
         "Now move {} to a medium that is kept offline, with a copy in a second place.\n\
@@ -120,11 +109,7 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
     files::create_directory(&args.out)?;
     let key_path = args.out.join(NODE_KEY);
     let renewed = key_path.exists();
-    let key = if renewed {
-        read_key(&key_path)?
-    } else {
-        SecretKey::generate()?
-    };
+    let key = if renewed { read_key(&key_path)? } else { SecretKey::generate()? };
     let (ip_addresses, dns_names) = addresses(&args.addresses);
     let details = NodeDetails {
         node: NodeId::new(key.public()),
@@ -132,10 +117,7 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
         dns_names,
         ip_addresses,
     };
-    let subject = Subject {
-        common_name: args.name.clone(),
-        ..registrar.subject().clone()
-    };
+    let subject = Subject { common_name: args.name.clone(), ..registrar.subject().clone() };
     let term = Term::starting(now(), args.days * DAY_SECS)?;
     let node = Issuer::new(&registrar, &registrar_key)?.node(&subject, &key.public(), &details, &term)?;
 
@@ -165,10 +147,7 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
 /// What clients may type to reach a node: addresses and names.
 fn addresses(texts: &[String]) -> (Vec<IpAddr>, Vec<String>) {
     let (ips, names): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.parse::<IpAddr>().is_ok());
-    (
-        ips.into_iter().filter_map(|ip| ip.parse().ok()).collect(),
-        names.into_iter().cloned().collect(),
-    )
+    (ips.into_iter().filter_map(|ip| ip.parse().ok()).collect(), names.into_iter().cloned().collect())
 }
 
 /// A configuration to begin with. What cannot be known here is left to the operator, in comments.
@@ -176,10 +155,7 @@ fn configuration(args: &IssueNodeArgs) -> Result<String, CommandError> {
     let absolute = |name: &str| {
         let path = std::path::absolute(args.dir.join(name));
         let text = path.map(|path| path.display().to_string());
-        text.map_err(|reason| files::FileError::Read {
-            path: args.dir.join(name),
-            reason,
-        })
+        text.map_err(|reason| files::FileError::Read { path: args.dir.join(name), reason })
     };
     let registrar = if args.registrar {
         let (key, certificate) = (quoted(&absolute(REGISTRAR_KEY)?), quoted(&absolute(REGISTRAR)?));
@@ -191,11 +167,7 @@ fn configuration(args: &IssueNodeArgs) -> Result<String, CommandError> {
     let (listen, peer) = (args.listen, args.peer_port);
     let gateway = std::net::SocketAddr::new(args.listen, args.gateway_port);
     let host = &args.addresses[0];
-    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() {
-        format!("[{host}]")
-    } else {
-        host.clone()
-    };
+    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.clone() };
     let public = quoted(&format!("{host}:{}", args.gateway_port));
     Ok(format!(
         "# The reference of this file is docs/reference/configuration.md.\n\
@@ -238,22 +210,17 @@ fn renew_registrar(args: &RenewRegistrarArgs) -> Result<(), CommandError> {
     let term = Term::starting(now(), issue::REGISTRAR_SECS)?;
     let registrar = Issuer::new(&root, &root_key)?.registrar(old.subject(), &key.public(), &term)?;
 
-    let kept = [dir.join("registrar.old.key"), dir.join("registrar.old.pem")];
-    files::replace(&kept[0], old_key.as_bytes(), files::SECRET)?;
-    files::replace(&kept[1], old_pem.as_bytes(), files::PUBLIC)?;
-    files::replace(
-        &dir.join(REGISTRAR_KEY),
-        key.to_pkcs8_pem().as_bytes(),
-        files::SECRET,
-    )?;
+    // By its fingerprint: only this key can revoke what it has certified, so that no later renewal may write over it.
+    let name = &old.fingerprint().to_string()[..12];
+    let kept = [dir.join(format!("registrar.{name}.key")), dir.join(format!("registrar.{name}.pem"))];
+    files::create(&kept[0], old_key.as_bytes(), files::SECRET)?;
+    files::create(&kept[1], old_pem.as_bytes(), files::PUBLIC)?;
+    files::replace(&dir.join(REGISTRAR_KEY), key.to_pkcs8_pem().as_bytes(), files::SECRET)?;
     let pem = chain_to_pem(&[registrar.clone(), root]);
     files::replace(&dir.join(REGISTRAR), pem.as_bytes(), files::PUBLIC)?;
     let made = Made {
         certificates: vec![CertificateView::new(&registrar)],
-        files: [dir.join(REGISTRAR_KEY), dir.join(REGISTRAR)]
-            .into_iter()
-            .chain(kept)
-            .collect(),
+        files: [dir.join(REGISTRAR_KEY), dir.join(REGISTRAR)].into_iter().chain(kept).collect(),
     };
     let next = "Now renew each node's certificate (trust issue-node) and restart the nodes. What the earlier \
                 registrar certified stays valid until it expires.";
@@ -262,11 +229,7 @@ fn renew_registrar(args: &RenewRegistrarArgs) -> Result<(), CommandError> {
 
 fn revoke(args: &RevokeArgs) -> Result<(), CommandError> {
     let certificate = read_certificate(&args.certificate)?;
-    let given = args
-        .dir
-        .as_ref()
-        .zip(args.charter.as_ref())
-        .zip(args.out.as_ref());
+    let given = args.dir.as_ref().zip(args.charter.as_ref()).zip(args.out.as_ref());
     match (certificate.purpose(), given) {
         (Purpose::Root, _) => Err(CommandError::Usage(
             "a root cannot be revoked: the network's authorities drop it from the charter (network propose)"
@@ -317,11 +280,7 @@ fn revoke_registrar(
     let mut entries: Vec<Revocation> = held.iter().flat_map(|l| l.revocations().cloned()).collect();
     if !entries.iter().any(|e| e.serial == certificate.serial()) {
         let serial = certificate.serial().to_vec();
-        entries.push(Revocation {
-            serial,
-            at,
-            reason: Some(args.reason.into()),
-        });
+        entries.push(Revocation { serial, at, reason: Some(args.reason.into()) });
     }
     let number = held.map_or(1, |list| list.number() + 1);
     let list =
@@ -329,16 +288,8 @@ fn revoke_registrar(
     // A revocation must outlive what it revokes.
     let expires = root.not_after().max(at.plus_secs(ROOT_LIST_SECS));
     let expires = expires.min(at.plus_secs(LIFE_SECS_MAX));
-    let header = Header {
-        network: Some(network.id()),
-        custodians: Vec::new(),
-        issued: at,
-        expires,
-    };
-    let body = Body::Crl(Crl {
-        list: list.der().to_vec(),
-        issuer: root.der().to_vec(),
-    });
+    let header = Header { network: Some(network.id()), custodians: Vec::new(), issued: at, expires };
+    let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: root.der().to_vec() });
     let record = record::sign(header, body, root.fingerprint(), &key)?;
 
     files::replace(&list_path, list.to_pem().as_bytes(), files::PUBLIC)?;
@@ -388,10 +339,6 @@ fn show_certificates(args: &ShowArgs) -> Result<(), CommandError> {
         return Err(CommandError::content(&args.path, PemError::None("CERTIFICATE")));
     }
     show(args.json, &views, |views| {
-        views
-            .iter()
-            .map(CertificateView::to_text)
-            .collect::<Vec<_>>()
-            .join("\n\n")
+        views.iter().map(CertificateView::to_text).collect::<Vec<_>>().join("\n\n")
     })
 }

@@ -83,17 +83,12 @@ impl CertificateView {
             ("stands in", &self.hosting_country),
             ("peer id", &self.peer_id),
         ];
-        let present = optional
-            .into_iter()
-            .filter_map(|(label, value)| Some((label, value.as_ref()?)));
+        let present = optional.into_iter().filter_map(|(label, value)| Some((label, value.as_ref()?)));
         lines.extend(present.map(|(label, value)| format!("  {label:<12} {value}")));
         if !self.addresses.is_empty() {
             lines.push(format!("  addresses    {}", self.addresses.join(", ")));
         }
-        lines.push(format!(
-            "  valid        {} to {}",
-            self.not_before, self.not_after
-        ));
+        lines.push(format!("  valid        {} to {}", self.not_before, self.not_after));
         lines.push(format!("  fingerprint  {}", self.fingerprint));
         lines.join("\n")
     }
@@ -107,22 +102,12 @@ pub fn validity_problem(certificate: &Certificate, now: Timestamp) -> Option<Str
         Purpose::Node => "run: lanyard-node trust issue-node",
         Purpose::Device | Purpose::Officer => "invite its holder again: lanyard-node staff invite",
     };
-    let name = format!(
-        "the {} certificate of {}",
-        certificate.purpose(),
-        certificate.subject().common_name
-    );
+    let name = format!("the {} certificate of {}", certificate.purpose(), certificate.subject().common_name);
     if now < certificate.not_before() {
         let from = rfc3339(certificate.not_before());
-        Some(format!(
-            "{name} is valid only from {from}; is this machine's clock right ({})?",
-            rfc3339(now)
-        ))
+        Some(format!("{name} is valid only from {from}; is this machine's clock right ({})?", rfc3339(now)))
     } else if now > certificate.not_after() {
-        Some(format!(
-            "{name} expired at {}; {renew}",
-            rfc3339(certificate.not_after())
-        ))
+        Some(format!("{name} expired at {}; {renew}", rfc3339(certificate.not_after())))
     } else {
         None
     }

@@ -124,10 +124,8 @@ impl Config {
             path: path.into(),
             reason: e.to_string().trim_end().replace('\n', "\n  "),
         })?;
-        let name = path.file_name().map_or_else(
-            || path.display().to_string(),
-            |n| n.to_string_lossy().into_owned(),
-        );
+        let name =
+            path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         let problems = Problems::new(name);
         let config = read(path, Section::root(table, &problems));
         match (config, problems.into_vec()) {
@@ -181,16 +179,10 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
 
 fn identity(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) -> Option<Identity> {
     let key = section.required("key", "the file with the node's private key is needed", file);
-    let chain = section.required(
-        "chain",
-        "the file with the node's certificate and its registrar's is needed",
-        file,
-    );
-    let registrar_key = section.optional(
-        "registrar_key",
-        "the file with the registrar's private key is needed",
-        file,
-    );
+    let chain =
+        section.required("chain", "the file with the node's certificate and its registrar's is needed", file);
+    let registrar_key =
+        section.optional("registrar_key", "the file with the registrar's private key is needed", file);
     let certificate = section.optional(
         "registrar_certificate",
         "the file with the registrar's certificate is needed",
@@ -200,35 +192,21 @@ fn identity(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) -
         (Some(key), Some(certificate)) => Some(Some(RegistrarFiles { key, certificate })),
         (None, None) => Some(None),
         (Some(_), None) => {
-            section.note(
-                "registrar_certificate",
-                "is missing; it is needed beside `registrar_key`",
-            );
+            section.note("registrar_certificate", "is missing; it is needed beside `registrar_key`");
             None
         }
         (None, Some(_)) => {
-            section.note(
-                "registrar_key",
-                "is missing; it is needed beside `registrar_certificate`",
-            );
+            section.note("registrar_key", "is missing; it is needed beside `registrar_certificate`");
             None
         }
     };
     section.end();
-    Some(Identity {
-        key: key?,
-        chain: chain?,
-        registrar: registrar?,
-    })
+    Some(Identity { key: key?, chain: chain?, registrar: registrar? })
 }
 
 fn peer(mut section: Section<'_>) -> Option<Peer> {
     let address = |text: &str| NodeAddress::parse(text).map(|_| text.to_owned());
-    let bindable = |text: &str| {
-        NodeAddress::parse(text)
-            .filter(|a| a.ip.is_some())
-            .map(|_| text.to_owned())
-    };
+    let bindable = |text: &str| NodeAddress::parse(text).filter(|a| a.ip.is_some()).map(|_| text.to_owned());
     let needed = "an IP multiaddress is needed, such as \"/ip4/192.0.2.7/udp/4001/quic-v1\"";
     let listen = section.list("listen", needed, bindable);
     let announce = section.list("announce", address::NEEDED, address);
@@ -242,10 +220,7 @@ fn peer(mut section: Section<'_>) -> Option<Peer> {
         section.note("announce", "has more than 8 addresses; a directory entry holds 8");
     }
     section.end();
-    Some(Peer {
-        listen: listen?,
-        announce: announce?,
-    })
+    Some(Peer { listen: listen?, announce: announce? })
 }
 
 fn gateway(mut section: Section<'_>) -> Option<Gateway> {
@@ -254,25 +229,14 @@ fn gateway(mut section: Section<'_>) -> Option<Gateway> {
     let needed = "a host and a port are needed, such as \"node.example.org:8443\"";
     let public_address = section.required("public_address", needed, host_and_port);
     section.end();
-    Some(Gateway {
-        listen: listen?,
-        public_address: public_address?,
-    })
+    Some(Gateway { listen: listen?, public_address: public_address? })
 }
 
 fn residency(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) -> Option<Residency> {
     let mut networks: Vec<Option<(Network, Country)>> = Vec::new();
     let kinds = [
-        (
-            "networks",
-            "{ cidr = \"192.0.2.0/24\", country = \"GB\" } is needed",
-            true,
-        ),
-        (
-            "elsewhere",
-            "{ cidr = \"198.51.100.0/24\", country = \"US\" } is needed",
-            false,
-        ),
+        ("networks", "{ cidr = \"192.0.2.0/24\", country = \"GB\" } is needed", true),
+        ("elsewhere", "{ cidr = \"198.51.100.0/24\", country = \"US\" } is needed", false),
     ];
     for (list, needed, permitted) in kinds {
         for mut entry in section.sections(list, needed) {
@@ -283,9 +247,7 @@ fn residency(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) 
                 false => "a country outside the UK and the EEA is needed; one inside belongs into `networks`",
             };
             let fits = |text: &str| {
-                text.parse()
-                    .ok()
-                    .filter(|country: &Country| country.is_permitted() == permitted)
+                text.parse().ok().filter(|country: &Country| country.is_permitted() == permitted)
             };
             let country = entry.required("country", needed, fits);
             if let Some(cidr) =
@@ -299,16 +261,9 @@ fn residency(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) 
             networks.push(cidr.zip(country));
         }
     }
-    let database = section.optional(
-        "database",
-        "the path of a country database (MMDB) is needed",
-        file,
-    );
+    let database = section.optional("database", "the path of a country database (MMDB) is needed", file);
     section.end();
-    Some(Residency {
-        networks: networks.into_iter().collect::<Option<_>>()?,
-        database: database?,
-    })
+    Some(Residency { networks: networks.into_iter().collect::<Option<_>>()?, database: database? })
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {
@@ -327,10 +282,7 @@ fn log(mut section: Section<'_>) -> Option<Log> {
         _ => None,
     });
     section.end();
-    Some(Log {
-        json: json?.unwrap_or(false),
-        level: level?.unwrap_or(tracing::Level::INFO),
-    })
+    Some(Log { json: json?.unwrap_or(false), level: level?.unwrap_or(tracing::Level::INFO) })
 }
 
 fn host_and_port(text: &str) -> Option<String> {

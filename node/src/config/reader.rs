@@ -17,18 +17,11 @@ pub(super) struct Problems {
 
 impl Problems {
     pub(super) fn new(file: String) -> Self {
-        Self {
-            file,
-            found: RefCell::default(),
-        }
+        Self { file, found: RefCell::default() }
     }
 
     pub(super) fn note(&self, key: String, message: String) {
-        self.found.borrow_mut().push(Problem {
-            file: self.file.clone(),
-            key,
-            message,
-        });
+        self.found.borrow_mut().push(Problem { file: self.file.clone(), key, message });
     }
 
     pub(super) fn into_vec(self) -> Vec<Problem> {
@@ -48,12 +41,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Section<'a> {
     pub(super) fn root(table: Table, problems: &'a Problems) -> Self {
-        Self {
-            path: String::new(),
-            table,
-            known: Vec::new(),
-            problems,
-        }
+        Self { path: String::new(), table, known: Vec::new(), problems }
     }
 
     /// The table at `key`; empty if it is absent, so that what it must hold is asked for.
@@ -63,19 +51,11 @@ impl<'a> Section<'a> {
             None => Table::new(),
             Some(Value::Table(table)) => table,
             Some(other) => {
-                self.problems.note(
-                    path.clone(),
-                    is_needed(&other, &format!("a section [{path}] is needed")),
-                );
+                self.problems.note(path.clone(), is_needed(&other, &format!("a section [{path}] is needed")));
                 Table::new()
             }
         };
-        Section {
-            path,
-            table,
-            known: Vec::new(),
-            problems: self.problems,
-        }
+        Section { path, table, known: Vec::new(), problems: self.problems }
     }
 
     /// The tables at `key`, each a section of its own; none if it is absent.
@@ -93,12 +73,7 @@ impl<'a> Section<'a> {
             let path = format!("{}[{place}]", self.path_of(key));
             match value {
                 Value::Table(table) => {
-                    sections.push(Section {
-                        path,
-                        table,
-                        known: Vec::new(),
-                        problems: self.problems,
-                    });
+                    sections.push(Section { path, table, known: Vec::new(), problems: self.problems });
                 }
                 other => self.problems.note(path, is_needed(&other, needed)),
             }
@@ -116,8 +91,7 @@ impl<'a> Section<'a> {
         match self.optional(key, needed, parse)? {
             Some(value) => Some(value),
             None => {
-                self.problems
-                    .note(self.path_of(key), format!("is missing; {needed}"));
+                self.problems.note(self.path_of(key), format!("is missing; {needed}"));
                 None
             }
         }
@@ -147,10 +121,8 @@ impl<'a> Section<'a> {
             None => return Some(Vec::new()),
             Some(Value::Array(values)) => values,
             Some(other) => {
-                self.problems.note(
-                    self.path_of(key),
-                    is_needed(&other, &format!("a list is needed: {needed}")),
-                );
+                self.problems
+                    .note(self.path_of(key), is_needed(&other, &format!("a list is needed: {needed}")));
                 return None;
             }
         };
@@ -196,11 +168,7 @@ impl<'a> Section<'a> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.into()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.into() } else { format!("{}.{key}", self.path) }
     }
 
     fn parsed<T>(

@@ -36,13 +36,7 @@ fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
     assert_eq!(config.admin_socket, Path::new("/srv/data/admin.sock"));
     assert_eq!(config.store_key, Path::new("/srv/data/store.key"));
     assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
-    assert_eq!(
-        config.log,
-        Log {
-            json: false,
-            level: tracing::Level::INFO
-        }
-    );
+    assert_eq!(config.log, Log { json: false, level: tracing::Level::INFO });
     assert!(config.peer.announce.is_empty());
     assert!(config.identity.registrar.is_none() && config.retention_secs.is_none());
 }
@@ -136,21 +130,14 @@ fn several_mistakes_are_listed_at_once() {
 #[test]
 fn what_is_not_toml_is_shown_with_its_line() {
     let error = parse("data_dir = [").unwrap_err().to_string();
-    assert!(
-        error.starts_with("/srv/node.toml: not TOML:") && error.contains("line 1"),
-        "{error}"
-    );
+    assert!(error.starts_with("/srv/node.toml: not TOML:") && error.contains("line 1"), "{error}");
 }
 
 /// The example of the reference is a configuration.
 #[test]
 fn the_documented_example_is_read() {
     let page = include_str!("../../../docs/reference/configuration.md");
-    let example = page
-        .split("```toml\n")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .unwrap();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = parse(example).unwrap();
     assert!(config.identity.registrar.is_some() && config.residency.database.is_some());
     assert!(config.retention_secs.is_some() && config.log.json);

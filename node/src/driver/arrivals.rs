@@ -54,7 +54,10 @@ pub(super) async fn listen(shared: Arc<Shared>, mut events: mpsc::Receiver<Event
                 take(&shared, &from, vec![bytes]).await;
                 continue;
             }
-            Event::Refused(refused) => Input::Note(note(&refused)),
+            Event::Refused(refused) => match note(&shared, &refused) {
+                Some(entry) => Input::Note(entry),
+                None => continue,
+            },
         };
         shared.push(Message::Input(input)).await;
     }
@@ -105,12 +108,16 @@ pub(super) fn verified(records: Vec<Result<Decoded, Arrival>>, network: &Network
     arrivals
 }
 
-fn note(refused: &p2p::Refused) -> AuditEntry {
-    let side = if refused.inbound { "it dialled" } else { "we dialled" };
-    let entry = AuditEntry::new("peer-refused", refused.reason.code(), format!("{} ({side})", refused.reason))
-        .address(refused.address.clone());
-    match refused.node {
+/// A refusal as a line of the audit log, if it is one that is written down.
+fn note(shared: &Shared, refused: &p2p::Refused) -> Option<AuditEntry> {
+    let (code, side) = (refused.reason.code(), if refused.inbound { "it dialled" } else { "we dialled" });
+    // Without its port, which is another one each time.
+    let host = || refused.address.split('/').take(3).collect::<Vec<_>>().join("/");
+    let whom = refused.node.map_or_else(host, |node| node.to_string());
+    let text = shared.refusals.admit(code, &whom, &format!("{} ({side})", refused.reason))?;
+    let entry = AuditEntry::new("peer-refused", code, text).address(refused.address.clone());
+    Some(match refused.node {
         Some(node) => entry.node(node),
         None => entry,
-    }
+    })
 }

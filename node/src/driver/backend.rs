@@ -5,13 +5,15 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lanyard_crypto::gateway::{
-    DeletionResponse, DirectoryResponse, InboxResponse, SendRequest, SendResponse, TicksResponse, TrustResponse,
+    DeletionResponse, DirectoryResponse, InboxResponse, SendRequest, SendResponse, TicksResponse,
+    TrustResponse,
 };
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::{Deleter, Input, Reply, Request, query};
+use lanyard_storage::View;
 use tokio::sync::watch;
 
 use super::arrivals;
@@ -65,7 +67,8 @@ impl Backend for Engine {
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
         let network = self.network();
         async move {
-            let looked_at = tokio::task::spawn_blocking(move || arrivals::verified(vec![Ok(record)], &network)).await;
+            let looked_at =
+                tokio::task::spawn_blocking(move || arrivals::verified(vec![Ok(record)], &network)).await;
             let arrival = looked_at.ok().and_then(|mut all| all.pop()).ok_or_else(super::shared::stopped)?;
             self.0.ask(|reply| Message::Submit(Box::new(arrival), reply)).await.map(drop)
         }
@@ -80,12 +83,21 @@ impl Backend for Engine {
         self.0.inbox_events(device)
     }
 
-    fn ticks(&self, envelope: RecordId) -> Answer<'_, Option<TicksResponse>> {
-        self.0.read(move |view, _| query::ticks(view, &envelope)).boxed()
+    fn ticks(&self, device: Fingerprint, envelope: RecordId) -> Answer<'_, Option<TicksResponse>> {
+        self.0.read(move |view, _| query::ticks_for(view, &device, &envelope)).boxed()
     }
 
     fn deletion(&self, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
         self.0.read(move |view, network| query::deletion(view, network, &tombstone)).boxed()
+    }
+
+    fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
+        let deletion =
+            move |view: &dyn View, network: &Network| match query::is_member_of(view, &device, &tombstone)? {
+                true => query::deletion(view, network, &tombstone),
+                false => Ok(None),
+            };
+        self.0.read(deletion).boxed()
     }
 
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
@@ -108,7 +120,7 @@ impl Backend for Engine {
         self.0.read(move |view, _| query::record_bytes(view, &id)).boxed()
     }
 
-    fn audit(&self, after: u64, limit: usize) -> Answer<'_, Vec<AuditLine>> {
+    fn audit(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<AuditLine>> {
         async move {
             let entries = self.0.read(move |view, _| audit::read(view, after, limit)).await?;
             Ok(entries.into_iter().map(|(number, entry)| line(number, entry)).collect())
@@ -126,7 +138,8 @@ impl Backend for Engine {
     }
 
     fn peers(&self) -> Vec<PeerStatus> {
-        let connected: Vec<_> = self.0.peers().iter().map(|(node, peer)| (*node, peer.trust.clone())).collect();
+        let connected: Vec<_> =
+            self.0.peers().iter().map(|(node, peer)| (*node, peer.trust.clone())).collect();
         let mut all: Vec<PeerStatus> =
             connected.into_iter().map(|(node, trust)| PeerStatus { node, trust, connected: true }).collect();
         let own = self.0.shell().node();
@@ -136,6 +149,10 @@ impl Backend for Engine {
             }
         }
         all
+    }
+
+    fn refusals_lost(&self) -> u64 {
+        self.0.shell().refusals_lost()
     }
 
     fn counts(&self) -> Answer<'_, Vec<(String, u64)>> {
@@ -148,7 +165,8 @@ impl Backend for Engine {
                 ("entries", counts.entries),
             ];
             let kinds = kinds.into_iter().map(|(name, count)| (name.to_owned(), count));
-            let waiting = counts.waiting.into_iter().map(|(trust, count)| (format!("waiting for {trust}"), count));
+            let waiting =
+                counts.waiting.into_iter().map(|(trust, count)| (format!("waiting for {trust}"), count));
             Ok(kinds.chain(waiting).collect())
         }
         .boxed()

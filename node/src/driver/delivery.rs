@@ -1,17 +1,18 @@
 //! From the engine to the network shell: direct delivery to each connected peer, and errands that may wait.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard_crypto::{NodeId, RecordId, TrustId};
+use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::frame::Frame;
-use lanyard_replica::query;
 use lanyard_replica::verdict::Verdict;
+use lanyard_replica::{Input, query};
 use tokio::sync::{Notify, mpsc};
 
+use super::engine::Message;
 use super::shared::{Peer, Shared};
-use crate::address::NodeAddress;
+use super::wanted::{Wanted, wanted};
 use crate::p2p;
 
 /// What was sent and not answered for is sent again after so long, if the connection still stands.
@@ -24,11 +25,7 @@ pub(super) enum Errand {
     /// Gossip a record.
     Publish(Arc<[u8]>),
     /// Tell gossip what to do with a message.
-    Verdict {
-        from: NodeId,
-        message: Vec<u8>,
-        verdict: Verdict,
-    },
+    Verdict { from: NodeId, message: Vec<u8>, verdict: Verdict },
     /// Close all connections to a peer.
     Disconnect { node: NodeId, why: String },
     /// Check every connection again, and look for peers where they are now.
@@ -56,11 +53,7 @@ pub(super) async fn errands(shared: Arc<Shared>, mut to_run: mpsc::Receiver<Erra
                     tracing::debug!(%reason, "not gossiped");
                 }
             }
-            Errand::Verdict {
-                from,
-                message,
-                verdict,
-            } => {
+            Errand::Verdict { from, message, verdict } => {
                 if let Ok(id) = RecordId::try_from(message.as_slice()) {
                     let _ = shell.report(from, id, spoken(verdict)).await;
                 }
@@ -86,29 +79,17 @@ fn spoken(verdict: Verdict) -> p2p::Verdict {
 
 /// Keeps a connection to every node that the charter or the directory gives an address for.
 async fn want_peers(shared: &Arc<Shared>) {
-    let Ok(published) = shared.read(|view, _| query::node_addresses(view)).await else {
-        return;
-    };
-    let mut wanted: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
-    for address in shared
-        .network()
-        .charter()
-        .trusts
-        .iter()
-        .flat_map(|member| &member.addresses)
-    {
-        if let Some(node) = NodeAddress::parse(address).and_then(|a| a.node) {
-            wanted.entry(node).or_default().push(address.clone());
+    let Ok(published) = shared.read(|view, _| query::node_addresses(view)).await else { return };
+    let Wanted { nodes, unusable } = wanted(shared.network().charter(), published);
+    for (node, trust, error) in unusable {
+        if let Some(text) = shared.refusals.admit("bad-address", &node.to_string(), &error.to_string()) {
+            tracing::warn!(%node, %trust, reason = text, "an address in the charter or the directory cannot be dialled");
+            let entry = AuditEntry::new("address-ignored", "bad-address", text).node(node).trust(trust);
+            shared.push(Message::Input(Input::Note(entry))).await;
         }
     }
-    // What a node publishes is newer than what the charter says.
-    wanted.extend(published);
-    for addresses in wanted.values_mut() {
-        addresses.truncate(p2p::limits::ADDRESSES_PER_PEER);
-    }
-    let wanted: Vec<_> = wanted.into_iter().take(p2p::limits::WANTED).collect();
-    if let Err(reason) = shared.shell().set_wanted(&wanted).await {
-        tracing::warn!(%reason, "an address in the charter or the directory cannot be dialled");
+    if let Err(reason) = shared.shell().set_wanted(&nodes).await {
+        tracing::warn!(%reason, "peers are looked for where they were before");
     }
 }
 
@@ -145,10 +126,7 @@ async fn deliver(shared: Arc<Shared>, node: NodeId, trust: TrustId, wake: Arc<No
         }
         after = last;
         if !records.is_empty()
-            && let Err(reason) = shared
-                .shell()
-                .send(&node, Frame::Records(records).to_bytes())
-                .await
+            && let Err(reason) = shared.shell().send(&node, Frame::Records(records).to_bytes()).await
         {
             tracing::debug!(%reason, "delivery to a peer ended");
             return;

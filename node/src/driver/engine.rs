@@ -116,10 +116,7 @@ impl Thread {
                 self.commit(batch)?;
                 return Ok((outputs, false));
             };
-            let Step {
-                batch: changes,
-                outputs: more,
-            } = {
+            let Step { batch: changes, outputs: more } = {
                 let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
                 let step = self.replica.step(input, crate::time::now(), &view)?;
                 batch = view.into_batch();
@@ -139,21 +136,14 @@ impl Thread {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        if batch.is_empty() {
-            Ok(())
-        } else {
-            self.store.commit(batch)
-        }
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }
     }
 
     /// In order, and never before the commit. Nothing here waits: what a full queue does not take is lost, and comes
     /// again by the next round of anti-entropy, or by being delivered again.
     fn carry_out(&mut self, outputs: Vec<Output>, mut waiters: Waiters) {
         // First of all: who is told that a charter or a list was taken finds it in force.
-        if outputs
-            .iter()
-            .any(|output| matches!(output, Output::TrustChanged))
-        {
+        if outputs.iter().any(|output| matches!(output, Output::TrustChanged)) {
             self.shared.set_network(self.replica.network());
         }
         for output in outputs {
@@ -164,15 +154,9 @@ impl Thread {
                     }
                 }
                 Output::Publish(record) => self.errand(Errand::Publish(record)),
-                Output::Verdict {
-                    from,
-                    message,
-                    verdict,
-                } => self.errand(Errand::Verdict {
-                    from,
-                    message,
-                    verdict,
-                }),
+                Output::Verdict { from, message, verdict } => {
+                    self.errand(Errand::Verdict { from, message, verdict })
+                }
                 Output::Disconnect { node, why } => {
                     self.errand_at_all_events(Errand::Disconnect { node, why })
                 }
@@ -229,10 +213,7 @@ fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option
         }
         Message::Submit(arrival, answer) => {
             waiters.answers.insert(ticket, answer);
-            Input::Records {
-                from: Source::Local { ticket },
-                arrivals: vec![*arrival],
-            }
+            Input::Records { from: Source::Local { ticket }, arrivals: vec![*arrival] }
         }
         Message::Stop => return None,
     })

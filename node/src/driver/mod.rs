@@ -12,6 +12,7 @@ mod backend;
 mod delivery;
 mod engine;
 mod shared;
+mod wanted;
 
 #[cfg(test)]
 mod tests;
@@ -102,7 +103,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let (errands, to_run) = mpsc::channel(ERRANDS);
     let (end, ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
-    let thread = engine::Thread { replica, opening: (own, charter), store, shared: shared.clone(), errands, runtime };
+    let thread =
+        engine::Thread { replica, opening: (own, charter), store, shared: shared.clone(), errands, runtime };
     let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
         // Nobody waits for the reason once the driver is being stopped.
         let _ = end.send(thread.run(waiting));
@@ -168,10 +170,10 @@ fn policy(shared: &Arc<Shared>) -> p2p::Policy {
                 return Err("the certificate names another PeerId than the connection's".into());
             }
             admits.show(node, chain.into_iter().map(ByteBuf::into_vec).collect());
-            let country = identity.certificate.hosting_country().ok_or("the certificate states no country")?;
+            let country =
+                identity.certificate.hosting_country().ok_or("the certificate states no country")?;
             Ok(p2p::PeerInfo { trust: identity.trust, country })
         }),
         permit: Arc::new(move |country| permits.network().permits(country)),
     }
 }
-

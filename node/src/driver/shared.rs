@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::engine::Message;
 use crate::backend::refusal;
 use crate::p2p;
+use crate::refusals::Refusals;
 
 /// The handle; clones are cheap.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     inboxes: Mutex<BTreeMap<Fingerprint, watch::Sender<u64>>>,
     peers: Mutex<BTreeMap<NodeId, Peer>>,
     shown: Mutex<BTreeMap<NodeId, Vec<Vec<u8>>>>,
+    /// Of peers and their addresses.
+    pub(super) refusals: Refusals,
 }
 
 /// A connected peer, and how its delivery task is woken.
@@ -52,6 +55,7 @@ impl Shared {
             inboxes: Mutex::default(),
             peers: Mutex::default(),
             shown: Mutex::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -122,7 +126,10 @@ impl Shared {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 tracing::error!(%error, "the store cannot be read");
-                Err(refusal("disk", "this node cannot read its store: its operator must look at the node's log"))
+                Err(refusal(
+                    "disk",
+                    "this node cannot read its store: its operator must look at the node's log",
+                ))
             }
             Err(_) => Err(stopped()),
         }

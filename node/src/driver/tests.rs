@@ -4,6 +4,7 @@
 
 mod admission;
 mod charters;
+mod neighbours;
 mod nodes;
 mod records;
 mod rights;

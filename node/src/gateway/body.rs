@@ -55,12 +55,7 @@ impl IntoResponse for Refused {
 }
 
 fn respond(status: StatusCode, body: Vec<u8>) -> Response {
-    (
-        status,
-        [(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))],
-        body,
-    )
-        .into_response()
+    (status, [(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE))], body).into_response()
 }
 
 /// Reads a request's body of at most `bytes_max` bytes.
@@ -70,10 +65,7 @@ pub(super) async fn read<T: Serialize + DeserializeOwned>(
 ) -> Result<T, Refused> {
     let bytes = to_bytes(body, bytes_max).await.map_err(|error| {
         // The one error of ours is the limit; all others are of the connection, whose client is gone.
-        Refused::new(
-            "too-large",
-            format!("the body is more than {bytes_max} bytes, or was cut off: {error}"),
-        )
+        Refused::new("too-large", format!("the body is more than {bytes_max} bytes, or was cut off: {error}"))
     })?;
     cbor::from_slice(&bytes, bytes_max)
         .map_err(|error| Refused::new("malformed", format!("the body is {error}")))

@@ -22,14 +22,7 @@ pub(super) async fn events(
     device: Device,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let news = gateway.backend.inbox_events(device.fingerprint);
-    let stream = futures::stream::unfold(
-        Position {
-            news,
-            stop: gateway.stop.clone(),
-            first: true,
-        },
-        next,
-    );
+    let stream = futures::stream::unfold(Position { news, stop: gateway.stop.clone(), first: true }, next);
     Sse::new(stream).keep_alive(KeepAlive::new().interval(limits::HEARTBEAT))
 }
 
@@ -49,8 +42,5 @@ async fn next(mut position: Position) -> Option<(Result<Event, Infallible>, Posi
     }
     position.first = false;
     let seq = *position.news.borrow_and_update();
-    Some((
-        Ok(Event::default().event("inbox").data(seq.to_string())),
-        position,
-    ))
+    Some((Ok(Event::default().event("inbox").data(seq.to_string())), position))
 }

@@ -12,6 +12,12 @@ pub const CONNECTIONS_PER_DEVICE_MAX: usize = 8;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 /// Connections in their handshake.
 pub const HANDSHAKES_MAX: usize = 128;
+/// Connections that have shown no device certificate, after their handshake: to enrol takes a few requests.
+pub const STRANGERS_MAX: usize = 64;
+/// Connections from one IP address that have shown no device certificate, those in their handshake included.
+pub const STRANGERS_PER_ADDRESS_MAX: usize = 16;
+/// From the end of its handshake to the end of such a connection, whatever is under way.
+pub const STRANGER_TIME_MAX: Duration = Duration::from_secs(30);
 /// From the first byte to the end of the TLS handshake.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// From the end of a request to the last byte of the next one's headers: an idle connection ends with it.
@@ -43,11 +49,12 @@ pub const RECHECK_TIME_SECS: u64 = 60;
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long connections may take to finish at shutdown.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
-/// Refused connections that are written to the audit log, at most one in this time; more are counted.
-pub const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
 
 const _: () = assert!(WAIT_SECS_MAX < REQUEST_TIME_MAX.as_secs());
 const _: () = assert!(HANDSHAKES_MAX < CONNECTIONS_MAX && CONNECTIONS_PER_ADDRESS_MAX < CONNECTIONS_MAX);
+const _: () = assert!(HANDSHAKES_MAX + STRANGERS_MAX < CONNECTIONS_MAX, "the rest is the devices'");
+const _: () =
+    assert!(STRANGERS_PER_ADDRESS_MAX < STRANGERS_MAX && STRANGERS_PER_ADDRESS_MAX < HANDSHAKES_MAX);
 const _: () = assert!(lanyard_crypto::limits::TOMBSTONE_TARGETS_MAX * 34 + 512 < DELETION_BYTES_MAX);
 const _: () = assert!(REQUEST_BYTES_MAX < RESPONSE_BYTES_MAX);
 const _: () = assert!(lanyard_crypto::x509::request::REQUEST_BYTES_MAX + 512 < ENROL_BYTES_MAX);

@@ -16,9 +16,8 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -30,14 +29,15 @@ use hyper_util::service::TowerToHyperService;
 use lanyard_crypto::Fingerprint;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{self, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::backend::{Backend, Note};
+use crate::refusals::Refusals;
 use crate::registrar::Registrar;
 use body::Refused;
-use session::{Crowd, Session, counted_as};
+use session::{Crowd, Place, Session, counted_as};
 
 /// What the gateway works with.
 pub struct Gateway {
@@ -49,6 +49,10 @@ pub struct Gateway {
     stop: watch::Receiver<bool>,
     devices: Arc<Crowd<Fingerprint>>,
     addresses: Arc<Crowd<IpAddr>>,
+    /// Those without a device certificate, at each address and in all.
+    unproven: Arc<Crowd<IpAddr>>,
+    strangers: Semaphore,
+    stranger_time_max: Duration,
     refusals: Refusals,
 }
 
@@ -68,6 +72,9 @@ impl Gateway {
             stop,
             devices: Crowd::new(limits::CONNECTIONS_PER_DEVICE_MAX),
             addresses: Crowd::new(limits::CONNECTIONS_PER_ADDRESS_MAX),
+            unproven: Crowd::new(limits::STRANGERS_PER_ADDRESS_MAX),
+            strangers: Semaphore::new(limits::STRANGERS_MAX),
+            stranger_time_max: limits::STRANGER_TIME_MAX,
             refusals: Refusals::default(),
         })
     }
@@ -93,13 +100,14 @@ impl Gateway {
                     continue;
                 }
             };
-            let (Ok(place), Ok(handshake)) = (
-                connections.clone().try_acquire_owned(),
-                handshakes.clone().try_acquire_owned(),
-            ) else {
+            let (Ok(place), Ok(handshake)) =
+                (connections.clone().try_acquire_owned(), handshakes.clone().try_acquire_owned())
+            else {
                 continue;
             };
-            let Some(address) = self.addresses.enter(counted_as(remote.ip())) else {
+            let from = counted_as(remote.ip());
+            let (Some(address), Some(unproven)) = (self.addresses.enter(from), self.unproven.enter(from))
+            else {
                 continue;
             };
             let (gateway, acceptor, router) = (self.clone(), acceptor.clone(), router.clone());
@@ -107,16 +115,13 @@ impl Gateway {
                 let tls = gateway.clone().handshake(acceptor, stream, remote).await;
                 drop(handshake);
                 if let Some((tls, session)) = tls {
-                    gateway.connection(tls, session, router).await;
+                    gateway.connection(tls, session, unproven, router).await;
                 }
                 drop((place, address));
             });
         }
         let all = u32::try_from(limits::CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        if timeout(limits::SHUTDOWN_TIME_MAX, connections.acquire_many(all))
-            .await
-            .is_err()
-        {
+        if timeout(limits::SHUTDOWN_TIME_MAX, connections.acquire_many(all)).await.is_err() {
             tracing::warn!("some clients' connections did not finish in time");
         }
     }
@@ -133,7 +138,7 @@ impl Gateway {
             Ok(Ok(tls)) => {
                 let shown = tls.get_ref().1.peer_certificates();
                 let chain = shown.map(|chain| chain.iter().map(|c| c.to_vec()).collect());
-                Some((tls, Session::new(chain)))
+                Some((tls, Session::new(chain, remote)))
             }
             Ok(Err(error)) => {
                 self.refuse_connection(remote, &error).await;
@@ -143,12 +148,19 @@ impl Gateway {
         }
     }
 
-    async fn connection(self: Arc<Self>, tls: Tls, session: Session, router: Router) {
-        let place = session.fingerprint().map(|device| self.devices.enter(device));
-        if matches!(place, Some(None)) {
-            tracing::debug!("a device has too many connections");
+    async fn connection(
+        self: Arc<Self>,
+        tls: Tls,
+        session: Session,
+        unproven: Place<IpAddr>,
+        router: Router,
+    ) {
+        let Some(_seat) = self.seat(&session, unproven) else {
+            tracing::debug!("a device, or those without a certificate, have too many connections");
             return;
-        }
+        };
+        let is_stranger = session.fingerprint().is_none();
+        let mut end = pin!(time::sleep(self.stranger_time_max));
         let session = Arc::new(session);
         let service = TowerToHyperService::new(router.layer(Extension(session.clone())));
         let connection = http1::Builder::new()
@@ -170,6 +182,7 @@ impl Gateway {
                     }
                     return;
                 }
+                () = end.as_mut(), if is_stranger => return,
                 () = stopped(&mut stop), if !stopping => {
                     stopping = true;
                     connection.as_mut().graceful_shutdown();
@@ -187,6 +200,14 @@ impl Gateway {
         }
     }
 
+    /// A place among the connections of its device, or among the few for those who have shown no certificate.
+    fn seat(&self, session: &Session, unproven: Place<IpAddr>) -> Option<Seat<'_>> {
+        Some(match session.fingerprint() {
+            Some(device) => (Some(self.devices.enter(device)?), None),
+            None => (None, Some((self.strangers.try_acquire().ok()?, unproven))),
+        })
+    }
+
     /// Refused certificates belong in the audit log; strangers must not be able to fill it.
     async fn refuse_connection(&self, remote: SocketAddr, error: &io::Error) {
         let certificate = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
@@ -194,28 +215,22 @@ impl Gateway {
             tracing::debug!(%error, "a client's TLS handshake failed");
             return;
         };
-        if let Some(unseen) = self.refusals.admit() {
-            let more = if unseen == 0 {
-                String::new()
-            } else {
-                format!(" ({unseen} more were not logged)")
-            };
-            let detail = format!(
-                "a device's certificate was refused: {}{more}",
-                certificate_text(why)
-            );
+        let text = format!("a device's certificate was refused: {}", certificate_text(why));
+        self.note_refusal("refused", "device-refused", &text, remote).await;
+    }
+
+    /// Notes that somebody at this address was refused, unless that is not news.
+    async fn note_refusal(&self, event: &'static str, code: &'static str, text: &str, remote: SocketAddr) {
+        let whom = counted_as(remote.ip()).to_string();
+        if let Some(detail) = self.refusals.admit(code, &whom, text) {
             let address = Some(remote.to_string());
-            self.backend
-                .note(Note {
-                    event: "refused",
-                    code: "device-refused",
-                    detail,
-                    address,
-                })
-                .await;
+            self.backend.note(Note { event, code, detail, address }).await;
         }
     }
 }
+
+/// Held while a connection is open.
+type Seat<'a> = (Option<Place<Fingerprint>>, Option<(SemaphorePermit<'a>, Place<IpAddr>)>);
 
 /// Resolves once the node stops, or if who would stop it is gone.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -236,25 +251,5 @@ async fn bounded(request: Request, next: Next) -> Response {
     match timeout(limits::REQUEST_TIME_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Refused::new("timed-out", "the request took too long; try again").into_response(),
-    }
-}
-
-/// Lets one refusal in a while through, and counts the others.
-#[derive(Default)]
-struct Refusals {
-    last: Mutex<Option<Instant>>,
-    unseen: AtomicU64,
-}
-
-impl Refusals {
-    /// How many were not let through since the last one that was; none if this one is not either.
-    fn admit(&self) -> Option<u64> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_some_and(|last| last.elapsed() < limits::AUDIT_INTERVAL) {
-            self.unseen.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(self.unseen.swap(0, Ordering::Relaxed))
     }
 }

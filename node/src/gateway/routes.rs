@@ -4,29 +4,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::routing::{get, post, put};
+use axum::{Extension, Router};
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxResponse,
     KeyPackageRequest, REQUEST_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse,
     TrustResponse,
 };
+use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::{KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
+use lanyard_crypto::mls::key_package;
 use lanyard_crypto::{ConversationId, RecordId};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
 use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::events::events;
-use super::session::Device;
+use super::session::{Device, Session};
 use super::{Gateway, limits, stopped};
 use crate::backend::{Deletion, Note};
 use crate::invitations::InvitationError;
 use crate::registrar::{Contact, Registrar, RegistrarError};
 use crate::time::now;
+
+/// An opaque reference into the audit log, in bytes.
+const REFERENCE_BYTES: usize = 16;
 
 type Shared = State<Arc<Gateway>>;
 
@@ -54,14 +59,15 @@ async fn nowhere() -> Refused {
 }
 
 async fn wrong_method() -> Refused {
-    Refused::new(
-        "method",
-        "this path has another method; see docs/reference/http.md",
-    )
+    Refused::new("method", "this path has another method; see docs/reference/http.md")
 }
 
 /// The one call without a device certificate: a device that was invited gets one.
-async fn enrol(State(gateway): Shared, body: Body) -> Outcome<EnrolResponse> {
+async fn enrol(
+    State(gateway): Shared,
+    Extension(session): Extension<Arc<Session>>,
+    body: Body,
+) -> Outcome<EnrolResponse> {
     let request: EnrolRequest = read(body, limits::ENROL_BYTES_MAX).await?;
     let registrar = registrar(&gateway)?;
     let _turn = gateway
@@ -77,39 +83,20 @@ async fn enrol(State(gateway): Shared, body: Body) -> Outcome<EnrolResponse> {
         Err(error) => {
             let refused = enrolment_refusal(&error);
             let detail = format!("an enrolment was refused: {}", refused.0.message);
-            gateway
-                .backend
-                .note(Note {
-                    event: "enrol-refused",
-                    code: "enrol",
-                    detail,
-                    address: None,
-                })
-                .await;
+            gateway.note_refusal("enrol-refused", "enrol", &detail, session.remote()).await;
             return Err(refused);
         }
     };
     let network = gateway.backend.network();
-    let entry = registrar
-        .entry(network.id(), &certificate, Contact::None, now())
-        .map_err(|e| internal(&e))?;
+    let entry =
+        registrar.entry(network.id(), &certificate, Contact::None, now()).map_err(|e| internal(&e))?;
     // A device that enrols again with the same key has an entry already, perhaps a newer one.
     if network.chain(&certificate.fingerprint()).is_none() {
         gateway.backend.submit(entry).await?;
         let detail = format!("device {} was certified", certificate.fingerprint());
-        gateway
-            .backend
-            .note(Note {
-                event: "enrolled",
-                code: "",
-                detail,
-                address: None,
-            })
-            .await;
+        gateway.backend.note(Note { event: "enrolled", code: "", detail, address: None }).await;
     }
-    let chain = [certificate.der(), registrar.certificate().der()]
-        .map(ByteBuf::from)
-        .into();
+    let chain = [certificate.der(), registrar.certificate().der()].map(ByteBuf::from).into();
     let charter = gateway.backend.trust_records().await?.charter;
     Ok(Cbor(EnrolResponse { chain, charter }))
 }
@@ -121,20 +108,21 @@ async fn trust(State(gateway): Shared, _device: Device) -> Outcome<TrustResponse
 async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
     let request: KeyPackageRequest = read(body, KEY_PACKAGE_BYTES_MAX + limits::SMALL_BYTES_MAX).await?;
     let registrar = registrar(&gateway)?;
-    if device
-        .certificate
-        .verify_signature(registrar.certificate())
-        .is_err()
-    {
+    if device.certificate.verify_signature(registrar.certificate()).is_err() {
         return Err(Refused::new(
             "other-registrar",
             "an earlier registrar certified this device: ask your trust's operator for a new invitation",
         ));
     }
-    let contact = Contact::Device {
-        key_package: request.key_package,
-        available: request.available,
-    };
+    let network = gateway.backend.network();
+    let package = request.key_package.clone();
+    let inspected = blocking(move || key_package::inspect(network, &package, now())).await?;
+    let inspected = inspected
+        .map_err(|error| Refused::new("key-package", format!("the key package is refused: {error}")))?;
+    if inspected.device.fingerprint != device.fingerprint {
+        return Err(Refused::new("key-package", "the key package is of another device"));
+    }
+    let contact = Contact::Device { key_package: request.key_package, available: request.available };
     let network = gateway.backend.network().id();
     // The latest issued is in force, so it must be later than the one of a device that has enrolled in this very second.
     let held = gateway.backend.entry(device.certificate.fingerprint()).await?;
@@ -180,8 +168,8 @@ async fn send(State(gateway): Shared, device: Device, body: Body) -> Outcome<Sen
     Ok(Cbor(gateway.backend.send(device.fingerprint, request).await?))
 }
 
-async fn ticks(State(gateway): Shared, _device: Device, Path(id): Path<String>) -> Outcome<TicksResponse> {
-    let found = gateway.backend.ticks(record_id(&id)?).await?;
+async fn ticks(State(gateway): Shared, device: Device, Path(id): Path<String>) -> Outcome<TicksResponse> {
+    let found = gateway.backend.ticks(device.fingerprint, record_id(&id)?).await?;
     found.map(Cbor).ok_or_else(|| not_held("message", &id))
 }
 
@@ -224,39 +212,31 @@ async fn seen(State(gateway): Shared, device: Device, body: Body) -> Result<Empt
 }
 
 async fn delete(State(gateway): Shared, device: Device, body: Body) -> Outcome<DeletionResponse> {
-    let DeleteRequest {
-        conversation,
-        mut envelopes,
-        reason,
-    } = read(body, limits::DELETION_BYTES_MAX).await?;
+    let DeleteRequest { conversation, mut envelopes, reason } =
+        read(body, limits::DELETION_BYTES_MAX).await?;
     envelopes.sort();
     envelopes.dedup();
     if envelopes.is_empty() || envelopes.len() > TOMBSTONE_TARGETS_MAX {
         let message = format!("1 to {TOMBSTONE_TARGETS_MAX} messages can be deleted at once");
         return Err(Refused::new("out-of-bounds", message));
     }
-    // Who authorised it, to this trust alone: its own audit log knows the device by this.
-    let reference = device.fingerprint.as_bytes()[..16].to_vec();
-    let order = Deletion {
-        device: device.fingerprint,
-        conversation,
-        envelopes,
-        reason,
-        reference,
-    };
+    // All nodes of the network see the tombstone: what it says of who authorised it must mean something here alone.
+    let mut reference = vec![0; REFERENCE_BYTES];
+    getrandom::fill(&mut reference).map_err(|error| internal(&error))?;
+    let detail = format!("device {} orders deletion {}", device.fingerprint, to_hex(&reference));
+    gateway.backend.note(Note { event: "deletion-ordered", code: "", detail, address: None }).await;
+    let order = Deletion { device: device.fingerprint, conversation, envelopes, reason, reference };
     let tombstone = gateway.backend.delete(order).await?;
     let found = gateway.backend.deletion(tombstone).await?;
-    found
-        .map(Cbor)
-        .ok_or_else(|| not_held("deletion", &tombstone.to_string()))
+    found.map(Cbor).ok_or_else(|| not_held("deletion", &tombstone.to_string()))
 }
 
 async fn deletion(
     State(gateway): Shared,
-    _device: Device,
+    device: Device,
     Path(id): Path<String>,
 ) -> Outcome<DeletionResponse> {
-    let found = gateway.backend.deletion(record_id(&id)?).await?;
+    let found = gateway.backend.deletion_for(device.fingerprint, record_id(&id)?).await?;
     found.map(Cbor).ok_or_else(|| not_held("deletion", &id))
 }
 
@@ -292,10 +272,7 @@ fn enrolment_refusal(error: &RegistrarError) -> Refused {
 /// The operator's log has the reason; a stranger is not told about this machine's disk.
 fn internal(error: &dyn std::error::Error) -> Refused {
     tracing::error!(%error, "a request failed on this node");
-    Refused::new(
-        "internal",
-        "the node could not do it; its operator finds the reason in its log",
-    )
+    Refused::new("internal", "the node could not do it; its operator finds the reason in its log")
 }
 
 fn malformed(error: impl std::fmt::Display) -> Refused {
@@ -312,7 +289,5 @@ fn not_held(what: &str, id: &str) -> Refused {
 
 /// Runs what blocks on the disk beside the asynchronous threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| internal(&error))
+    tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
 }

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, checked at each request against the network as it is then.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
@@ -19,6 +19,7 @@ use crate::tls::{DeviceError, verify_device};
 pub(super) struct Session {
     /// The device's certificate and its registrar's, DER; none if it showed none.
     chain: Option<Vec<Vec<u8>>>,
+    remote: SocketAddr,
 }
 
 /// The network that a connection's device was last found welcome in, and when.
@@ -28,8 +29,13 @@ pub(super) struct LastCheck {
 }
 
 impl Session {
-    pub(super) fn new(chain: Option<Vec<Vec<u8>>>) -> Self {
-        Self { chain }
+    pub(super) fn new(chain: Option<Vec<Vec<u8>>>, remote: SocketAddr) -> Self {
+        Self { chain, remote }
+    }
+
+    /// Where the client is.
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
     }
 
     /// The fingerprint of the certificate that was shown.
@@ -92,10 +98,7 @@ impl FromRequestParts<Arc<Gateway>> for Device {
         let session = parts.extensions.get::<Arc<Session>>();
         let session = session.ok_or_else(|| Refused::new("internal", "the connection has no session"))?;
         let identity = session.identity(gateway)?;
-        Ok(Self {
-            fingerprint: identity.fingerprint(),
-            certificate: identity.certificate,
-        })
+        Ok(Self { fingerprint: identity.fingerprint(), certificate: identity.certificate })
     }
 }
 
@@ -113,10 +116,7 @@ pub(super) struct Place<K: Eq + std::hash::Hash + Clone> {
 
 impl<K: Eq + std::hash::Hash + Clone> Crowd<K> {
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            counts: Mutex::default(),
-            max,
-        })
+        Arc::new(Self { counts: Mutex::default(), max })
     }
 
     /// A place for one more of `key`; none if it has all that it may have.
@@ -127,10 +127,7 @@ impl<K: Eq + std::hash::Hash + Clone> Crowd<K> {
             return None;
         }
         *count += 1;
-        Some(Place {
-            crowd: self.clone(),
-            key,
-        })
+        Some(Place { crowd: self.clone(), key })
     }
 }
 

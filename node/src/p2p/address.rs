@@ -69,6 +69,15 @@ pub(super) fn parse(text: &str, node: Option<&NodeId>) -> Result<Multiaddr, Addr
     Ok(address)
 }
 
+/// Checks that a text is an address at which this node can be dialled: see [`super::Handle::set_wanted`].
+///
+/// # Errors
+/// See [`AddressError`].
+pub fn check(node: &NodeId, text: &str) -> Result<(), AddressError> {
+    peer_of(node)?;
+    parse(text, Some(node)).map(drop)
+}
+
 /// The IP address in a multiaddress that the gate lets pass: direct, without a name, QUIC or TCP.
 pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     match Target::of(address)?.host {
@@ -97,20 +106,13 @@ pub(super) async fn resolve(addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
             resolved.push(address);
             continue;
         };
-        let lookup = timeout(
-            limits::RESOLVE_TIME_MAX,
-            tokio::net::lookup_host((name.as_str(), port)),
-        )
-        .await;
+        let lookup = timeout(limits::RESOLVE_TIME_MAX, tokio::net::lookup_host((name.as_str(), port))).await;
         let Ok(Ok(found)) = lookup else {
             tracing::debug!(%address, "name does not resolve");
             continue;
         };
         let fits = |ip: &IpAddr| family.is_none_or(|family| (family == Family::V4) == ip.is_ipv4());
-        let found = found
-            .map(|socket| socket.ip())
-            .filter(fits)
-            .take(limits::ADDRESSES_PER_NAME);
+        let found = found.map(|socket| socket.ip()).filter(fits).take(limits::ADDRESSES_PER_NAME);
         resolved.extend(found.map(|ip| direct(ip, port, quic)));
     }
     resolved
@@ -194,25 +196,13 @@ mod tests {
     fn only_direct_addresses_of_our_transports_are_read() {
         let relay =
             "/ip4/127.0.0.1/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN/p2p-circuit";
-        let wrong = [
-            "",
-            "127.0.0.1:1",
-            "/ip4/127.0.0.1",
-            "/ip4/127.0.0.1/udp/1",
-            "/ip4/127.0.0.1/tcp/1/ws",
-            relay,
-        ];
-        for text in wrong
-            .into_iter()
-            .chain(["/dnsaddr/example.org", "/unix/tmp", "/ip4/127.0.0.1/tcp/1/tls"])
+        let wrong =
+            ["", "127.0.0.1:1", "/ip4/127.0.0.1", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1/tcp/1/ws", relay];
+        for text in wrong.into_iter().chain(["/dnsaddr/example.org", "/unix/tmp", "/ip4/127.0.0.1/tcp/1/tls"])
         {
             assert!(parse(text, None).is_err(), "{text}");
         }
-        for text in [
-            "/ip4/127.0.0.1/tcp/1",
-            "/ip6/::1/udp/1/quic-v1",
-            "/dns4/localhost/tcp/1",
-        ] {
+        for text in ["/ip4/127.0.0.1/tcp/1", "/ip6/::1/udp/1/quic-v1", "/dns4/localhost/tcp/1"] {
             assert_eq!(parse(text, None).unwrap().to_string(), text);
         }
     }
@@ -221,14 +211,8 @@ mod tests {
     fn an_address_that_names_another_node_is_refused() {
         let peer = keypair(&[7; 32]).public().to_peer_id();
         let text = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}");
-        assert_eq!(
-            parse(&text, node_of(&peer).as_ref()).unwrap().to_string(),
-            "/ip4/127.0.0.1/tcp/1"
-        );
-        assert!(matches!(
-            parse(&text, Some(&NodeId::new([1; 32]))),
-            Err(AddressError::OtherNode(_))
-        ));
+        assert_eq!(parse(&text, node_of(&peer).as_ref()).unwrap().to_string(), "/ip4/127.0.0.1/tcp/1");
+        assert!(matches!(parse(&text, Some(&NodeId::new([1; 32]))), Err(AddressError::OtherNode(_))));
     }
 
     #[tokio::test]

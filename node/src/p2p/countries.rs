@@ -47,10 +47,7 @@ impl Countries {
         assigned.sort_by_key(|(network, _)| (std::cmp::Reverse(network.prefix), network.base));
         match assigned.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             Some(pair) => Err(CountriesError::Twice(pair[0].0)),
-            None => Ok(Self {
-                assigned,
-                database: None,
-            }),
+            None => Ok(Self { assigned, database: None }),
         }
     }
 
@@ -59,20 +56,14 @@ impl Countries {
     /// # Errors
     /// The file cannot be read, or is not an MMDB file.
     pub fn with_database(self, path: &Path) -> Result<Self, CountriesError> {
-        Ok(Self {
-            database: Some(Reader::open_readfile(path)?),
-            ..self
-        })
+        Ok(Self { database: Some(Reader::open_readfile(path)?), ..self })
     }
 
     /// The country of an address, if it is known. The longest assigned prefix wins over shorter ones, and any
     /// of them over the database. An IPv4-mapped IPv6 address counts as its IPv4 address.
     pub fn country_of(&self, address: IpAddr) -> Option<Country> {
         let address = address.to_canonical();
-        let assigned = self
-            .assigned
-            .iter()
-            .find(|(network, _)| network.contains(address));
+        let assigned = self.assigned.iter().find(|(network, _)| network.contains(address));
         match assigned {
             Some((_, country)) => Some(*country),
             None if is_global(address) => self.look_up(address),
@@ -93,14 +84,8 @@ impl Countries {
 
 impl fmt::Debug for Countries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let database = self
-            .database
-            .as_ref()
-            .map(|database| &database.metadata().database_type);
-        f.debug_struct("Countries")
-            .field("assigned", &self.assigned)
-            .field("database", &database)
-            .finish()
+        let database = self.database.as_ref().map(|database| &database.metadata().database_type);
+        f.debug_struct("Countries").field("assigned", &self.assigned).field("database", &database).finish()
     }
 }
 
@@ -195,27 +180,16 @@ mod tests {
     use super::*;
 
     fn countries(assigned: &[(&str, &str)]) -> Countries {
-        Countries::new(
-            assigned
-                .iter()
-                .map(|(n, c)| (n.parse().unwrap(), c.parse().unwrap())),
-        )
-        .unwrap()
+        Countries::new(assigned.iter().map(|(n, c)| (n.parse().unwrap(), c.parse().unwrap()))).unwrap()
     }
 
     fn place(countries: &Countries, address: &str) -> Option<String> {
-        countries
-            .country_of(address.parse().unwrap())
-            .map(|country| country.to_string())
+        countries.country_of(address.parse().unwrap()).map(|country| country.to_string())
     }
 
     #[test]
     fn the_longest_prefix_wins_and_unknown_stays_unknown() {
-        let table = countries(&[
-            ("127.0.0.0/8", "GB"),
-            ("127.0.66.0/24", "US"),
-            ("2a00::/16", "IE"),
-        ]);
+        let table = countries(&[("127.0.0.0/8", "GB"), ("127.0.66.0/24", "US"), ("2a00::/16", "IE")]);
         assert_eq!(place(&table, "127.0.0.1").as_deref(), Some("GB"));
         assert_eq!(place(&table, "127.0.66.9").as_deref(), Some("US"));
         assert_eq!(place(&table, "2a00:1::1").as_deref(), Some("IE"));
@@ -233,15 +207,8 @@ mod tests {
 
     #[test]
     fn networks_are_read_strictly() {
-        for wrong in [
-            "",
-            "127.0.0.0/33",
-            "::/129",
-            "127.0.0.1/8",
-            "::ffff:1.2.3.0/120",
-            "10.0.0.0/x",
-            "10/8",
-        ] {
+        for wrong in ["", "127.0.0.0/33", "::/129", "127.0.0.1/8", "::ffff:1.2.3.0/120", "10.0.0.0/x", "10/8"]
+        {
             assert!(wrong.parse::<Network>().is_err(), "{wrong}");
         }
         assert_eq!("0.0.0.0/0".parse::<Network>().unwrap().to_string(), "0.0.0.0/0");
@@ -253,25 +220,10 @@ mod tests {
 
     #[test]
     fn special_ranges_are_not_looked_up() {
-        for special in [
-            "127.0.0.1",
-            "10.0.0.1",
-            "100.64.0.1",
-            "169.254.0.1",
-            "0.0.0.0",
-            "255.255.255.255",
-        ] {
+        for special in ["127.0.0.1", "10.0.0.1", "100.64.0.1", "169.254.0.1", "0.0.0.0", "255.255.255.255"] {
             assert!(!is_global(special.parse().unwrap()), "{special}");
         }
-        for special in [
-            "::1",
-            "fe80::1",
-            "fc00::1",
-            "2002::1",
-            "2001::1",
-            "2001:db8::1",
-            "64:ff9b::1",
-        ] {
+        for special in ["::1", "fe80::1", "fc00::1", "2002::1", "2001::1", "2001:db8::1", "64:ff9b::1"] {
             assert!(!is_global(special.parse().unwrap()), "{special}");
         }
         assert!(is_global("8.8.8.8".parse().unwrap()) && is_global("2a00:1450::1".parse().unwrap()));

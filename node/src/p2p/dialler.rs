@@ -33,11 +33,7 @@ enum State {
 
 impl Dialler {
     pub(super) fn new(pause_min: Duration, pause_max: Duration) -> Self {
-        Self {
-            wanted: BTreeMap::new(),
-            pause_min,
-            pause_max,
-        }
+        Self { wanted: BTreeMap::new(), pause_min, pause_max }
     }
 
     /// Replaces the set. A peer that was wanted before keeps its state, and is dialled at once if it has
@@ -51,29 +47,15 @@ impl Dialler {
         let mut before = std::mem::take(&mut self.wanted);
         let pause_min = self.pause_min;
         self.wanted.extend(wanted.into_iter().map(|(node, addresses)| {
-            let state = if is_connected(&node) {
-                State::Connected(now)
-            } else {
-                State::Waiting(now)
-            };
+            let state = if is_connected(&node) { State::Connected(now) } else { State::Waiting(now) };
             let entry = match before.remove(&node) {
                 Some(known) if addresses.iter().all(|address| known.addresses.contains(address)) => {
                     Wanted { addresses, ..known }
                 }
-                Some(Wanted {
-                    state: state @ (State::Dialling | State::Connected(_)),
-                    pause,
-                    ..
-                }) => Wanted {
-                    addresses,
-                    state,
-                    pause,
-                },
-                Some(_) | None => Wanted {
-                    addresses,
-                    state,
-                    pause: pause_min,
-                },
+                Some(Wanted { state: state @ (State::Dialling | State::Connected(_)), pause, .. }) => {
+                    Wanted { addresses, state, pause }
+                }
+                Some(_) | None => Wanted { addresses, state, pause: pause_min },
             };
             (node, entry)
         }));
@@ -165,10 +147,7 @@ mod tests {
         let (node, now) = (NodeId::new([1; 32]), Instant::now());
         let mut dialler = dialler(node, now);
         dialler.connected(&node, now);
-        assert!(
-            dialler.due(now + MAX).is_empty(),
-            "a connected peer is not dialled"
-        );
+        assert!(dialler.due(now + MAX).is_empty(), "a connected peer is not dialled");
         dialler.disconnected(&node, now, 0);
         dialler.connected(&node, now);
         dialler.disconnected(&node, now, 0);
@@ -184,11 +163,7 @@ mod tests {
         let mut dialler = dialler(node, now);
         dialler.due(now);
         dialler.failed(&node, now, 0);
-        dialler.set(
-            [(node, vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()])],
-            |_| false,
-            now,
-        );
+        dialler.set([(node, vec!["/ip4/127.0.0.1/tcp/1".parse().unwrap()])], |_| false, now);
         assert_eq!(dialler.due(now).len(), 1);
         dialler.set([], |_| false, now);
         dialler.failed(&node, now, 0);

@@ -3,7 +3,7 @@
 //!
 //! While an event waits for the node to take it, the swarm is not polled, so that a slow node slows its
 //! peers. But commands are still served, so that a node that waits for one of them while it does not take
-//! events cannot lock up.
+//! events cannot lock up. A refusal that waits stops nothing: strangers must not be able to slow admitted peers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -72,13 +72,14 @@ impl Driver {
         let events = self.events.clone();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused = None;
         let stopped = loop {
             let may_poll = self.waiting.is_empty();
             let command = tokio::select! {
-                place = events.reserve(), if !may_poll => {
-                    match (place, self.waiting.pop_front()) {
-                        (Ok(place), Some(event)) => place.send(event),
-                        _ => break None,
+                place = events.reserve(), if !may_poll || refused.is_some() => {
+                    let Ok(place) = place else { break None };
+                    if let Some(event) = self.waiting.pop_front().or_else(|| refused.take().map(Event::Refused)) {
+                        place.send(event);
                     }
                     continue;
                 }
@@ -92,8 +93,8 @@ impl Driver {
                     self.on_ended(ended);
                     continue;
                 }
-                Some(refused) = inbox.refusals.recv(), if may_poll => {
-                    self.waiting.push_back(Event::Refused(refused));
+                Some(next) = inbox.refusals.recv(), if refused.is_none() => {
+                    refused = Some(next);
                     continue;
                 }
                 Some((node, addresses)) = self.resolved.1.recv(), if may_poll => {
@@ -123,10 +124,10 @@ impl Driver {
 
     fn on_command(&mut self, command: Command) {
         match command {
+            #[cfg(test)]
             Command::Dial(node, addresses) => self.dial(node, addresses),
             Command::SetWanted(wanted) => {
-                self.dialler
-                    .set(wanted, |node| self.sessions.has(node), Instant::now());
+                self.dialler.set(wanted, |node| self.sessions.has(node), Instant::now());
             }
             Command::Publish(bytes, reply) => {
                 let _ = reply.send(self.publish(bytes));
@@ -163,20 +164,10 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(ProtocolsEvent::Streams(event)) => self.on_stream(event),
             SwarmEvent::Behaviour(ProtocolsEvent::Gossip(event)) => self.on_gossip(event),
-            SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                ..
-            } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connection(peer_id, connection_id, endpoint.get_remote_address().clone());
             }
-            SwarmEvent::ConnectionClosed {
-                peer_id,
-                connection_id,
-                cause,
-                ..
-            } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
                 let Some(node) = address::node_of(&peer_id) else {
                     return;
                 };
@@ -198,21 +189,15 @@ impl Driver {
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::info!(%address, "listening");
                 self.directory.add_listening(address.to_string());
-                self.waiting.push_back(Event::Listening {
-                    address: address.to_string(),
-                });
+                self.waiting.push_back(Event::Listening { address: address.to_string() });
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.directory.remove_listening(&address.to_string());
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener"),
-            SwarmEvent::ListenerClosed {
-                addresses, reason, ..
-            } => {
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(?addresses, ?reason, "a listener has stopped");
-                addresses
-                    .iter()
-                    .for_each(|address| self.directory.remove_listening(&address.to_string()));
+                addresses.iter().for_each(|address| self.directory.remove_listening(&address.to_string()));
             }
             _ => {}
         }
@@ -235,14 +220,7 @@ impl Driver {
         }
     }
 
-    fn on_stream(
-        &mut self,
-        StreamEvent {
-            peer,
-            connection,
-            what,
-        }: StreamEvent,
-    ) {
+    fn on_stream(&mut self, StreamEvent { peer, connection, what }: StreamEvent) {
         let Some(node) = address::node_of(&peer) else {
             return;
         };
@@ -255,18 +233,10 @@ impl Driver {
 
     fn on_gossip(&mut self, event: gossipsub::Event) {
         match event {
-            gossipsub::Event::Message {
-                propagation_source,
-                message,
-                ..
-            } => {
+            gossipsub::Event::Message { propagation_source, message, .. } => {
                 let id = RecordId::of(&message.data);
                 match address::node_of(&propagation_source).filter(|node| self.sessions.has(node)) {
-                    Some(from) => self.waiting.push_back(Event::Gossip {
-                        from,
-                        id,
-                        bytes: message.data,
-                    }),
+                    Some(from) => self.waiting.push_back(Event::Gossip { from, id, bytes: message.data }),
                     // It came from a peer whose session has just ended.
                     None => self.accept(&propagation_source, &id, MessageAcceptance::Ignore),
                 }
@@ -286,8 +256,7 @@ impl Driver {
         if let End::TooLong(length) = ended.end
             && let Some(remote) = self.sessions.remote(&ended.node)
         {
-            self.authority
-                .report_node(ended.node, remote, true, Reason::FrameTooLong(length));
+            self.authority.report_node(ended.node, remote, true, Reason::FrameTooLong(length));
         }
         self.end(ended.node, &ended.end.to_string());
     }
@@ -319,16 +288,11 @@ impl Driver {
         if connected && !self.sessions.has(&node) && self.deferred.len() < limits::WANTED {
             return self.deferred.push_back((node, addresses));
         }
-        let dialled = address::peer_of(&node)
-            .map_err(|e| e.to_string())
-            .and_then(|peer| {
-                let condition = PeerCondition::DisconnectedAndNotDialing;
-                let options = DialOpts::peer_id(peer)
-                    .addresses(addresses)
-                    .condition(condition)
-                    .build();
-                self.swarm.dial(options).map_err(|e| e.to_string())
-            });
+        let dialled = address::peer_of(&node).map_err(|e| e.to_string()).and_then(|peer| {
+            let condition = PeerCondition::DisconnectedAndNotDialing;
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).build();
+            self.swarm.dial(options).map_err(|e| e.to_string())
+        });
         if let Err(error) = dialled {
             tracing::debug!(%node, %error, "not dialled");
             self.dialler.failed(&node, Instant::now(), random());
@@ -337,11 +301,7 @@ impl Driver {
 
     fn publish(&mut self, bytes: Vec<u8>) -> Result<RecordId, PublishError> {
         let (id, length) = (RecordId::of(&bytes), bytes.len());
-        let published = self
-            .swarm
-            .behaviour_mut()
-            .gossip
-            .publish(self.topic.clone(), bytes);
+        let published = self.swarm.behaviour_mut().gossip.publish(self.topic.clone(), bytes);
         published.map(|_| id).map_err(|error| match error {
             GossipError::Duplicate => PublishError::Duplicate,
             GossipError::NoPeersSubscribedToTopic => PublishError::Nobody,
@@ -364,10 +324,7 @@ impl Driver {
 
     fn accept(&mut self, peer: &PeerId, id: &RecordId, acceptance: MessageAcceptance) {
         let id = gossip::message_id(id);
-        self.swarm
-            .behaviour_mut()
-            .gossip
-            .report_message_validation_result(&id, peer, acceptance);
+        self.swarm.behaviour_mut().gossip.report_message_validation_result(&id, peer, acceptance);
     }
 }
 

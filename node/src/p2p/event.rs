@@ -105,7 +105,7 @@ pub enum Reason {
     /// The oldest of too many.
     #[error("dropped as the oldest of too many unfinished connections")]
     Evicted,
-    /// All places for admitted connections are taken.
+    /// All places for admitted connections, or those of its trust, are taken.
     #[error("too many connections")]
     Full,
     /// Was admitted, and is no longer welcome.

@@ -46,8 +46,7 @@ impl Gate {
         };
         let outcome = ip.and_then(|ip| self.authority.check_address(ip));
         if let Err(reason) = &outcome {
-            self.authority
-                .report(address::peer_in(remote).as_ref(), remote, inbound, reason.clone());
+            self.authority.report(address::peer_in(remote).as_ref(), remote, inbound, reason.clone());
         }
         outcome
     }

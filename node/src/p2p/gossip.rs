@@ -58,9 +58,7 @@ pub(super) fn build(network: &NetworkId, timing: &Timing) -> Result<(Gossip, Top
     let allowed = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let mut gossip = Gossip::new_with_subscription_filter(MessageAuthenticity::Anonymous, config, allowed)
         .map_err(GossipError::Behaviour)?;
-    gossip
-        .subscribe(&topic)
-        .map_err(|_| GossipError::Behaviour("own topic is not allowed"))?;
+    gossip.subscribe(&topic).map_err(|_| GossipError::Behaviour("own topic is not allowed"))?;
     Ok((gossip, topic.hash()))
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::address::{self, AddressError};
 use super::border::Authority;
 use super::limits;
+#[cfg(test)]
 use super::options::PeerInfo;
 use super::sessions::Directory;
 use super::streams::SendError;
@@ -66,6 +67,7 @@ pub enum CommandError {
 }
 
 pub(super) enum Command {
+    #[cfg(test)]
     Dial(NodeId, Vec<Multiaddr>),
     SetWanted(Vec<(NodeId, Vec<Multiaddr>)>),
     Publish(Vec<u8>, oneshot::Sender<Result<RecordId, PublishError>>),
@@ -92,12 +94,7 @@ impl Handle {
         authority: Arc<Authority>,
         own: NodeId,
     ) -> Self {
-        Self {
-            commands,
-            directory,
-            authority,
-            own,
-        }
+        Self { commands, directory, authority, own }
     }
 
     /// This node.
@@ -105,11 +102,12 @@ impl Handle {
         self.own
     }
 
-    /// Dials a node once, at each of these multiaddresses in turn until one answers. Nothing happens if it is
+    /// For tests: dials a node once, at each of these multiaddresses in turn until one answers. Nothing happens if it is
     /// connected. The outcome is an event, if there is one.
     ///
     /// # Errors
     /// An address of a wrong form or of another node, too many addresses, or a stopped shell.
+    #[cfg(test)]
     pub async fn dial(&self, node: NodeId, addresses: &[String]) -> Result<(), CommandError> {
         let addresses = self.parse(&node, addresses)?;
         self.command(Command::Dial(node, addresses)).await
@@ -120,13 +118,13 @@ impl Handle {
     /// longer wanted stay connected until either side ends it.
     ///
     /// # Errors
-    /// As for [`Handle::dial`], or too many peers; the set is then as before.
+    /// An address of a wrong form or of another node, too many addresses of one or too many peers, or a stopped shell.
+    /// The set is then as before; [`super::check_address`] tells about a single address.
     pub async fn set_wanted(&self, wanted: &[(NodeId, Vec<String>)]) -> Result<(), CommandError> {
         within("wanted peers", wanted.len(), limits::WANTED)?;
         let others = wanted.iter().filter(|(node, _)| *node != self.own);
         let parsed = others.map(|(node, addresses)| Ok((*node, self.parse(node, addresses)?)));
-        self.command(Command::SetWanted(parsed.collect::<Result<_, CommandError>>()?))
-            .await
+        self.command(Command::SetWanted(parsed.collect::<Result<_, CommandError>>()?)).await
     }
 
     /// Queues a frame for a connected peer, and waits while its queue is full. Frames arrive in order, or the
@@ -135,11 +133,7 @@ impl Handle {
     /// # Errors
     /// The frame has a wrong length, or the peer is not connected.
     pub async fn send(&self, node: &NodeId, frame: Vec<u8>) -> Result<(), SendError> {
-        self.directory
-            .outbox(node)
-            .ok_or(SendError::NotConnected)?
-            .send(frame)
-            .await
+        self.directory.outbox(node).ok_or(SendError::NotConnected)?.send(frame).await
     }
 
     /// As [`Handle::send`], but does not wait.
@@ -147,10 +141,7 @@ impl Handle {
     /// # Errors
     /// As for [`Handle::send`], or [`SendError::Full`].
     pub fn try_send(&self, node: &NodeId, frame: Vec<u8>) -> Result<(), SendError> {
-        self.directory
-            .outbox(node)
-            .ok_or(SendError::NotConnected)?
-            .try_send(frame)
+        self.directory.outbox(node).ok_or(SendError::NotConnected)?.try_send(frame)
     }
 
     /// Gives a message to gossip. It may be lost on the way, as all gossip may.
@@ -162,9 +153,7 @@ impl Handle {
             return Err(PublishError::Length(bytes.len()));
         }
         let (reply, outcome) = oneshot::channel();
-        self.command(Command::Publish(bytes, reply))
-            .await
-            .map_err(|_| PublishError::Stopped)?;
+        self.command(Command::Publish(bytes, reply)).await.map_err(|_| PublishError::Stopped)?;
         outcome.await.unwrap_or(Err(PublishError::Stopped))
     }
 
@@ -197,17 +186,8 @@ impl Handle {
         done.await.map_err(|_| CommandError::Stopped)
     }
 
-    /// Shows this certificate chain to peers from now on.
-    ///
-    /// # Errors
-    /// The chain is longer than [`limits::MAX_CHAIN`].
-    pub fn renew(&self, chain: Vec<u8>) -> Result<(), CommandError> {
-        within("bytes of certificate chain", chain.len(), limits::MAX_CHAIN)?;
-        self.authority.renew(chain);
-        Ok(())
-    }
-
-    /// The connected peers, in no order.
+    /// For tests: the connected peers, in no order.
+    #[cfg(test)]
     pub fn connected(&self) -> Vec<(NodeId, PeerInfo)> {
         self.directory.connected()
     }
@@ -231,28 +211,17 @@ impl Handle {
     }
 
     async fn command(&self, command: Command) -> Result<(), CommandError> {
-        self.commands
-            .send(command)
-            .await
-            .map_err(|_| CommandError::Stopped)
+        self.commands.send(command).await.map_err(|_| CommandError::Stopped)
     }
 
     fn parse(&self, node: &NodeId, addresses: &[String]) -> Result<Vec<Multiaddr>, CommandError> {
         address::peer_of(node)?;
-        within(
-            "addresses of one node",
-            addresses.len(),
-            limits::ADDRESSES_PER_PEER,
-        )?;
+        within("addresses of one node", addresses.len(), limits::ADDRESSES_PER_PEER)?;
         let parsed = addresses.iter().map(|text| address::parse(text, Some(node)));
         Ok(parsed.collect::<Result<_, _>>()?)
     }
 }
 
 fn within(what: &'static str, given: usize, most: usize) -> Result<(), CommandError> {
-    if given <= most {
-        Ok(())
-    } else {
-        Err(CommandError::TooMany { what, given, most })
-    }
+    if given <= most { Ok(()) } else { Err(CommandError::TooMany { what, given, most }) }
 }

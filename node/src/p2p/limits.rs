@@ -40,6 +40,10 @@ pub const PENDING_PER_IP: usize = 16;
 pub const CONNECTIONS_PER_PEER: usize = 4;
 /// Admitted connections in all.
 pub const CONNECTIONS: usize = 512;
+/// Nodes of one trust that this node keeps connections to.
+pub const NODES_PER_TRUST: usize = 16;
+/// Admitted connections to the nodes of one trust, which certifies as many as it likes.
+pub const CONNECTIONS_PER_TRUST: usize = NODES_PER_TRUST * CONNECTIONS_PER_PEER;
 /// Substreams of one connection: two for frames, two for gossip, and what is being negotiated.
 pub const SUBSTREAMS: usize = 32;
 
@@ -55,17 +59,9 @@ pub const RESOLVE_TIME_MAX: Duration = Duration::from_secs(5);
 pub const MAX_TEXT: usize = 512;
 
 const _: () = assert!(EVENTS * MAX_FRAME <= 64 * MIB, "waiting events fit in memory");
-const _: () = assert!(
-    SEND_QUEUE_BYTES >= 2 * MAX_FRAME,
-    "a frame can wait while another one is written"
-);
-const _: () = assert!(
-    SEND_QUEUE_BYTES <= u32::MAX as usize,
-    "permits are counted in 32 bits"
-);
+const _: () = assert!(SEND_QUEUE_BYTES >= 2 * MAX_FRAME, "a frame can wait while another one is written");
+const _: () = assert!(SEND_QUEUE_BYTES <= u32::MAX as usize, "permits are counted in 32 bits");
 const _: () = assert!(MAX_GOSSIP < MAX_FRAME, "what gossip carries can also go directly");
-const _: () = assert!(
-    GOSSIP_QUEUE * MAX_GOSSIP_RPC <= 128 * MIB,
-    "a slow peer's gossip fits in memory"
-);
+const _: () = assert!(GOSSIP_QUEUE * MAX_GOSSIP_RPC <= 128 * MIB, "a slow peer's gossip fits in memory");
 const _: () = assert!(PENDING_PER_IP < PENDING, "one address cannot take every place");
+const _: () = assert!(CONNECTIONS_PER_TRUST < CONNECTIONS, "nor can one trust");

@@ -31,12 +31,11 @@ use std::sync::Arc;
 use libp2p::Swarm;
 use tokio::sync::mpsc;
 
-pub use address::AddressError;
+pub use address::{AddressError, check as check_address};
 pub use countries::{Countries, CountriesError, Network};
-pub use event::{Event, Reason, Refused};
-pub use handle::{CommandError, Handle, PublishError, Verdict};
-pub use options::{Admit, Options, PeerInfo, Permit, Policy, Timing};
-pub use streams::SendError;
+pub use event::{Event, Refused};
+pub use handle::{Handle, Verdict};
+pub use options::{Options, PeerInfo, Policy, Timing};
 
 use border::Authority;
 use dialler::Dialler;
@@ -68,15 +67,7 @@ pub enum StartError {
 /// # Errors
 /// See [`StartError`]. Ports are bound when this returns.
 pub fn start(options: Options) -> Result<(Handle, mpsc::Receiver<Event>), StartError> {
-    let Options {
-        seed,
-        network,
-        listen,
-        chain,
-        countries,
-        policy,
-        timing,
-    } = options;
+    let Options { seed, network, listen, chain, countries, policy, timing } = options;
     if chain.len() > limits::MAX_CHAIN {
         return Err(StartError::ChainTooLong(chain.len()));
     }
@@ -88,19 +79,14 @@ pub fn start(options: Options) -> Result<(Handle, mpsc::Receiver<Event>), StartE
     let (authority, refusals) = Authority::new(chain, countries, policy, timing.clone())?;
     let transport = transport::build(&keypair, authority.clone()).map_err(|e| setup(&e))?;
     let (gossip, topic) = gossip::build(&network, &timing).map_err(|e| setup(&e))?;
-    let protocols = Protocols {
-        gossip,
-        streams: streams::Behaviour::default(),
-    };
+    let protocols = Protocols { gossip, streams: streams::Behaviour::default() };
     // One address after the other: a connection that wins a race and one that is dropped while it is being
     // admitted look alike to the peer.
     let config = libp2p::swarm::Config::with_tokio_executor().with_dial_concurrency_factor(NonZeroU8::MIN);
     let mut swarm = Swarm::new(transport, protocols, peer, config);
     for text in listen {
         let address = address::parse(&text, Some(&own))?;
-        swarm
-            .listen_on(address)
-            .map_err(|e| StartError::Listen(text, e.to_string()))?;
+        swarm.listen_on(address).map_err(|e| StartError::Listen(text, e.to_string()))?;
     }
 
     let (commands_sender, commands) = mpsc::channel(limits::COMMANDS);
@@ -120,10 +106,6 @@ pub fn start(options: Options) -> Result<(Handle, mpsc::Receiver<Event>), StartE
         resolved: mpsc::channel(limits::COMMANDS),
         deferred: VecDeque::new(),
     };
-    tokio::spawn(driver.run(Inbox {
-        commands,
-        refusals,
-        ended,
-    }));
+    tokio::spawn(driver.run(Inbox { commands, refusals, ended }));
     Ok((handle, received))
 }

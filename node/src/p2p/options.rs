@@ -99,12 +99,7 @@ pub struct Options {
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            network,
-            listen,
-            timing,
-            ..
-        } = self;
+        let Self { network, listen, timing, .. } = self;
         f.debug_struct("Options")
             .field("network", network)
             .field("listen", listen)

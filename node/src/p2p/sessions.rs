@@ -33,11 +33,9 @@ impl Directory {
         lock(&self.peers).get(node).map(|(outbox, _)| outbox.clone())
     }
 
+    #[cfg(test)]
     pub(super) fn connected(&self) -> Vec<(NodeId, PeerInfo)> {
-        lock(&self.peers)
-            .iter()
-            .map(|(node, (_, info))| (*node, info.clone()))
-            .collect()
+        lock(&self.peers).iter().map(|(node, (_, info))| (*node, info.clone())).collect()
     }
 
     pub(super) fn listening(&self) -> Vec<String> {
@@ -117,14 +115,7 @@ impl Sessions {
         events: mpsc::Sender<Event>,
         ended: mpsc::Sender<Ended>,
     ) -> Self {
-        Self {
-            sessions: HashMap::new(),
-            serials: 0,
-            directory,
-            timing,
-            events,
-            ended,
-        }
+        Self { sessions: HashMap::new(), serials: 0, directory, timing, events, ended }
     }
 
     pub(super) fn has(&self, node: &NodeId) -> bool {
@@ -185,10 +176,7 @@ impl Sessions {
             let end = streams::write(stream, queue, timing).await;
             let _ = ended.send(Ended { node, serial, end }).await;
         });
-        session.writer = Some(Task {
-            connection,
-            abort: task.abort_handle(),
-        });
+        session.writer = Some(Task { connection, abort: task.abort_handle() });
     }
 
     /// The peer opened a stream: its frames become events. A peer opens one stream per session; if it opens
@@ -205,20 +193,12 @@ impl Sessions {
         let task = tokio::spawn(async move {
             let take = |bytes| {
                 let events = events.clone();
-                async move {
-                    events
-                        .send(Event::Frame { from: node, bytes })
-                        .await
-                        .map_err(|_| End::Unneeded)
-                }
+                async move { events.send(Event::Frame { from: node, bytes }).await.map_err(|_| End::Unneeded) }
             };
             let end = streams::read(stream, timing, take).await;
             let _ = ended.send(Ended { node, serial, end }).await;
         });
-        session.reader = Some(Task {
-            connection,
-            abort: task.abort_handle(),
-        });
+        session.reader = Some(Task { connection, abort: task.abort_handle() });
     }
 
     /// A connection has closed.
@@ -244,9 +224,7 @@ impl Sessions {
 
     /// Whether a stream that ended belongs to a session that lives.
     pub(super) fn concerns(&self, ended: &Ended) -> bool {
-        self.sessions
-            .get(&ended.node)
-            .is_some_and(|session| session.serial == ended.serial)
+        self.sessions.get(&ended.node).is_some_and(|session| session.serial == ended.serial)
     }
 
     /// The sessions that lack a stream for too long.

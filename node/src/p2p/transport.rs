@@ -35,9 +35,6 @@ pub(super) fn build(
         .timeout(admission_max)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
 
-    let either = quic
-        .or_transport(tcp)
-        .map(|either, _| either.into_inner())
-        .boxed();
+    let either = quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed();
     Ok(Border::new(Gate::new(either, authority.clone()), authority).boxed())
 }

@@ -42,11 +42,7 @@ pub(crate) struct Keyring(RwLock<BTreeMap<KeyRef, Secret>>);
 impl Keyring {
     /// The key, unless it was erased.
     pub(crate) fn get(&self, key: KeyRef) -> Option<Secret> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-            .cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut BTreeMap<KeyRef, Secret>) -> T) -> T {
@@ -75,12 +71,7 @@ impl KeyShards {
     pub(crate) fn open(dir: PathBuf, store_wrap: Secret) -> Result<Self, StorageError> {
         files::create_dir(&dir)?;
         let found = list_slots(&dir)?;
-        let mut keys = Self {
-            dir,
-            store_wrap,
-            shards: BTreeMap::new(),
-            ring: Arc::default(),
-        };
+        let mut keys = Self { dir, store_wrap, shards: BTreeMap::new(), ring: Arc::default() };
         for (shard, paths) in found {
             keys.load_shard(shard, paths)?;
         }
@@ -98,23 +89,14 @@ impl KeyShards {
     pub(crate) fn create(&mut self, count: usize) -> Result<Vec<KeyRef>, StorageError> {
         let mut created = Vec::new();
         while created.len() < count {
-            let newest = self
-                .shards
-                .last_key_value()
-                .filter(|(_, shard)| shard.keys < SHARD_KEYS_MAX);
+            let newest = self.shards.last_key_value().filter(|(_, shard)| shard.keys < SHARD_KEYS_MAX);
             let (number, room) = match newest {
                 Some((&number, shard)) => (number, SHARD_KEYS_MAX - shard.keys),
-                None => (
-                    self.shards.last_key_value().map_or(0, |(&number, _)| number + 1),
-                    SHARD_KEYS_MAX,
-                ),
+                None => (self.shards.last_key_value().map_or(0, |(&number, _)| number + 1), SHARD_KEYS_MAX),
             };
             let mut fresh = BTreeMap::new();
             while fresh.len() < room.min(count - created.len()) {
-                let key = KeyRef {
-                    shard: number,
-                    id: random_bytes()?,
-                };
+                let key = KeyRef { shard: number, id: random_bytes()? };
                 if self.ring.get(key).is_none() {
                     fresh.insert(key, Secret::random()?);
                 }
@@ -128,8 +110,7 @@ impl KeyShards {
 
     /// Erases keys. Once this returns, they are neither in memory nor on disk, and what they sealed is noise.
     pub(crate) fn erase(&mut self, erased: &BTreeSet<KeyRef>) -> Result<(), StorageError> {
-        self.ring
-            .update(|ring| erased.iter().for_each(|key| drop(ring.remove(key))));
+        self.ring.update(|ring| erased.iter().for_each(|key| drop(ring.remove(key))));
         let shards: BTreeSet<u32> = erased.iter().map(|key| key.shard).collect();
         for number in shards {
             self.rewrite(number)?;
@@ -139,9 +120,7 @@ impl KeyShards {
 
     /// Erases every key but those in `live`, and returns how many these were.
     pub(crate) fn retain(&mut self, live: &BTreeSet<KeyRef>) -> Result<usize, StorageError> {
-        let all = self
-            .ring
-            .update(|ring| ring.keys().copied().collect::<BTreeSet<_>>());
+        let all = self.ring.update(|ring| ring.keys().copied().collect::<BTreeSet<_>>());
         let unused: BTreeSet<_> = all.difference(live).copied().collect();
         self.erase(&unused)?;
         Ok(unused.len())
@@ -150,31 +129,13 @@ impl KeyShards {
     fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
         let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
         let Some(shard) = self.shards.get_mut(&number) else {
-            let place = Place {
-                shard: number,
-                generation: 0,
-            };
+            let place = Place { shard: number, generation: 0 };
             let (bytes, wrapping) = slot::encode(&self.store_wrap, place, entries)?;
-            files::replace(
-                &slot_path(&self.dir, place),
-                &draft_path(&self.dir, number),
-                &bytes,
-            )?;
-            self.shards.insert(
-                number,
-                Shard {
-                    generation: 0,
-                    wrapping,
-                    frames: 1,
-                    keys: fresh.len(),
-                },
-            );
+            files::replace(&slot_path(&self.dir, place), &draft_path(&self.dir, number), &bytes)?;
+            self.shards.insert(number, Shard { generation: 0, wrapping, frames: 1, keys: fresh.len() });
             return Ok(());
         };
-        let place = Place {
-            shard: number,
-            generation: shard.generation,
-        };
+        let place = Place { shard: number, generation: shard.generation };
         let frame = slot::encode_frame(&shard.wrapping, place, shard.frames, entries)?;
         files::append(&slot_path(&self.dir, place), &frame)?;
         shard.frames += 1;
@@ -187,29 +148,16 @@ impl KeyShards {
         let Some(shard) = self.shards.get_mut(&number) else {
             return Ok(());
         };
-        let old = Place {
-            shard: number,
-            generation: shard.generation,
-        };
-        let new = Place {
-            shard: number,
-            generation: shard.generation + 1,
-        };
+        let old = Place { shard: number, generation: shard.generation };
+        let new = Place { shard: number, generation: shard.generation + 1 };
         let (bytes, wrapping, keys) = self.ring.update(|ring| {
-            let keys = ring
-                .range(shard_range(number))
-                .map(|(key, secret)| (key.id, secret));
+            let keys = ring.range(shard_range(number)).map(|(key, secret)| (key.id, secret));
             let count = keys.clone().count();
             slot::encode(&self.store_wrap, new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
         })?;
         files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
         files::destroy(&slot_path(&self.dir, old))?;
-        *shard = Shard {
-            generation: new.generation,
-            wrapping,
-            frames: 1,
-            keys,
-        };
+        *shard = Shard { generation: new.generation, wrapping, frames: 1, keys };
         if keys == 0 {
             files::destroy(&slot_path(&self.dir, new))?;
             self.shards.remove(&number);
@@ -234,9 +182,8 @@ impl KeyShards {
                     others.push(path);
                 }
                 Slot::Whole(content) => {
-                    let newer = newest
-                        .as_ref()
-                        .is_none_or(|(_, n)| n.place.generation < content.place.generation);
+                    let newer =
+                        newest.as_ref().is_none_or(|(_, n)| n.place.generation < content.place.generation);
                     let loser = if newer {
                         newest.replace((path, content)).map(|(path, _)| path)
                     } else {
@@ -263,25 +210,10 @@ impl KeyShards {
         if content.torn {
             files::truncate(&path, content.whole_len)?;
         }
-        let Content {
-            place,
-            wrapping,
-            frames,
-            keys,
-            ..
-        } = content;
-        self.shards.insert(
-            number,
-            Shard {
-                generation: place.generation,
-                wrapping,
-                frames,
-                keys: keys.len(),
-            },
-        );
-        let keys = keys
-            .into_iter()
-            .map(|(id, secret)| (KeyRef { shard: number, id }, secret));
+        let Content { place, wrapping, frames, keys, .. } = content;
+        self.shards
+            .insert(number, Shard { generation: place.generation, wrapping, frames, keys: keys.len() });
+        let keys = keys.into_iter().map(|(id, secret)| (KeyRef { shard: number, id }, secret));
         self.ring.update(|ring| ring.extend(keys));
         Ok(())
     }
@@ -295,18 +227,11 @@ impl std::fmt::Debug for KeyShards {
 }
 
 fn shard_range(shard: u32) -> std::ops::RangeInclusive<KeyRef> {
-    KeyRef { shard, id: [0; 8] }..=KeyRef {
-        shard,
-        id: [u8::MAX; 8],
-    }
+    KeyRef { shard, id: [0; 8] }..=KeyRef { shard, id: [u8::MAX; 8] }
 }
 
 fn slot_path(dir: &Path, place: Place) -> PathBuf {
-    let slot = if place.generation.is_multiple_of(2) {
-        "a"
-    } else {
-        "b"
-    };
+    let slot = if place.generation.is_multiple_of(2) { "a" } else { "b" };
     dir.join(format!("{:06}.{slot}", place.shard))
 }
 
@@ -320,9 +245,7 @@ fn list_slots(dir: &Path) -> Result<BTreeMap<u32, Vec<PathBuf>>, StorageError> {
     for entry in fs::read_dir(dir).map_err(|error| StorageError::io(dir, error))? {
         let path = entry.map_err(|error| StorageError::io(dir, error))?.path();
         let shard = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
-        let known = path
-            .extension()
-            .is_some_and(|slot| slot == "a" || slot == "b" || slot == "new");
+        let known = path.extension().is_some_and(|slot| slot == "a" || slot == "b" || slot == "new");
         if let Some(shard) = shard.filter(|_| known) {
             found.entry(shard).or_default().push(path);
         }

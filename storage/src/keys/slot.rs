@@ -98,9 +98,7 @@ pub(super) fn encode_frame<'a>(
 pub(super) fn read(store_wrap: &Secret, shard: u32, path: &Path) -> Result<Slot, StorageError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| StorageError::io(path, error))?;
-    file.take(SHARD_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| StorageError::io(path, error))?;
+    file.take(SHARD_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| StorageError::io(path, error))?;
     if bytes.len() as u64 > SHARD_BYTES_MAX {
         return Ok(Slot::Broken("it is longer than any shard"));
     }
@@ -136,14 +134,7 @@ fn decode(store_wrap: &Secret, shard: u32, bytes: &[u8]) -> Slot {
         return Slot::Broken("its first frame can't be opened");
     }
     let whole_len = (bytes.len() - rest.len()) as u64;
-    Slot::Whole(Content {
-        place,
-        wrapping,
-        frames,
-        keys,
-        whole_len,
-        torn: !rest.is_empty(),
-    })
+    Slot::Whole(Content { place, wrapping, frames, keys, whole_len, torn: !rest.is_empty() })
 }
 
 fn decode_header(store_wrap: &Secret, header: &[u8; HEADER_LEN]) -> Option<(Place, Secret)> {
@@ -162,9 +153,7 @@ fn decode_header(store_wrap: &Secret, header: &[u8; HEADER_LEN]) -> Option<(Plac
 /// is zeros that a file system left for bytes which it never wrote.
 fn split_frame(rest: &[u8]) -> Option<(usize, &[u8])> {
     let (len, body) = rest.split_first_chunk::<4>()?;
-    let len = usize::try_from(u32::from_be_bytes(*len))
-        .ok()
-        .filter(|&len| len >= TAG_BYTES)?;
+    let len = usize::try_from(u32::from_be_bytes(*len)).ok().filter(|&len| len >= TAG_BYTES)?;
     let frame = body.get(..len.checked_add(NONCE_BYTES)?)?;
     Some((4 + frame.len(), frame))
 }
@@ -180,12 +169,7 @@ fn decode_frame(wrapping: &Secret, place: Place, index: u64, frame: &[u8]) -> Op
 }
 
 fn prefix(place: Place) -> Vec<u8> {
-    [
-        &MAGIC[..],
-        &place.shard.to_be_bytes(),
-        &place.generation.to_be_bytes(),
-    ]
-    .concat()
+    [&MAGIC[..], &place.shard.to_be_bytes(), &place.generation.to_be_bytes()].concat()
 }
 
 fn frame_aad(place: Place, index: u64) -> Vec<u8> {

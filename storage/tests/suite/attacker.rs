@@ -21,29 +21,14 @@ pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
     let mut openings = HashMap::from([(*PREFIX, [0; MARKER_LEN])]);
     for key in keys {
         let stream = seal(&key, &[0; MARKER_LEN]);
-        let opening: Vec<u8> = PREFIX
-            .iter()
-            .zip(&stream)
-            .map(|(text, stream)| text ^ stream)
-            .collect();
-        openings.insert(
-            opening.try_into().unwrap(),
-            stream[..MARKER_LEN].try_into().unwrap(),
-        );
+        let opening: Vec<u8> = PREFIX.iter().zip(&stream).map(|(text, stream)| text ^ stream).collect();
+        openings.insert(opening.try_into().unwrap(), stream[..MARKER_LEN].try_into().unwrap());
     }
     let mut found = BTreeSet::new();
     for window in files.iter().flat_map(|bytes| bytes.windows(MARKER_LEN)) {
         if let Some(stream) = openings.get(&window[..PREFIX.len()]) {
-            let text: Vec<u8> = window
-                .iter()
-                .zip(stream)
-                .map(|(byte, stream)| byte ^ stream)
-                .collect();
-            found.extend(
-                String::from_utf8(text)
-                    .ok()
-                    .and_then(|text| text[7..].parse::<u32>().ok()),
-            );
+            let text: Vec<u8> = window.iter().zip(stream).map(|(byte, stream)| byte ^ stream).collect();
+            found.extend(String::from_utf8(text).ok().and_then(|text| text[7..].parse::<u32>().ok()));
         }
     }
     found
@@ -51,21 +36,14 @@ pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
 
 /// How many keys the files still give away.
 pub fn count_keys(dir: &Path, store_key: &[u8; 32]) -> usize {
-    read_all(dir)
-        .iter()
-        .map(|bytes| find_keys(bytes, store_key).len())
-        .sum()
+    read_all(dir).iter().map(|bytes| find_keys(bytes, store_key).len()).sum()
 }
 
 fn read_all(dir: &Path) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(read_all(&path))
-        } else {
-            files.push(fs::read(path).unwrap())
-        }
+        if path.is_dir() { files.extend(read_all(&path)) } else { files.push(fs::read(path).unwrap()) }
     }
     files
 }
@@ -97,20 +75,11 @@ fn shard_keys(bytes: &[u8], wrap: &[u8; 32]) -> Vec<[u8; 32]> {
         let Some((frame, after)) = after.split_at_checked(12 + u32::from_be_bytes(*len) as usize) else {
             break;
         };
-        let aad = [
-            b"lanyard/storage/seal/shard-frame/v1",
-            prefix,
-            &index.to_be_bytes(),
-        ]
-        .concat();
+        let aad = [b"lanyard/storage/seal/shard-frame/v1", prefix, &index.to_be_bytes()].concat();
         let Some(entries) = unseal(&wrapping, &frame[..12], &aad, &frame[12..]) else {
             break;
         };
-        keys.extend(
-            entries
-                .chunks(40)
-                .map(|entry| <[u8; 32]>::try_from(&entry[8..]).unwrap()),
-        );
+        keys.extend(entries.chunks(40).map(|entry| <[u8; 32]>::try_from(&entry[8..]).unwrap()));
         rest = after;
     }
     keys
@@ -118,9 +87,7 @@ fn shard_keys(bytes: &[u8], wrap: &[u8; 32]) -> Vec<[u8; 32]> {
 
 fn unseal(key: &[u8; 32], nonce: &[u8], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let nonce: [u8; 12] = nonce.try_into().ok()?;
-    Aes256Gcm::new(key.into())
-        .decrypt(&nonce.into(), Payload { msg: sealed, aad })
-        .ok()
+    Aes256Gcm::new(key.into()).decrypt(&nonce.into(), Payload { msg: sealed, aad }).ok()
 }
 
 /// Sealing zeros gives the key stream: values are sealed with a nonce of zeros.

@@ -44,24 +44,15 @@ fn threads_commit_together() {
             let mut reads = 0;
             while !done.load(Ordering::Relaxed) {
                 let rows = store.scan_prefix(Tree::Inbox, b"", 9).unwrap();
-                assert!(
-                    rows.windows(2).all(|rows| rows[0].1 == rows[1].1),
-                    "half a batch: {rows:?}"
-                );
+                assert!(rows.windows(2).all(|rows| rows[0].1 == rows[1].1), "half a batch: {rows:?}");
                 // Its row, parts and key change with every commit: it must be there, and whole.
-                let value = store
-                    .get(Tree::Hub, b"last")
-                    .unwrap()
-                    .expect("a row that is never deleted");
+                let value = store.get(Tree::Hub, b"last").unwrap().expect("a row that is never deleted");
                 assert!(value == long(u32::from_be_bytes(value[..4].try_into().unwrap())));
                 reads += 1;
             }
             reads
         });
-        let failed: Vec<_> = writers
-            .into_iter()
-            .filter_map(|writer| writer.join().err())
-            .collect();
+        let failed: Vec<_> = writers.into_iter().filter_map(|writer| writer.join().err()).collect();
         done.store(true, Ordering::Relaxed);
         assert!(failed.is_empty());
         assert!(reader.join().unwrap() > 0);
@@ -71,14 +62,8 @@ fn threads_commit_together() {
     assert!(store.get(Tree::Hub, b"last").unwrap() == Some(last));
     drop(store);
     let store = open(dir.path()).unwrap();
-    assert_eq!(
-        envelopes(&store, 0..THREADS * COMMITS).len() as u32,
-        THREADS * COMMITS
-    );
-    assert_eq!(
-        store.scan_prefix(Tree::Expiry, b"", 9999).unwrap().len() as u32,
-        THREADS * COMMITS
-    );
+    assert_eq!(envelopes(&store, 0..THREADS * COMMITS).len() as u32, THREADS * COMMITS);
+    assert_eq!(store.scan_prefix(Tree::Expiry, b"", 9999).unwrap().len() as u32, THREADS * COMMITS);
 }
 
 /// A value in several parts that tells its number.

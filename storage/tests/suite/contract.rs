@@ -80,10 +80,7 @@ fn ranges_have_bounds_and_limits(store: &impl Store) {
     assert_eq!(prefixed(b"a"), keys[1..3]);
     assert_eq!(prefixed(b"\xff"), keys[4..]);
     assert_eq!(prefixed(b""), keys);
-    assert_eq!(
-        names(store.scan_prefix_back(Tree::Expiry, b"a", 1).unwrap()),
-        [keys[2]]
-    );
+    assert_eq!(names(store.scan_prefix_back(Tree::Expiry, b"a", 1).unwrap()), [keys[2]]);
 }
 
 fn sealed_trees_are_read_by_key(store: &impl Store) {
@@ -120,19 +117,7 @@ fn a_refused_batch_changes_nothing(store: &impl Store) {
 
 fn long_values_are_whole(store: &impl Store) {
     for tree in [Tree::Records, Tree::Envelopes] {
-        for len in [
-            0,
-            1,
-            4095,
-            4096,
-            4097,
-            8192,
-            100_000,
-            1 << 20,
-            5000,
-            VALUE_BYTES_MAX as u32,
-            3,
-        ] {
+        for len in [0, 1, 4095, 4096, 4097, 8192, 100_000, 1 << 20, 5000, VALUE_BYTES_MAX as u32, 3] {
             let value: Vec<u8> = (0..len).map(|i: u32| (i % 251) as u8).collect();
             let mut batch = Batch::new();
             batch.put(tree, "long", value.clone());
@@ -144,9 +129,7 @@ fn long_values_are_whole(store: &impl Store) {
 
 fn an_overlay_shows_its_own_writes(store: &impl Store) {
     let mut batch = Batch::new();
-    ["b", "d", "f", "h"]
-        .iter()
-        .for_each(|key| batch.put(Tree::Expiry, *key, "old"));
+    ["b", "d", "f", "h"].iter().for_each(|key| batch.put(Tree::Expiry, *key, "old"));
     store.commit(batch).unwrap();
 
     let mut overlay = Overlay::new(store);
@@ -163,10 +146,7 @@ fn an_overlay_shows_its_own_writes(store: &impl Store) {
     let all: Range = (Unbounded, Unbounded);
     for limit in 0..6 {
         let n = limit.min(4);
-        assert_eq!(
-            names(overlay.scan(Tree::Expiry, all, limit).unwrap()),
-            &[b"c", b"d", b"f", b"h"][..n]
-        );
+        assert_eq!(names(overlay.scan(Tree::Expiry, all, limit).unwrap()), &[b"c", b"d", b"f", b"h"][..n]);
         assert_eq!(
             names(overlay.scan_back(Tree::Expiry, all, limit).unwrap()),
             &[b"h", b"f", b"d", b"c"][..n]
@@ -175,10 +155,7 @@ fn an_overlay_shows_its_own_writes(store: &impl Store) {
     assert_eq!(store.get(Tree::Expiry, b"c").unwrap(), None);
     let batch = overlay.into_batch();
     store.commit(batch).unwrap();
-    assert_eq!(
-        names(store.scan(Tree::Expiry, all, 9).unwrap()),
-        [b"c", b"d", b"f", b"h"]
-    );
+    assert_eq!(names(store.scan(Tree::Expiry, all, 9).unwrap()), [b"c", b"d", b"f", b"h"]);
 }
 
 fn names(rows: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<Vec<u8>> {

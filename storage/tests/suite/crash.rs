@@ -36,28 +36,19 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
         let copy = tempfile::tempdir().unwrap();
         copy_dir(dir.path(), copy.path());
         let recovered = recover(copy.path(), &STORE_KEY);
-        let erased: Vec<_> = acknowledged
-            .iter()
-            .filter_map(|&number| deleted_by(number))
-            .collect();
+        let erased: Vec<_> = acknowledged.iter().filter_map(|&number| deleted_by(number)).collect();
         assert!(erased.len() > 10, "the check needs deletions");
         assert!(erased.iter().all(|number| !recovered.contains(number)));
 
         let store = open(dir.path()).unwrap();
         for thread in 0..THREADS {
             let start = first + thread * SPAN;
-            let done = acknowledged
-                .iter()
-                .filter(|&&number| number / SPAN == start / SPAN)
-                .count() as u32;
+            let done = acknowledged.iter().filter(|&&number| number / SPAN == start / SPAN).count() as u32;
             expected.extend((start..start + done).filter(|number| !is_deleted(*number, start + done)));
             // At most one commit per thread was under way. It is there as a whole or not at all.
             let under_way = start + done;
             let there = !envelopes(&store, under_way..under_way + 1).is_empty();
-            assert_eq!(
-                store.contains(Tree::Expiry, &under_way.to_be_bytes()).unwrap(),
-                there
-            );
+            assert_eq!(store.contains(Tree::Expiry, &under_way.to_be_bytes()).unwrap(), there);
             if there {
                 expected.insert(under_way);
                 deleted_by(under_way).map(|number| expected.remove(&number));
@@ -85,9 +76,7 @@ fn a_torn_log_tears_no_batch() {
     let start = written(dir.path());
     for number in 0..COMMITS {
         let mut batch = Batch::new();
-        TREES
-            .iter()
-            .for_each(|tree| batch.put(*tree, number.to_be_bytes(), vec![number as u8; 100]));
+        TREES.iter().for_each(|tree| batch.put(*tree, number.to_be_bytes(), vec![number as u8; 100]));
         store.commit(batch).unwrap();
     }
     // A copy while it is open: closing writes more.
@@ -108,15 +97,9 @@ fn a_torn_log_tears_no_batch() {
         let store = open(torn.path()).unwrap();
         let [expiry, index, tally] = TREES.map(|tree| store.scan_prefix(tree, b"", 1000).unwrap());
         assert_eq!((&expiry, &expiry), (&index, &tally), "cut at step {step}");
-        let numbers: Vec<_> = expiry
-            .iter()
-            .map(|(key, _)| u32::from_be_bytes(key[..].try_into().unwrap()))
-            .collect();
-        assert_eq!(
-            numbers,
-            (0..numbers.len() as u32).collect::<Vec<_>>(),
-            "cut at step {step}"
-        );
+        let numbers: Vec<_> =
+            expiry.iter().map(|(key, _)| u32::from_be_bytes(key[..].try_into().unwrap())).collect();
+        assert_eq!(numbers, (0..numbers.len() as u32).collect::<Vec<_>>(), "cut at step {step}");
         lengths.insert(numbers.len());
     }
     assert!(lengths.len() > 10, "the cuts fall between commits: {lengths:?}");

@@ -13,20 +13,10 @@ fn deleted_envelopes_are_gone_and_live_ones_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     (0..60).for_each(|number| put_envelope(&store, number));
-    assert_eq!(
-        recover(dir.path(), &STORE_KEY),
-        (0..60).collect(),
-        "the attacker knows how"
-    );
-    assert_eq!(
-        recover(dir.path(), &[9; 32]),
-        BTreeSet::new(),
-        "and needs the store key"
-    );
+    assert_eq!(recover(dir.path(), &STORE_KEY), (0..60).collect(), "the attacker knows how");
+    assert_eq!(recover(dir.path(), &[9; 32]), BTreeSet::new(), "and needs the store key");
 
-    (0..60)
-        .step_by(3)
-        .for_each(|number| delete_envelope(&store, number));
+    (0..60).step_by(3).for_each(|number| delete_envelope(&store, number));
     let live: BTreeSet<u32> = (0..60).filter(|number| number % 3 != 0).collect();
     assert_eq!(recover(dir.path(), &STORE_KEY), live);
     assert_eq!(envelopes(&store, 0..60), live.iter().copied().collect::<Vec<_>>());

@@ -26,11 +26,7 @@ fn open(dir: &Path) -> Result<SledStore, StorageError> {
 }
 
 fn open_as(dir: &Path, owner: [u8; 32], store_key: [u8; 32]) -> Result<SledStore, StorageError> {
-    SledStore::open(SledOptions {
-        dir: dir.to_owned(),
-        owner,
-        store_key: Zeroizing::new(store_key),
-    })
+    SledStore::open(SledOptions { dir: dir.to_owned(), owner, store_key: Zeroizing::new(store_key) })
 }
 
 /// A text that begins with its own name, of `len` bytes or a little more: what the attacker looks for.

@@ -38,16 +38,10 @@ fn a_crash_may_keep_the_first_commits() {
         put(&store, key, "1").unwrap();
     }
     store.crash_keeping(2);
-    let kept: Vec<_> = ["a", "b", "c"]
-        .iter()
-        .filter(|key| value(&store, key).is_some())
-        .collect();
+    let kept: Vec<_> = ["a", "b", "c"].iter().filter(|key| value(&store, key).is_some()).collect();
     assert_eq!(kept, [&"a", &"b"]);
     store.crash();
-    assert!(
-        value(&store, "a").is_some(),
-        "what survived a crash survives the next"
-    );
+    assert!(value(&store, "a").is_some(), "what survived a crash survives the next");
 }
 
 #[test]

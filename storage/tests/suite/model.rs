@@ -34,11 +34,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
-    prop_oneof![
-        key().prop_map(Bound::Included),
-        key().prop_map(Bound::Excluded),
-        Just(Bound::Unbounded)
-    ]
+    prop_oneof![key().prop_map(Bound::Included), key().prop_map(Bound::Excluded), Just(Bound::Unbounded)]
 }
 
 fn scan() -> impl Strategy<Value = Scan> {
@@ -50,14 +46,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         4 => vec(any::<u8>(), 0..40),
         1 => (4000usize..9000, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
     ];
-    vec(
-        (
-            proptest::sample::select(&TREES[..]),
-            key(),
-            proptest::option::weighted(0.7, value),
-        ),
-        0..12,
-    )
+    vec((proptest::sample::select(&TREES[..]), key(), proptest::option::weighted(0.7, value)), 0..12)
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -140,18 +129,13 @@ fn check_rows(view: &impl View, model: &Model) {
     for tree in TREES {
         let rows = model.get(&tree).cloned().unwrap_or_default();
         for (key, value) in &rows {
-            assert!(
-                view.get(tree, key).unwrap().as_ref() == Some(value),
-                "{tree:?} {key:?}"
-            );
+            assert!(view.get(tree, key).unwrap().as_ref() == Some(value), "{tree:?} {key:?}");
         }
         for key in [vec![], vec![0], vec![255, 255], vec![1, 254]] {
             assert_eq!(view.contains(tree, &key).unwrap(), rows.contains_key(&key));
         }
         if !tree.sealed() {
-            let all = view
-                .scan(tree, (Bound::Unbounded, Bound::Unbounded), usize::MAX)
-                .unwrap();
+            let all = view.scan(tree, (Bound::Unbounded, Bound::Unbounded), usize::MAX).unwrap();
             assert!(all == rows.into_iter().collect::<Vec<_>>(), "{tree:?}");
         }
     }
@@ -171,19 +155,13 @@ fn check_scan(view: &impl View, model: &Model, scan: &Scan) {
         };
         low && high
     };
-    let range = (
-        scan.low.as_ref().map(Vec::as_slice),
-        scan.high.as_ref().map(Vec::as_slice),
-    );
+    let range = (scan.low.as_ref().map(Vec::as_slice), scan.high.as_ref().map(Vec::as_slice));
     for tree in TREES.into_iter().filter(|tree| !tree.sealed()) {
         let rows = model.get(&tree).cloned().unwrap_or_default();
         let expected: Vec<_> = rows.into_iter().filter(|(key, _)| inside(key)).collect();
         let forth: Vec<_> = expected.iter().take(scan.limit).cloned().collect();
         let back: Vec<_> = expected.iter().rev().take(scan.limit).cloned().collect();
         assert!(view.scan(tree, range, scan.limit).unwrap() == forth, "{scan:?}");
-        assert!(
-            view.scan_back(tree, range, scan.limit).unwrap() == back,
-            "{scan:?}"
-        );
+        assert!(view.scan_back(tree, range, scan.limit).unwrap() == back, "{scan:?}");
     }
 }

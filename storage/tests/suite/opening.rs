@@ -18,10 +18,7 @@ fn what_was_committed_is_there_again() {
     for _ in 0..3 {
         let store = open(dir.path()).unwrap();
         assert_eq!(store.reconciled(), Default::default());
-        assert_eq!(
-            envelopes(&store, 0..20),
-            [0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]
-        );
+        assert_eq!(envelopes(&store, 0..20), [0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]);
     }
 }
 
@@ -33,32 +30,16 @@ fn a_newer_format_is_refused() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("format 1\n", "format 2\n")).unwrap();
     let error = open(dir.path()).unwrap_err();
-    assert!(matches!(
-        error,
-        StorageError::NewerFormat {
-            found: 2,
-            supported: 1,
-            ..
-        }
-    ));
-    assert!(
-        error.to_string().contains("start the version that wrote it"),
-        "{error}"
-    );
+    assert!(matches!(error, StorageError::NewerFormat { found: 2, supported: 1, .. }));
+    assert!(error.to_string().contains("start the version that wrote it"), "{error}");
 }
 
 #[test]
 fn another_owner_and_another_key_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
-    assert!(matches!(
-        open_as(dir.path(), [9; 32], STORE_KEY),
-        Err(StorageError::OtherOwner(_))
-    ));
-    assert!(matches!(
-        open_as(dir.path(), OWNER, [9; 32]),
-        Err(StorageError::WrongStoreKey(_))
-    ));
+    assert!(matches!(open_as(dir.path(), [9; 32], STORE_KEY), Err(StorageError::OtherOwner(_))));
+    assert!(matches!(open_as(dir.path(), OWNER, [9; 32]), Err(StorageError::WrongStoreKey(_))));
     open(dir.path()).unwrap();
 }
 
@@ -75,10 +56,7 @@ fn rows_without_their_identity_are_refused() {
         "lanyard-store\nformat 1\n",
     ] {
         fs::write(&path, text).unwrap();
-        assert!(
-            matches!(open(dir.path()), Err(StorageError::Damaged { .. })),
-            "{text:?}"
-        );
+        assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })), "{text:?}");
     }
     fs::remove_file(&path).unwrap();
     assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })));
@@ -98,11 +76,7 @@ fn no_page_of_sled_leaves_its_file() {
     for round in 0..3u8 {
         let mut batch = Batch::new();
         for key in 0..40u8 {
-            batch.put(
-                Tree::Records,
-                [[key; 32].as_slice(), &[0; 224]].concat(),
-                vec![round; 60_000],
-            );
+            batch.put(Tree::Records, [[key; 32].as_slice(), &[0; 224]].concat(), vec![round; 60_000]);
         }
         batch.put(Tree::Hub, "large", vec![round; 2 << 20]);
         store.commit(batch).unwrap();

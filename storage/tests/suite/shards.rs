@@ -99,17 +99,9 @@ fn a_torn_new_slot_beside_the_whole_old_one() {
 
 #[test]
 fn a_torn_append() {
-    for tail in [
-        &[0][..],
-        &[0; 500],
-        &[0, 0, 0, 56, 1, 2, 3],
-        &[&[0, 0, 0, 56][..], &[7; 68]].concat(),
-    ] {
+    for tail in [&[0][..], &[0; 500], &[0, 0, 0, 56, 1, 2, 3], &[&[0, 0, 0, 56][..], &[7; 68]].concat()] {
         let rewrite = Rewrite::new();
-        let mut slot = fs::OpenOptions::new()
-            .append(true)
-            .open(rewrite.file("000000.b"))
-            .unwrap();
+        let mut slot = fs::OpenOptions::new().append(true).open(rewrite.file("000000.b")).unwrap();
         slot.write_all(tail).unwrap();
         rewrite.check();
     }
@@ -124,15 +116,7 @@ fn damage_is_not_taken_for_erasure() {
     let whole = fs::read(rewrite.file("000000.b")).unwrap();
     let first_frame_end = rewrite.after.len();
     // In the header, in the first frame, and in the second of three.
-    for at in [
-        3,
-        25,
-        60,
-        100,
-        first_frame_end - 1,
-        first_frame_end + 4,
-        first_frame_end + 50,
-    ] {
+    for at in [3, 25, 60, 100, first_frame_end - 1, first_frame_end + 4, first_frame_end + 50] {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         fs::write(rewrite.file("000000.b"), damaged).unwrap();
@@ -140,10 +124,7 @@ fn damage_is_not_taken_for_erasure() {
         assert!(matches!(error, StorageError::Damaged { .. }), "{at}: {error}");
     }
     fs::write(rewrite.file("000000.b"), whole).unwrap();
-    assert_eq!(
-        envelopes(&open(rewrite.dir.path()).unwrap(), 0..11),
-        [0, 1, 3, 4, 10]
-    );
+    assert_eq!(envelopes(&open(rewrite.dir.path()).unwrap(), 0..11), [0, 1, 3, 4, 10]);
 }
 
 /// A crash between the keys and the rows of a commit leaves keys that no row names, or keys of rows that are
@@ -155,10 +136,7 @@ fn keys_without_rows_are_erased() {
     fs::remove_file(rewrite.file("000000.b")).unwrap();
     assert_eq!(count_keys(rewrite.dir.path(), &STORE_KEY), 5);
     let store = open(rewrite.dir.path()).unwrap();
-    assert_eq!(
-        (store.reconciled().keys_erased, store.reconciled().rows_removed),
-        (1, 0)
-    );
+    assert_eq!((store.reconciled().keys_erased, store.reconciled().rows_removed), (1, 0));
     assert_eq!(count_keys(rewrite.dir.path(), &STORE_KEY), 4);
 }
 

@@ -48,9 +48,8 @@ impl Trust {
         };
         let root = issue::root(&subject("Root"), &root_key, &term(1, 3650)).unwrap();
         let by_root = Issuer::new(&root, &root_key).unwrap();
-        let registrar = by_root
-            .registrar(&subject("Registrar"), &registrar_key.public(), &term(2, 730))
-            .unwrap();
+        let registrar =
+            by_root.registrar(&subject("Registrar"), &registrar_key.public(), &term(2, 730)).unwrap();
         let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
         let details = NodeDetails {
             node: NodeId::new(node_key.public()),
@@ -58,15 +57,9 @@ impl Trust {
             dns_names: Vec::new(),
             ip_addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
         };
-        let node = issuer
-            .node(&subject("Node"), &node_key.public(), &details, &term(3, 90))
-            .unwrap();
-        let device = issuer
-            .device(&subject("Aoife"), &device_key.public(), &term(4, 90))
-            .unwrap();
-        let officer = issuer
-            .officer(&subject("Olu"), &officer_key.public(), &term(5, 90))
-            .unwrap();
+        let node = issuer.node(&subject("Node"), &node_key.public(), &details, &term(3, 90)).unwrap();
+        let device = issuer.device(&subject("Aoife"), &device_key.public(), &term(4, 90)).unwrap();
+        let officer = issuer.officer(&subject("Olu"), &officer_key.public(), &term(5, 90)).unwrap();
         Self {
             root_key,
             root,
@@ -87,26 +80,15 @@ impl Trust {
 
     /// The registrar's list of this number, which revokes these.
     pub(crate) fn list(&self, number: u64, revoked: &[&Certificate]) -> RevocationList {
-        let entry = |c: &&Certificate| Revocation {
-            serial: c.serial().to_vec(),
-            at: NOW,
-            reason: None,
-        };
+        let entry = |c: &&Certificate| Revocation { serial: c.serial().to_vec(), at: NOW, reason: None };
         let revoked: Vec<_> = revoked.iter().map(entry).collect();
         let issuer = Issuer::new(&self.registrar, &self.registrar_key).unwrap();
-        issuer
-            .revocation_list(number, NOW, NOW.plus_secs(7 * DAY), &revoked)
-            .unwrap()
+        issuer.revocation_list(number, NOW, NOW.plus_secs(7 * DAY), &revoked).unwrap()
     }
 
     pub(crate) fn member(&self) -> Member {
         let trust = self.root.subject().trust.clone();
-        Member {
-            trust,
-            name: "Test Trust".into(),
-            root: self.root.der().to_vec(),
-            addresses: Vec::new(),
-        }
+        Member { trust, name: "Test Trust".into(), root: self.root.der().to_vec(), addresses: Vec::new() }
     }
 }
 
@@ -137,9 +119,7 @@ pub(crate) fn charter(trusts: &[&Trust], authorities: &[SecretKey]) -> Charter {
         },
         trusts: trusts.iter().map(|t| t.member()).collect(),
         countries: vec!["DE".parse().unwrap(), Country::GB],
-        policy: Policy {
-            retention_secs_max: 30 * DAY,
-        },
+        policy: Policy { retention_secs_max: 30 * DAY },
     }
 }
 
@@ -150,12 +130,7 @@ pub(crate) fn sign_charter(charter: Charter, network: Option<NetworkId>, keys: &
 /// A header of now.
 pub(crate) fn header(network: Option<NetworkId>, custodians: &[&str], life_secs: u64) -> Header {
     let custodians = custodians.iter().map(|c| c.parse().unwrap()).collect();
-    Header {
-        network,
-        custodians,
-        issued: NOW,
-        expires: NOW.plus_secs(life_secs),
-    }
+    Header { network, custodians, issued: NOW, expires: NOW.plus_secs(life_secs) }
 }
 
 /// Two trusts in one network, whose nodes, devices and officers are known.
@@ -170,24 +145,15 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn new() -> Self {
         let (a, b, authorities) = (Trust::new("RXA", 1), Trust::new("RXB", 11), authorities(101));
-        let charter = sign_charter(
-            charter(&[&a, &b], &authorities),
-            None,
-            &[&authorities[0], &authorities[1]],
-        );
+        let charter =
+            sign_charter(charter(&[&a, &b], &authorities), None, &[&authorities[0], &authorities[1]]);
         let mut network = record::open_trusted(&charter).unwrap();
         for trust in [&a, &b] {
             for leaf in [&trust.node, &trust.device, &trust.officer] {
                 network.learn(&trust.chain(leaf)).unwrap();
             }
         }
-        Self {
-            a,
-            b,
-            authorities,
-            charter,
-            network,
-        }
+        Self { a, b, authorities, charter, network }
     }
 
     pub(crate) fn conversation(&self) -> ConversationId {
@@ -204,53 +170,29 @@ impl Scene {
 
     pub(crate) fn crl(&self) -> Body {
         let list = self.a.list(1, &[&self.a.officer]).der().to_vec();
-        Body::Crl(Crl {
-            list,
-            issuer: self.a.registrar.der().to_vec(),
-        })
+        Body::Crl(Crl { list, issuer: self.a.registrar.der().to_vec() })
     }
 
     pub(crate) fn entry(&self) -> Body {
         let chain = self.a.chain(&self.a.device).into_iter().map(Into::into).collect();
         let key_package = Some(vec![5; 40].into());
-        Body::Entry(Entry {
-            chain,
-            key_package,
-            addresses: Vec::new(),
-            available: Some(false),
-        })
+        Body::Entry(Entry { chain, key_package, addresses: Vec::new(), available: Some(false) })
     }
 
     pub(crate) fn envelope(&self) -> Body {
         let (conversation, content) = (self.conversation(), b"an MLS message".to_vec());
-        Body::Envelope(Envelope {
-            conversation,
-            epoch: 300,
-            class: Class::Application,
-            content,
-        })
+        Body::Envelope(Envelope { conversation, epoch: 300, class: Class::Application, content })
     }
 
     pub(crate) fn tombstone(&self) -> Body {
         let target = Target::Envelopes(vec![RecordId::new([1; 32]), RecordId::new([2; 32])]);
         let (conversation, reference) = (self.conversation(), b"case 7".to_vec());
-        Body::Tombstone(Tombstone {
-            conversation,
-            target,
-            reason: Reason::Transcribed,
-            reference,
-        })
+        Body::Tombstone(Tombstone { conversation, target, reason: Reason::Transcribed, reference })
     }
 
     pub(crate) fn receipt(&self) -> Body {
-        let item = |n| ReceiptItem {
-            tombstone: RecordId::new([n; 32]),
-            erased: NOW,
-            envelopes: 3,
-        };
-        Body::Receipt(Receipt {
-            items: vec![item(1), item(2)],
-        })
+        let item = |n| ReceiptItem { tombstone: RecordId::new([n; 32]), erased: NOW, envelopes: 3 };
+        Body::Receipt(Receipt { items: vec![item(1), item(2)] })
     }
 
     /// Signed by the node of RXA.
@@ -260,13 +202,7 @@ impl Scene {
 
     /// Signed by the registrar of RXA.
     pub(crate) fn by_registrar(&self, body: Body) -> Decoded {
-        record::sign(
-            self.for_all(),
-            body,
-            self.a.registrar.fingerprint(),
-            &self.a.registrar_key,
-        )
-        .unwrap()
+        record::sign(self.for_all(), body, self.a.registrar.fingerprint(), &self.a.registrar_key).unwrap()
     }
 
     /// One good record of each kind, in their order.

@@ -26,10 +26,7 @@ fn a_record_with_any_byte_altered_is_refused() {
             }
         }
         for cut in 0..record.bytes().len() {
-            assert!(
-                Decoded::from_bytes(&record.bytes()[..cut]).is_err(),
-                "{kind}, cut at {cut}"
-            );
+            assert!(Decoded::from_bytes(&record.bytes()[..cut]).is_err(), "{kind}, cut at {cut}");
         }
         let longer = [&record.bytes()[..], &[0]].concat();
         assert!(Decoded::from_bytes(&longer).is_err(), "{kind}, a byte more");
@@ -43,35 +40,14 @@ fn headers_are_bounded() {
         |header: Header, body: Body| super::sign(header, body, scene.a.node.fingerprint(), &scene.a.node_key);
     let both = scene.for_both();
     let bounds = |header: Header| sign(header, scene.envelope()).unwrap_err();
-    let unsorted = Header {
-        custodians: both.custodians.iter().rev().cloned().collect(),
-        ..both.clone()
-    };
-    let twice = Header {
-        custodians: vec![both.custodians[0].clone(); 2],
-        ..both.clone()
-    };
+    let unsorted = Header { custodians: both.custodians.iter().rev().cloned().collect(), ..both.clone() };
+    let twice = Header { custodians: vec![both.custodians[0].clone(); 2], ..both.clone() };
     let many: Vec<String> = (0..=CUSTODIANS_MAX).map(|n| format!("R{n:04}")).collect();
-    let many = Header {
-        custodians: many.iter().map(|c| c.parse().unwrap()).collect(),
-        ..both.clone()
-    };
-    let none = Header {
-        custodians: Vec::new(),
-        ..both.clone()
-    };
-    let over = Header {
-        expires: both.issued,
-        ..both.clone()
-    };
-    let long = Header {
-        expires: both.issued.plus_secs(LIFE_SECS_MAX + 1),
-        ..both.clone()
-    };
-    let nowhere = Header {
-        network: None,
-        ..both.clone()
-    };
+    let many = Header { custodians: many.iter().map(|c| c.parse().unwrap()).collect(), ..both.clone() };
+    let none = Header { custodians: Vec::new(), ..both.clone() };
+    let over = Header { expires: both.issued, ..both.clone() };
+    let long = Header { expires: both.issued.plus_secs(LIFE_SECS_MAX + 1), ..both.clone() };
+    let nowhere = Header { network: None, ..both.clone() };
     for header in [unsorted, twice, many, none, over, long, nowhere] {
         assert!(matches!(bounds(header), DecodeError::Bounds(_)));
     }
@@ -84,10 +60,7 @@ fn headers_are_bounded() {
     // What is for all names no custodian, and a charter is no COSE_Sign1.
     assert!(matches!(sign(both, scene.crl()), Err(DecodeError::Bounds(_))));
     let charter = scene.charter.body().clone();
-    assert!(matches!(
-        sign(fixtures::header(None, &[], DAY), charter),
-        Err(DecodeError::Cose(_))
-    ));
+    assert!(matches!(sign(fixtures::header(None, &[], DAY), charter), Err(DecodeError::Cose(_))));
 }
 
 #[test]
@@ -95,54 +68,29 @@ fn bodies_are_bounded() {
     let scene = Scene::new();
     let by = |header: Header, body: Body| sign(header, body, scene.a.node.fingerprint(), &scene.a.node_key);
     let tombstone = |ids: Vec<RecordId>, reference_len: usize| {
-        let Body::Tombstone(tombstone) = scene.tombstone() else {
-            panic!("no tombstone")
-        };
+        let Body::Tombstone(tombstone) = scene.tombstone() else { panic!("no tombstone") };
         let target = Target::Envelopes(ids);
-        let body = Tombstone {
-            target,
-            reference: vec![0; reference_len],
-            ..tombstone
-        };
+        let body = Tombstone { target, reference: vec![0; reference_len], ..tombstone };
         by(scene.for_both(), Body::Tombstone(body)).map(drop)
     };
     let ids = |count: usize| (0..count as u64).map(id).collect::<Vec<_>>();
     tombstone(ids(TOMBSTONE_TARGETS_MAX), 64).unwrap();
     let reversed = ids(2).into_iter().rev().collect();
-    for (ids, reference_len) in [
-        (ids(0), 0),
-        (ids(TOMBSTONE_TARGETS_MAX + 1), 0),
-        (ids(1), 65),
-        (reversed, 0),
-        (vec![id(1); 2], 0),
-    ] {
-        assert!(matches!(
-            tombstone(ids, reference_len),
-            Err(DecodeError::Bounds(_))
-        ));
+    for (ids, reference_len) in
+        [(ids(0), 0), (ids(TOMBSTONE_TARGETS_MAX + 1), 0), (ids(1), 65), (reversed, 0), (vec![id(1); 2], 0)]
+    {
+        assert!(matches!(tombstone(ids, reference_len), Err(DecodeError::Bounds(_))));
     }
     let receipt = |count: u64| {
-        let item = |n| ReceiptItem {
-            tombstone: id(n),
-            erased: NOW,
-            envelopes: 1,
-        };
-        by(
-            scene.for_both(),
-            Body::Receipt(Receipt {
-                items: (0..count).map(item).collect(),
-            }),
-        )
-        .map(drop)
+        let item = |n| ReceiptItem { tombstone: id(n), erased: NOW, envelopes: 1 };
+        by(scene.for_both(), Body::Receipt(Receipt { items: (0..count).map(item).collect() })).map(drop)
     };
     receipt(RECEIPT_ITEMS_MAX as u64).unwrap();
     for count in [0, RECEIPT_ITEMS_MAX as u64 + 1] {
         assert!(matches!(receipt(count), Err(DecodeError::Bounds(_))));
     }
     let entry = |change: fn(&mut Entry)| {
-        let Body::Entry(mut entry) = scene.entry() else {
-            panic!("no entry")
-        };
+        let Body::Entry(mut entry) = scene.entry() else { panic!("no entry") };
         change(&mut entry);
         by(scene.for_all(), Body::Entry(entry)).map(drop)
     };
@@ -169,20 +117,9 @@ fn id(n: u64) -> RecordId {
 fn what_is_too_large_is_refused() {
     let scene = Scene::new();
     let envelope = |class, len| {
-        let Body::Envelope(envelope) = scene.envelope() else {
-            panic!("no envelope")
-        };
-        let body = Body::Envelope(Envelope {
-            class,
-            content: vec![7; len],
-            ..envelope
-        });
-        sign(
-            scene.for_both(),
-            body,
-            scene.a.node.fingerprint(),
-            &scene.a.node_key,
-        )
+        let Body::Envelope(envelope) = scene.envelope() else { panic!("no envelope") };
+        let body = Body::Envelope(Envelope { class, content: vec![7; len], ..envelope });
+        sign(scene.for_both(), body, scene.a.node.fingerprint(), &scene.a.node_key)
     };
     let frame = envelope(Class::Commit, RECORD_BYTES_MAX).unwrap().bytes().len() - RECORD_BYTES_MAX;
     let full = envelope(Class::Application, RECORD_BYTES_MAX - frame).unwrap();
@@ -194,10 +131,7 @@ fn what_is_too_large_is_refused() {
         envelope(class, HANDSHAKE_RECORD_BYTES_MAX - 2 * frame).unwrap();
         assert!(too_long(envelope(class, HANDSHAKE_RECORD_BYTES_MAX - 64)));
     }
-    assert!(matches!(
-        envelope(Class::Application, 0),
-        Err(DecodeError::Bounds(_))
-    ));
+    assert!(matches!(envelope(Class::Application, 0), Err(DecodeError::Bounds(_))));
 }
 
 #[test]
@@ -209,17 +143,9 @@ fn what_is_too_deep_or_claims_too_much_is_refused() {
     let claims = |at: usize| [&bytes[..at], &[0x9b, 0x7f, 255, 255, 255, 255, 255, 255, 255]].concat();
     let tagged_twice = [&[0xd2][..], &bytes].concat();
     let long_tag = [&[0xd8, 18][..], &bytes[1..]].concat();
-    for bad in [
-        nested,
-        maps,
-        claims(1),
-        claims(2),
-        tagged_twice,
-        long_tag,
-        Vec::new(),
-        vec![0xd2],
-        vec![0xd8, 98],
-    ] {
+    for bad in
+        [nested, maps, claims(1), claims(2), tagged_twice, long_tag, Vec::new(), vec![0xd2], vec![0xd8, 98]]
+    {
         assert!(Decoded::from_bytes(&bad).is_err());
     }
     // The same inside the payload, under a good frame.
@@ -294,11 +220,5 @@ proptest! {
 
 fn samples() -> &'static [Vec<u8>] {
     static SAMPLES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
-    SAMPLES.get_or_init(|| {
-        Scene::new()
-            .one_of_each()
-            .iter()
-            .map(|r| r.bytes().to_vec())
-            .collect()
-    })
+    SAMPLES.get_or_init(|| Scene::new().one_of_each().iter().map(|r| r.bytes().to_vec()).collect())
 }

@@ -11,19 +11,10 @@ use crate::record::*;
 
 /// Envelopes of RXA's node; those whose index is in `bad` carry a signature of another key.
 fn envelopes(scene: &Scene, count: usize, bad: &[usize]) -> Vec<Decoded> {
-    let Body::Envelope(envelope) = scene.envelope() else {
-        panic!("no envelope")
-    };
+    let Body::Envelope(envelope) = scene.envelope() else { panic!("no envelope") };
     let make = |i: usize| {
-        let body = Body::Envelope(Envelope {
-            epoch: i as u64,
-            ..envelope.clone()
-        });
-        let key = if bad.contains(&i) {
-            &scene.b.node_key
-        } else {
-            &scene.a.node_key
-        };
+        let body = Body::Envelope(Envelope { epoch: i as u64, ..envelope.clone() });
+        let key = if bad.contains(&i) { &scene.b.node_key } else { &scene.a.node_key };
         sign(scene.for_both(), body, scene.a.node.fingerprint(), key).unwrap()
     };
     (0..count).map(make).collect()
@@ -66,30 +57,12 @@ fn batches_beyond_the_largest_and_other_kinds_are_found_too() {
     let mut records = envelopes(scene, 3, &[1]);
     records.insert(0, scene.charter.clone());
     records.insert(2, scene.by_registrar(scene.crl()));
-    let foreign = Header {
-        network: Some(crate::NetworkId::new([9; 32])),
-        ..scene.for_both()
-    };
-    let foreign = sign(
-        foreign,
-        scene.envelope(),
-        scene.a.node.fingerprint(),
-        &scene.a.node_key,
-    )
-    .unwrap();
+    let foreign = Header { network: Some(crate::NetworkId::new([9; 32])), ..scene.for_both() };
+    let foreign = sign(foreign, scene.envelope(), scene.a.node.fingerprint(), &scene.a.node_key).unwrap();
     records.insert(3, foreign);
-    let outcomes: Vec<_> = verify_all(records, &scene.network)
-        .into_iter()
-        .map(|o| o.map(|v| v.id()).err())
-        .collect();
-    let expected = [
-        None,
-        None,
-        None,
-        Some(VerifyError::OtherNetwork),
-        Some(VerifyError::Signature),
-        None,
-    ];
+    let outcomes: Vec<_> =
+        verify_all(records, &scene.network).into_iter().map(|o| o.map(|v| v.id()).err()).collect();
+    let expected = [None, None, None, Some(VerifyError::OtherNetwork), Some(VerifyError::Signature), None];
     assert_eq!(outcomes, expected);
 }
 
@@ -102,28 +75,17 @@ fn a_signature_with_torsion_is_refused_alone_and_not_in_every_batch() {
     let mut taken = 0;
     for record in &good {
         let crooked = with_torsion(scene, record);
-        assert_eq!(
-            verify(crooked.clone(), &scene.network).unwrap_err(),
-            VerifyError::Signature
-        );
+        assert_eq!(verify(crooked.clone(), &scene.network).unwrap_err(), VerifyError::Signature);
         let batch = vec![good[0].clone(), crooked, good[1].clone()];
         taken += usize::from(refused(scene, batch).is_empty());
     }
     // One in two for a point of order 2, and once more for the half of a batch that has failed.
-    assert!(
-        (24..64).contains(&taken),
-        "{taken} of 64 were taken; three in four are expected"
-    );
+    assert!((24..64).contains(&taken), "{taken} of 64 were taken; three in four are expected");
 }
 
 /// The same record, signed anew with a nonce point to which a point of order 2 was added.
 fn with_torsion(scene: &Scene, record: &Decoded) -> Decoded {
-    let Signatures::One {
-        signer, payload_len, ..
-    } = &record.signatures
-    else {
-        panic!("a charter")
-    };
+    let Signatures::One { signer, payload_len, .. } = &record.signatures else { panic!("a charter") };
     let message = record.signed(*signer, *payload_len);
     let expanded: [u8; 64] = Sha512::digest(&scene.a.node_key.to_seed()[..]).into();
     let secret = Scalar::from_bytes_mod_order(curve25519_dalek::scalar::clamp_integer(
@@ -131,9 +93,7 @@ fn with_torsion(scene: &Scene, record: &Decoded) -> Decoded {
     ));
     let nonce = Scalar::from_bytes_mod_order_wide(&Sha512::digest(&message).into());
     let point = (ED25519_BASEPOINT_POINT * nonce + EIGHT_TORSION[4]).compress();
-    let hash = Sha512::new()
-        .chain_update(point.as_bytes())
-        .chain_update(scene.a.node_key.public());
+    let hash = Sha512::new().chain_update(point.as_bytes()).chain_update(scene.a.node_key.public());
     let challenge = Scalar::from_bytes_mod_order_wide(&hash.chain_update(&message).finalize().into());
     let answer = nonce + challenge * secret;
     let mut bytes = record.bytes().to_vec();

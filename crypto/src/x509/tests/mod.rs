@@ -36,46 +36,21 @@ impl Trust {
         let by_root = Issuer::new(&root, &root_key).unwrap();
         let registrar_key_public = registrar_key.public();
         let registrar_term = term(2, issue::REGISTRAR_SECS);
-        let registrar = by_root
-            .registrar(
-                &subject(code, "Registrar"),
-                &registrar_key_public,
-                &registrar_term,
-            )
-            .unwrap();
+        let registrar =
+            by_root.registrar(&subject(code, "Registrar"), &registrar_key_public, &registrar_term).unwrap();
         let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
         let node_key = key(seed + 2).public();
         let details = details(node_key);
-        let node = issuer
-            .node(
-                &subject(code, "Node 1"),
-                &node_key,
-                &details,
-                &term(3, issue::NODE_SECS),
-            )
-            .unwrap();
+        let node =
+            issuer.node(&subject(code, "Node 1"), &node_key, &details, &term(3, issue::NODE_SECS)).unwrap();
         let device_key = key(seed + 3).public();
-        let device = issuer
-            .device(&person(code), &device_key, &term(4, issue::DEVICE_SECS))
-            .unwrap();
+        let device = issuer.device(&person(code), &device_key, &term(4, issue::DEVICE_SECS)).unwrap();
         let officer_key = key(seed + 4).public();
         let officer_subject = subject(code, "Olu Records");
-        let officer = issuer
-            .officer(&officer_subject, &officer_key, &term(5, issue::OFFICER_SECS))
-            .unwrap();
+        let officer = issuer.officer(&officer_subject, &officer_key, &term(5, issue::OFFICER_SECS)).unwrap();
         let next = NOW.plus_secs(issue::REVOCATION_LIST_SECS);
         let crl = issuer.revocation_list(1, NOW, next, &[]).unwrap();
-        Self {
-            code,
-            root_key,
-            root,
-            registrar_key,
-            registrar,
-            node,
-            device,
-            officer,
-            crl,
-        }
+        Self { code, root_key, root, registrar_key, registrar, node, device, officer, crl }
     }
 
     fn issuer(&self) -> Issuer<'_> {
@@ -84,11 +59,7 @@ impl Trust {
 
     /// The registrar's list number 2, which revokes these.
     fn revoke(&self, revoked: &[&Certificate]) -> RevocationList {
-        let entry = |c: &&Certificate| Revocation {
-            serial: c.serial().to_vec(),
-            at: NOW,
-            reason: None,
-        };
+        let entry = |c: &&Certificate| Revocation { serial: c.serial().to_vec(), at: NOW, reason: None };
         let entries: Vec<_> = revoked.iter().map(entry).collect();
         let next = NOW.plus_secs(issue::REVOCATION_LIST_SECS);
         self.issuer().revocation_list(2, NOW, next, &entries).unwrap()

@@ -10,16 +10,7 @@ fn accepted(trust: &Trust, der: &[u8]) -> bool {
     let issuers = std::slice::from_ref(&trust.registrar);
     Certificate::parse(der).is_ok_and(|leaf| {
         let purpose = leaf.purpose();
-        verify_chain(
-            &leaf,
-            issuers,
-            &trust.root,
-            |_| None,
-            CrlPolicy::IfHeld,
-            purpose,
-            NOW,
-        )
-        .is_ok()
+        verify_chain(&leaf, issuers, &trust.root, |_| None, CrlPolicy::IfHeld, purpose, NOW).is_ok()
     })
 }
 
@@ -31,11 +22,7 @@ fn no_bit_of_a_certificate_can_be_flipped() {
         assert!(accepted(&trust, &der));
         for bit in 0..der.len() * 8 {
             der[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                !accepted(&trust, &der),
-                "bit {bit} of the {} certificate",
-                certificate.purpose()
-            );
+            assert!(!accepted(&trust, &der), "bit {bit} of the {} certificate", certificate.purpose());
             der[bit / 8] ^= 1 << (bit % 8);
         }
     }
@@ -51,16 +38,10 @@ fn no_bit_of_a_list_or_a_request_can_be_flipped() {
         assert!(!verified, "bit {bit} of the list");
         list[bit / 8] ^= 1 << (bit % 8);
     }
-    let mut request = CertificateRequest::create(&key(13), Some(&person("RYJ")))
-        .unwrap()
-        .der()
-        .to_vec();
+    let mut request = CertificateRequest::create(&key(13), Some(&person("RYJ"))).unwrap().der().to_vec();
     for bit in 0..request.len() * 8 {
         request[bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            CertificateRequest::parse(&request).is_err(),
-            "bit {bit} of the request"
-        );
+        assert!(CertificateRequest::parse(&request).is_err(), "bit {bit} of the request");
         request[bit / 8] ^= 1 << (bit % 8);
     }
 }

@@ -44,10 +44,7 @@ fn times_are_bounded() {
     refused(&mut world, &long, "retention");
     let over = at(&world, now.minus_secs(10), 10);
     refused(&mut world, &over, "expired");
-    for good in [
-        at(&world, now.plus_secs(CLOCK_SKEW_SECS_MAX), DAY),
-        at(&world, now.minus_secs(10), 11),
-    ] {
+    for good in [at(&world, now.plus_secs(CLOCK_SKEW_SECS_MAX), DAY), at(&world, now.minus_secs(10), 11)] {
         assert_eq!(world.bring(0, 1, &good), None);
     }
     // What was too early is taken when its time has come: it was not refused for good.
@@ -61,32 +58,15 @@ fn the_envelope_is_what_it_says() {
     let conversation = fixtures::conversation(&world.trusts[0]);
     let other = ConversationId::new([8; 16], world.trusts[0].id.clone());
     let envelope = |class, epoch, content| {
-        Body::Envelope(Envelope {
-            conversation: conversation.clone(),
-            epoch,
-            class,
-            content,
-        })
+        Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content })
     };
     let header = world.header(&ALL, DAY);
     let bodies = [
         envelope(Class::Application, 1, b"hello".to_vec()),
         envelope(Class::Application, 1, fixtures::private_message(&other, 1, 1)),
-        envelope(
-            Class::Application,
-            2,
-            fixtures::private_message(&conversation, 1, 1),
-        ),
-        envelope(
-            Class::Application,
-            1,
-            content(&fixtures::commit(&conversation, 1, 1)),
-        ),
-        envelope(
-            Class::Application,
-            1,
-            content(&fixtures::welcome(&conversation, 1, &[7; 32])),
-        ),
+        envelope(Class::Application, 2, fixtures::private_message(&conversation, 1, 1)),
+        envelope(Class::Application, 1, content(&fixtures::commit(&conversation, 1, 1))),
+        envelope(Class::Application, 1, content(&fixtures::welcome(&conversation, 1, &[7; 32]))),
     ];
     for body in bodies {
         let record = world.trusts[1].sign(header.clone(), body);
@@ -98,9 +78,7 @@ fn the_envelope_is_what_it_says() {
 }
 
 fn content(body: &Body) -> Vec<u8> {
-    let Body::Envelope(envelope) = body else {
-        panic!("no envelope")
-    };
+    let Body::Envelope(envelope) = body else { panic!("no envelope") };
     envelope.content.clone()
 }
 
@@ -109,10 +87,7 @@ fn the_owner_alone_publishes_commits_and_welcomes() {
     let mut world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
     let header = world.header(&ALL, DAY);
-    for body in [
-        fixtures::commit(&conversation, 1, 1),
-        fixtures::welcome(&conversation, 2, &[7; 32]),
-    ] {
+    for body in [fixtures::commit(&conversation, 1, 1), fixtures::welcome(&conversation, 2, &[7; 32])] {
         let record = world.trusts[1].sign(header.clone(), body.clone());
         refused(&mut world, &record, "not-owner");
         let record = world.trusts[0].sign(header.clone(), body);
@@ -184,10 +159,7 @@ fn who_is_no_custodian_stores_nothing_and_relays_gossip() {
     let mut world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
     let message = world.message(1, &conversation, 1, &[0, 1]);
-    let gossip = |id: &RecordId, from| Source::Gossip {
-        from,
-        message: id.as_bytes().to_vec(),
-    };
+    let gossip = |id: &RecordId, from| Source::Gossip { from, message: id.as_bytes().to_vec() };
     let from = world.trusts[1].node_id();
     world.arrive(2, gossip(&message.id(), from), &[message.bytes().to_vec()]);
     let verdict = |world: &World| match world.nodes[2].outputs.last().unwrap() {
@@ -204,15 +176,7 @@ fn who_is_no_custodian_stores_nothing_and_relays_gossip() {
         world.arrive(2, gossip(&RecordId::of(&altered), from), &[altered]);
     }
     let outputs = &world.nodes[2].outputs;
-    let rejects = |o: &Output| {
-        matches!(
-            o,
-            Output::Verdict {
-                verdict: Verdict::Reject,
-                ..
-            }
-        )
-    };
+    let rejects = |o: &Output| matches!(o, Output::Verdict { verdict: Verdict::Reject, .. });
     assert!(outputs.iter().any(rejects));
     assert!(
         outputs.iter().any(|o| matches!(o, Output::Disconnect { .. })),
@@ -226,12 +190,8 @@ fn penalties_add_up_and_are_forgiven_with_time() {
     // Each without the conversation's owner among its custodians, which costs 10 points.
     let conversation = fixtures::conversation(&world.trusts[2]);
     let wrong = |world: &World, n| world.message(1, &conversation, n, &[0, 1]);
-    let closed = |world: &World| {
-        world.nodes[0]
-            .outputs
-            .iter()
-            .any(|o| matches!(o, Output::Disconnect { .. }))
-    };
+    let closed =
+        |world: &World| world.nodes[0].outputs.iter().any(|o| matches!(o, Output::Disconnect { .. }));
     for n in 0..9 {
         let record = wrong(&world, n);
         world.bring(0, 1, &record);

@@ -21,18 +21,12 @@ struct Scene {
 fn scene() -> Scene {
     let mut world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
-    let devices: Vec<_> = ALL
-        .iter()
-        .map(|i| world.trusts[*i].device(100 + *i as u8).1.fingerprint())
-        .collect();
+    let devices: Vec<_> =
+        ALL.iter().map(|i| world.trusts[*i].device(100 + *i as u8).1.fingerprint()).collect();
     for at in ALL {
         world.serve(at, &conversation, &devices[at]);
     }
-    Scene {
-        world,
-        conversation,
-        devices,
-    }
+    Scene { world, conversation, devices }
 }
 
 impl Scene {
@@ -60,21 +54,9 @@ impl Scene {
 
     fn delete(&mut self, at: usize, device: Fingerprint, ids: &[RecordId]) -> Result<Reply, String> {
         let conversation = self.conversation.clone();
-        let (target, reason) = (
-            lanyard_crypto::record::Target::Envelopes(ids.to_vec()),
-            Reason::SentInError,
-        );
+        let (target, reason) = (lanyard_crypto::record::Target::Envelopes(ids.to_vec()), Reason::SentInError);
         let by = Deleter::Device(device);
-        self.world.ask(
-            at,
-            Request::Delete {
-                by,
-                conversation,
-                target,
-                reason,
-                reference: Vec::new(),
-            },
-        )
+        self.world.ask(at, Request::Delete { by, conversation, target, reason, reference: Vec::new() })
     }
 }
 
@@ -88,11 +70,35 @@ fn a_message_reaches_every_members_inbox_once() {
         assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, Some(id))]);
         let notified =
             |o: &Output| matches!(o, Output::Notify { device, seq: 1 } if *device == s.devices[at]);
-        assert_eq!(
-            s.world.nodes[at].outputs.iter().filter(|o| notified(o)).count(),
-            1
-        );
+        assert_eq!(s.world.nodes[at].outputs.iter().filter(|o| notified(o)).count(), 1);
     }
+}
+
+#[test]
+fn a_message_that_is_handed_in_again_is_the_same_message() {
+    let mut s = scene();
+    let (device, request, before) = (s.devices[1], s.request(1), s.world.now);
+    let id = s.send(1, request.clone()).unwrap();
+    s.world.settle();
+    s.world.restart(1);
+    s.world.pass(31);
+    // The answer was lost, and the device cannot know.
+    let again = s.world.ask(1, Request::Send { device, request: request.clone() });
+    let Ok(Reply::Sent { id: same, issued }) = again else { panic!("{again:?}") };
+    assert_eq!((same, issued), (id, before));
+    s.world.settle();
+    for at in ALL {
+        assert_eq!(s.world.ids(at, Tree::Envelopes), [id].into());
+        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, Some(id))]);
+    }
+
+    // Nobody else can learn from the answer that it was handed in, and of what was deleted nothing is left.
+    let colleague = s.world.trusts[1].device(150).1.fingerprint();
+    s.world.serve(1, &s.conversation.clone(), &colleague);
+    let other = s.world.ask(1, Request::Send { device: colleague, request });
+    assert!(matches!(other, Ok(Reply::Sent { id: other, .. }) if other != id));
+    s.delete(1, device, &[id]).unwrap();
+    assert_eq!(s.world.rows(1, Tree::Submitted), 2, "the colleague's alone");
 }
 
 #[test]
@@ -100,27 +106,12 @@ fn what_was_seen_leaves_the_inbox() {
     let mut s = scene();
     let ids: Vec<_> = (0..3).map(|n| s.send(0, s.request(n)).unwrap()).collect();
     let device = s.devices[0];
-    assert_eq!(
-        s.world.inbox(0, &device, 1),
-        [(2, Some(ids[1])), (3, Some(ids[2]))]
-    );
+    assert_eq!(s.world.inbox(0, &device, 1), [(2, Some(ids[1])), (3, Some(ids[2]))]);
     s.world.ask(0, Request::Seen { device, seq: 2 }).unwrap();
     assert_eq!(s.world.inbox(0, &device, 0), [(3, Some(ids[2]))]);
     let next = s.send(0, s.request(9)).unwrap();
-    assert_eq!(
-        s.world.inbox(0, &device, 3),
-        [(4, Some(next))],
-        "positions are never used again"
-    );
-    s.world
-        .ask(
-            0,
-            Request::Leave {
-                device,
-                conversation: s.conversation.clone(),
-            },
-        )
-        .unwrap();
+    assert_eq!(s.world.inbox(0, &device, 3), [(4, Some(next))], "positions are never used again");
+    s.world.ask(0, Request::Leave { device, conversation: s.conversation.clone() }).unwrap();
     assert_eq!(s.send(0, s.request(10)), Err("not-member".into()));
 }
 
@@ -130,15 +121,10 @@ fn a_deleted_message_leaves_every_inbox_and_its_tombstone_comes() {
     let id = s.send(1, s.request(1)).unwrap();
     s.world.settle();
     let device = s.devices[1];
-    let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else {
-        panic!("not deleted")
-    };
+    let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else { panic!("not deleted") };
     s.world.settle();
     for at in ALL {
-        assert_eq!(
-            s.world.inbox(at, &s.devices[at], 0),
-            [(1, None), (2, Some(tombstone))]
-        );
+        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, None), (2, Some(tombstone))]);
     }
 }
 
@@ -152,10 +138,7 @@ fn a_device_deletes_what_it_sent_and_nothing_else() {
     for (by, id) in [(colleague, own), (device, other)] {
         assert_eq!(s.delete(1, by, &[id]), Err("not-sender".into()));
     }
-    assert_eq!(
-        s.delete(1, device, &[RecordId::new([1; 32])]),
-        Err("not-found".into())
-    );
+    assert_eq!(s.delete(1, device, &[RecordId::new([1; 32])]), Err("not-found".into()));
     assert_eq!(s.world.holders(&own), ALL);
 
     let more: Vec<_> = (3..6).map(|n| s.send(1, s.request(n)).unwrap()).collect();
@@ -164,11 +147,7 @@ fn a_device_deletes_what_it_sent_and_nothing_else() {
     ids.reverse();
     s.delete(1, device, &ids).unwrap();
     s.world.settle();
-    assert_eq!(
-        s.world.ids(2, Tree::Envelopes),
-        [other].into(),
-        "in any order, and one of them twice"
-    );
+    assert_eq!(s.world.ids(2, Tree::Envelopes), [other].into(), "in any order, and one of them twice");
 }
 
 #[test]
@@ -176,38 +155,15 @@ fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
     let mut s = scene();
     let stranger = s.world.trusts[0].device(160).1.fingerprint();
     let request = s.request(1);
-    let asked = s.world.ask(
-        0,
-        Request::Send {
-            device: stranger,
-            request,
-        },
-    );
+    let asked = s.world.ask(0, Request::Send { device: stranger, request });
     assert_eq!(asked, Err("not-member".into()));
-    let long = SendRequest {
-        expires: s.world.now.plus_secs(RETENTION + 1),
-        ..s.request(1)
-    };
-    let over = SendRequest {
-        expires: s.world.now,
-        ..s.request(1)
-    };
-    let commit = SendRequest {
-        class: Class::Commit,
-        ..s.request(1)
-    };
-    let plain = SendRequest {
-        content: b"hello".to_vec(),
-        ..s.request(1)
-    };
-    let strange = SendRequest {
-        custodians: vec!["RXZ".parse().unwrap()],
-        ..s.request(1)
-    };
-    let large = SendRequest {
-        content: fixtures::padded_message(&s.conversation, 1, 1, 64 * 1024),
-        ..s.request(1)
-    };
+    let long = SendRequest { expires: s.world.now.plus_secs(RETENTION + 1), ..s.request(1) };
+    let over = SendRequest { expires: s.world.now, ..s.request(1) };
+    let commit = SendRequest { class: Class::Commit, ..s.request(1) };
+    let plain = SendRequest { content: b"hello".to_vec(), ..s.request(1) };
+    let strange = SendRequest { custodians: vec!["RXZ".parse().unwrap()], ..s.request(1) };
+    let large =
+        SendRequest { content: fixtures::padded_message(&s.conversation, 1, 1, 64 * 1024), ..s.request(1) };
     for (request, code) in [
         (long, "retention"),
         (over, "out-of-bounds"),
@@ -217,18 +173,10 @@ fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
         (large, "malformed"),
     ] {
         assert_eq!(s.send(0, request), Err(code.into()));
-        assert!(
-            s.world
-                .audit(0)
-                .iter()
-                .any(|e| e.event == "request-refused" && e.code == code)
-        );
+        assert!(s.world.audit(0).iter().any(|e| e.event == "request-refused" && e.code == code));
     }
     for tree in [Tree::Envelopes, Tree::Holdings, Tree::Submitted, Tree::Inbox] {
-        assert!(
-            s.world.rows(0, tree) <= 4,
-            "{tree:?}: the charter and three entries"
-        );
+        assert!(s.world.rows(0, tree) <= 4, "{tree:?}: the charter and three entries");
     }
     assert_eq!(s.world.rows(0, Tree::Envelopes), 0);
 }
@@ -279,28 +227,9 @@ fn an_officer_needs_no_membership() {
         reason: Reason::SubjectRequest,
         reference: vec![0; 65],
     };
-    assert_eq!(
-        s.world.ask(1, request.clone()),
-        Err("out-of-bounds".into()),
-        "the reference is too long"
-    );
-    let Request::Delete {
-        by,
-        conversation,
-        target,
-        reason,
-        ..
-    } = request
-    else {
-        panic!("not a deletion")
-    };
-    let request = Request::Delete {
-        by,
-        conversation,
-        target,
-        reason,
-        reference: vec![0; 64],
-    };
+    assert_eq!(s.world.ask(1, request.clone()), Err("out-of-bounds".into()), "the reference is too long");
+    let Request::Delete { by, conversation, target, reason, .. } = request else { panic!("not a deletion") };
+    let request = Request::Delete { by, conversation, target, reason, reference: vec![0; 64] };
     s.world.ask(1, request).unwrap();
     s.world.settle();
     assert_eq!(s.world.holders(&id), []);

@@ -22,11 +22,7 @@ fn scene() -> Scene {
     let world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
     let message = world.message(1, &conversation, 1, &ALL);
-    Scene {
-        world,
-        conversation,
-        message,
-    }
+    Scene { world, conversation, message }
 }
 
 impl Scene {
@@ -85,12 +81,7 @@ fn a_trust_that_may_not_delete_does_not() {
     assert!(s.world.holds(1, &s.message.id()));
     assert!(!s.world.holds(1, &tombstone.id()));
     assert_eq!(s.world.rows(1, Tree::Tombstones), 0);
-    assert!(
-        s.world
-            .audit(1)
-            .iter()
-            .any(|e| e.code == "may-not-delete" && e.record == Some(tombstone.id()))
-    );
+    assert!(s.world.audit(1).iter().any(|e| e.code == "may-not-delete" && e.record == Some(tombstone.id())));
 }
 
 #[test]
@@ -98,17 +89,10 @@ fn each_target_of_a_tombstone_is_judged_by_itself() {
     let mut s = scene();
     let other = s.world.message(2, &s.conversation, 2, &ALL);
     let both = s.order(1, named(&[s.message.id(), other.id()]));
-    let orders = [
-        [&s.message, &other, &both],
-        [&both, &other, &s.message],
-        [&s.message, &both, &other],
-    ];
+    let orders = [[&s.message, &other, &both], [&both, &other, &s.message], [&s.message, &both, &other]];
     for (at, records) in orders.into_iter().enumerate() {
         records.into_iter().for_each(|r| drop(s.world.bring(at, 1, r)));
-        assert!(
-            !s.world.holds(at, &s.message.id()),
-            "RXB may delete its own: {at}"
-        );
+        assert!(!s.world.holds(at, &s.message.id()), "RXB may delete its own: {at}");
         assert!(s.world.holds(at, &other.id()), "and nobody else's: {at}");
         assert!(s.world.holds(at, &both.id()));
     }
@@ -156,39 +140,23 @@ fn all_of_a_conversation_is_deleted_by_its_owner_alone() {
     let life = RETENTION + 3 * CLOCK_SKEW_SECS_MAX;
     let header = s.world.header(&ALL, life);
     for by in [1, 2] {
-        let refused = s.world.trusts[by].sign(
-            header.clone(),
-            fixtures::tombstone(&s.conversation, up_to.clone()),
-        );
+        let refused =
+            s.world.trusts[by].sign(header.clone(), fixtures::tombstone(&s.conversation, up_to.clone()));
         assert_eq!(s.world.bring(0, by, &refused).as_deref(), Some("may-not-delete"));
     }
     let tombstone = s.world.trusts[0].sign(header, fixtures::tombstone(&s.conversation, up_to));
-    let orders = [
-        [&s.message, &later, &other, &tombstone],
-        [&tombstone, &other, &later, &s.message],
-    ];
+    let orders = [[&s.message, &later, &other, &tombstone], [&tombstone, &other, &later, &s.message]];
     for (at, records) in orders.into_iter().enumerate() {
-        records
-            .into_iter()
-            .for_each(|r| drop(s.world.bring(at + 1, 0, r)));
-        assert_eq!(
-            s.world.ids(at + 1, Tree::Envelopes),
-            [later.id(), other.id()].into()
-        );
+        records.into_iter().for_each(|r| drop(s.world.bring(at + 1, 0, r)));
+        assert_eq!(s.world.ids(at + 1, Tree::Envelopes), [later.id(), other.id()].into());
     }
 
     let future = fixtures::tombstone(&s.conversation, Target::UpTo(s.world.now.plus_secs(1)));
     let future = s.world.trusts[0].sign(s.world.header(&ALL, life), future);
-    assert_eq!(
-        s.world.bring(1, 0, &future).as_deref(),
-        Some("tombstone-too-short")
-    );
+    assert_eq!(s.world.bring(1, 0, &future).as_deref(), Some("tombstone-too-short"));
     let short = fixtures::tombstone(&s.conversation, Target::UpTo(s.world.now));
     let short = s.world.trusts[0].sign(s.world.header(&ALL, RETENTION), short);
-    assert_eq!(
-        s.world.bring(1, 0, &short).as_deref(),
-        Some("tombstone-too-short")
-    );
+    assert_eq!(s.world.bring(1, 0, &short).as_deref(), Some("tombstone-too-short"));
 }
 
 #[test]
@@ -199,10 +167,7 @@ fn a_tombstone_that_ends_before_its_target_has_no_force() {
     let short = fixtures::tombstone(&s.conversation, named(&[s.message.id()]));
     let short = s.world.trusts[1].sign(s.world.header(&ALL, life), short);
     s.world.bring(0, 1, &s.message);
-    assert_eq!(
-        s.world.bring(0, 1, &short).as_deref(),
-        Some("tombstone-too-short")
-    );
+    assert_eq!(s.world.bring(0, 1, &short).as_deref(), Some("tombstone-too-short"));
     // The same in the other order.
     assert_eq!(s.world.bring(2, 1, &short), None);
     assert_eq!(s.world.bring(2, 1, &s.message), None);
@@ -215,11 +180,7 @@ fn what_expires_is_dropped_by_itself_and_stays_away() {
     s.world.bring(0, 1, &s.message);
     let life = s.message.header().expires.as_secs() - s.world.now.as_secs();
     s.world.pass(life - 1);
-    assert_eq!(
-        s.world.holders(&s.message.id()),
-        ALL,
-        "anti-entropy has brought it to all"
-    );
+    assert_eq!(s.world.holders(&s.message.id()), ALL, "anti-entropy has brought it to all");
 
     // RXA's clock is ahead: it drops first, and anti-entropy does not bring it back.
     s.world.now = s.message.header().expires;
@@ -265,30 +226,18 @@ fn the_tally_shows_who_has_erased_and_who_has_not() {
     let tombstone = delete(&mut s, 1, id).unwrap();
     s.world.settle();
     assert_eq!(s.world.holders(&id), [2]);
-    assert_eq!(
-        tally(&s.world, 1, &tombstone),
-        [("RXA", true), ("RXB", true), ("RXC", false)]
-    );
+    assert_eq!(tally(&s.world, 1, &tombstone), [("RXA", true), ("RXB", true), ("RXC", false)]);
 
     s.world.connect_all();
     s.world.settle();
     assert_eq!(s.world.holders(&id), []);
-    assert_eq!(
-        tally(&s.world, 1, &tombstone),
-        [("RXA", true), ("RXB", true), ("RXC", true)]
-    );
+    assert_eq!(tally(&s.world, 1, &tombstone), [("RXA", true), ("RXB", true), ("RXC", true)]);
 
     // Each receipt is a record of its own, that anyone can verify.
-    let report = query::deletion(
-        &s.world.nodes[1].store,
-        &s.world.nodes[1].replica.network(),
-        &tombstone,
-    );
+    let report = query::deletion(&s.world.nodes[1].store, &s.world.nodes[1].replica.network(), &tombstone);
     for replica in report.unwrap().unwrap().replicas {
         let receipt = Decoded::from_bytes(&replica.receipt.unwrap().bytes).unwrap();
-        let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else {
-            panic!("no receipt")
-        };
+        let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
         assert_eq!((body.items[0].tombstone, body.items[0].envelopes), (tombstone, 1));
     }
     // The order is known to all, and not carried out twice.
@@ -320,15 +269,9 @@ fn an_officer_deletes_what_the_trust_sent_or_owns() {
         reference: Vec::new(),
     };
     let now: Timestamp = s.world.now;
-    assert_eq!(
-        s.world.ask(1, all(Deleter::Officer, now)),
-        Err("may-not-delete".into())
-    );
+    assert_eq!(s.world.ask(1, all(Deleter::Officer, now)), Err("may-not-delete".into()));
     let device = s.world.trusts[0].device(100).1.fingerprint();
-    assert_eq!(
-        s.world.ask(0, all(Deleter::Device(device), now)),
-        Err("not-sender".into())
-    );
+    assert_eq!(s.world.ask(0, all(Deleter::Device(device), now)), Err("not-sender".into()));
     s.world.ask(0, all(Deleter::Officer, now)).unwrap();
     s.world.settle();
     assert_eq!(s.world.holders(&message.id()), []);
@@ -338,51 +281,25 @@ fn an_officer_deletes_what_the_trust_sent_or_owns() {
 fn a_long_conversation_is_erased_in_several_steps() {
     let mut s = scene();
     let count = 40;
-    let messages: Vec<_> = (0..count)
-        .map(|n| s.world.message(1, &s.conversation, n, &ALL))
-        .collect();
+    let messages: Vec<_> = (0..count).map(|n| s.world.message(1, &s.conversation, n, &ALL)).collect();
     for message in &messages {
         s.world.bring(0, 1, message);
     }
     s.world.nodes[0].replica.bound_step(100);
     let conversation = s.conversation.clone();
     let (target, reason, by) = (Target::UpTo(s.world.now), Reason::PolicyExpired, Deleter::Officer);
-    let request = Request::Delete {
-        by,
-        conversation,
-        target,
-        reason,
-        reference: Vec::new(),
-    };
-    let Ok(Reply::Deleted(tombstone)) = s.world.ask(0, request) else {
-        panic!("not deleted")
-    };
+    let request = Request::Delete { by, conversation, target, reason, reference: Vec::new() };
+    let Ok(Reply::Deleted(tombstone)) = s.world.ask(0, request) else { panic!("not deleted") };
     let left = s.world.rows(0, Tree::Envelopes);
-    assert!(
-        left > 0 && left < count as usize,
-        "{left} of {count} are left for the next steps"
-    );
-    assert_eq!(
-        tally(&s.world, 0, &tombstone)[0],
-        ("RXA", false),
-        "attested only once all is done"
-    );
+    assert!(left > 0 && left < count as usize, "{left} of {count} are left for the next steps");
+    assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", false), "attested only once all is done");
     // What is left is not served any more.
     let ids: Vec<_> = s.world.ids(0, Tree::Envelopes).into_iter().collect();
     let (from, before) = (s.world.trusts[1].node_id(), s.world.nodes[0].outputs.len());
-    s.world.step(
-        0,
-        crate::Input::Frame {
-            from,
-            frame: crate::frame::Frame::Want(ids),
-        },
-    );
+    s.world.step(0, crate::Input::Frame { from, frame: crate::frame::Frame::Want(ids) });
     assert_eq!(s.world.nodes[0].outputs.len(), before);
     s.world.settle();
-    assert_eq!(
-        (s.world.rows(1, Tree::Envelopes), s.world.rows(2, Tree::Envelopes)),
-        (0, 0)
-    );
+    assert_eq!((s.world.rows(1, Tree::Envelopes), s.world.rows(2, Tree::Envelopes)), (0, 0));
 
     let mut ticks = 0;
     while s.world.rows(0, Tree::Envelopes) > 0 {
@@ -393,16 +310,10 @@ fn a_long_conversation_is_erased_in_several_steps() {
     s.world.pass(1);
     assert!(ticks > 1);
     assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", true));
-    let report = query::deletion(
-        &s.world.nodes[0].store,
-        &s.world.nodes[0].replica.network(),
-        &tombstone,
-    );
+    let report = query::deletion(&s.world.nodes[0].store, &s.world.nodes[0].replica.network(), &tombstone);
     let receipt = report.unwrap().unwrap().replicas.remove(0).receipt.unwrap();
     let receipt = Decoded::from_bytes(&receipt.bytes).unwrap();
-    let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else {
-        panic!("no receipt")
-    };
+    let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
     assert_eq!(body.items[0].envelopes, count as u32);
 }
 
@@ -422,15 +333,10 @@ fn delete(s: &mut Scene, at: usize, id: RecordId) -> Result<RecordId, String> {
 
 fn tally(world: &World, at: usize, tombstone: &RecordId) -> Vec<(&'static str, bool)> {
     let node = &world.nodes[at];
-    let report = query::deletion(&node.store, &node.replica.network(), tombstone)
-        .unwrap()
-        .unwrap();
+    let report = query::deletion(&node.store, &node.replica.network(), tombstone).unwrap().unwrap();
     let codes = ["RXA", "RXB", "RXC"];
     let row = |r: &lanyard_crypto::gateway::Replica| {
-        (
-            *codes.iter().find(|c| **c == r.trust.as_str()).unwrap(),
-            r.receipt.is_some(),
-        )
+        (*codes.iter().find(|c| **c == r.trust.as_str()).unwrap(), r.receipt.is_some())
     };
     report.replicas.iter().map(row).collect()
 }

@@ -34,11 +34,7 @@ impl Trust {
         let root = issue::root(&subject(&id, "Root"), &root_key, &term(seed, 3650)).unwrap();
         let registrar = Issuer::new(&root, &root_key)
             .unwrap()
-            .registrar(
-                &subject(&id, "Registrar"),
-                &registrar_key.public(),
-                &term(seed + 1, 730),
-            )
+            .registrar(&subject(&id, "Registrar"), &registrar_key.public(), &term(seed + 1, 730))
             .unwrap();
         let details = NodeDetails {
             node: NodeId::new(node_key.public()),
@@ -48,21 +44,9 @@ impl Trust {
         };
         let node = Issuer::new(&registrar, &registrar_key)
             .unwrap()
-            .node(
-                &subject(&id, "Node"),
-                &node_key.public(),
-                &details,
-                &term(seed + 2, 700),
-            )
+            .node(&subject(&id, "Node"), &node_key.public(), &details, &term(seed + 2, 700))
             .unwrap();
-        Self {
-            id,
-            root,
-            registrar_key,
-            registrar,
-            node_key,
-            node,
-        }
+        Self { id, root, registrar_key, registrar, node_key, node }
     }
 
     pub fn own(&self) -> Own {
@@ -91,10 +75,7 @@ impl Trust {
     pub fn device(&self, seed: u8) -> (SecretKey, Certificate) {
         let key = key(seed);
         let subject = subject(&self.id, &format!("Clinician {seed}"));
-        let certificate = self
-            .issuer()
-            .device(&subject, &key.public(), &term(seed, 90))
-            .unwrap();
+        let certificate = self.issuer().device(&subject, &key.public(), &term(seed, 90)).unwrap();
         (key, certificate)
     }
 
@@ -118,20 +99,9 @@ impl Trust {
     ) -> Decoded {
         let chain = self.chain(leaf).into_iter().map(Into::into).collect();
         let key_package = key_package.map(Into::into);
-        let body = Entry {
-            chain,
-            key_package,
-            addresses: Vec::new(),
-            available: Some(true),
-        };
+        let body = Entry { chain, key_package, addresses: Vec::new(), available: Some(true) };
         let header = for_all(network, issued, 80 * DAY);
-        record::sign(
-            header,
-            Body::Entry(body),
-            self.registrar.fingerprint(),
-            &self.registrar_key,
-        )
-        .unwrap()
+        record::sign(header, Body::Entry(body), self.registrar.fingerprint(), &self.registrar_key).unwrap()
     }
 
     /// The registrar's revocation list of this number, as a record that lives for a year.
@@ -142,38 +112,17 @@ impl Trust {
         revoked: &[&Certificate],
         issued: Timestamp,
     ) -> Decoded {
-        let entry = |c: &&Certificate| Revocation {
-            serial: c.serial().to_vec(),
-            at: NOW,
-            reason: None,
-        };
+        let entry = |c: &&Certificate| Revocation { serial: c.serial().to_vec(), at: NOW, reason: None };
         let revoked: Vec<_> = revoked.iter().map(entry).collect();
-        let list = self
-            .issuer()
-            .revocation_list(number, NOW, NOW.plus_secs(7 * DAY), &revoked)
-            .unwrap();
-        let body = Crl {
-            list: list.der().to_vec(),
-            issuer: self.registrar.der().to_vec(),
-        };
+        let list = self.issuer().revocation_list(number, NOW, NOW.plus_secs(7 * DAY), &revoked).unwrap();
+        let body = Crl { list: list.der().to_vec(), issuer: self.registrar.der().to_vec() };
         let header = for_all(network, issued, 365 * DAY);
-        record::sign(
-            header,
-            Body::Crl(body),
-            self.registrar.fingerprint(),
-            &self.registrar_key,
-        )
-        .unwrap()
+        record::sign(header, Body::Crl(body), self.registrar.fingerprint(), &self.registrar_key).unwrap()
     }
 
     fn member(&self) -> Member {
         let (trust, root) = (self.id.clone(), self.root.der().to_vec());
-        Member {
-            trust,
-            name: format!("Trust {}", self.id),
-            root,
-            addresses: Vec::new(),
-        }
+        Member { trust, name: format!("Trust {}", self.id), root, addresses: Vec::new() }
     }
 }
 
@@ -198,9 +147,7 @@ pub fn charter(trusts: &[&Trust]) -> Charter {
         },
         trusts,
         countries: vec![Country::GB],
-        policy: Policy {
-            retention_secs_max: RETENTION,
-        },
+        policy: Policy { retention_secs_max: RETENTION },
     }
 }
 
@@ -208,30 +155,17 @@ pub fn charter(trusts: &[&Trust]) -> Charter {
 pub fn sign_charter(charter: Charter, network: Option<NetworkId>) -> Decoded {
     let keys = authorities();
     let issued = NOW.plus_secs(charter.version);
-    let header = Header {
-        network,
-        custodians: Vec::new(),
-        issued,
-        expires: NOW.plus_secs(1000 * DAY),
-    };
+    let header = Header { network, custodians: Vec::new(), issued, expires: NOW.plus_secs(1000 * DAY) };
     record::sign_charter(header, charter, &[&keys[0], &keys[1]], None).unwrap()
 }
 
 /// The charter after `before`, which holds these trusts.
 pub fn next_charter(before: &Decoded, trusts: &[&Trust]) -> Decoded {
-    let Body::Charter(last) = before.body() else {
-        panic!("no charter")
-    };
-    let mut next = Charter {
-        version: last.version + 1,
-        previous: Some(before.statement()),
-        ..charter(trusts)
-    };
+    let Body::Charter(last) = before.body() else { panic!("no charter") };
+    let mut next =
+        Charter { version: last.version + 1, previous: Some(before.statement()), ..charter(trusts) };
     next.name = last.name.clone();
-    let network = before
-        .header()
-        .network
-        .unwrap_or(NetworkId::new(*before.statement().as_bytes()));
+    let network = before.header().network.unwrap_or(NetworkId::new(*before.statement().as_bytes()));
     sign_charter(next, Some(network))
 }
 
@@ -241,22 +175,14 @@ pub fn conversation(owner: &Trust) -> ConversationId {
 
 /// The header of a record for all.
 pub fn for_all(network: NetworkId, issued: Timestamp, life_secs: u64) -> Header {
-    Header {
-        network: Some(network),
-        custodians: Vec::new(),
-        issued,
-        expires: issued.plus_secs(life_secs),
-    }
+    Header { network: Some(network), custodians: Vec::new(), issued, expires: issued.plus_secs(life_secs) }
 }
 
 /// The header of a record for these trusts.
 pub fn header(network: NetworkId, trusts: &[&Trust], issued: Timestamp, life_secs: u64) -> Header {
     let mut custodians: Vec<_> = trusts.iter().map(|t| t.id.clone()).collect();
     custodians.sort();
-    Header {
-        custodians,
-        ..for_all(network, issued, life_secs)
-    }
+    Header { custodians, ..for_all(network, issued, life_secs) }
 }
 
 /// An application message in epoch 1; `n` makes it another one.
@@ -273,23 +199,13 @@ pub fn application(conversation: &ConversationId, n: u64) -> Body {
 /// A commit as the owner publishes it; `n` makes it another one.
 pub fn commit(conversation: &ConversationId, epoch: u64, n: u64) -> Body {
     let content = public_commit(conversation, epoch, n);
-    Body::Envelope(Envelope {
-        conversation: conversation.clone(),
-        epoch,
-        class: Class::Commit,
-        content,
-    })
+    Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class: Class::Commit, content })
 }
 
 /// A welcome into this epoch for the holder of the key package with this reference.
 pub fn welcome(conversation: &ConversationId, epoch: u64, reference: &[u8]) -> Body {
     let content = welcome_message(reference);
-    Body::Envelope(Envelope {
-        conversation: conversation.clone(),
-        epoch,
-        class: Class::Welcome,
-        content,
-    })
+    Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class: Class::Welcome, content })
 }
 
 pub fn tombstone(conversation: &ConversationId, target: Target) -> Body {
@@ -370,21 +286,14 @@ pub fn with_torsion(trust: &Trust, record: &Decoded) -> Decoded {
     let payload: ByteBuf =
         lanyard_crypto::cbor::from_slice(&bytes[payload_at..bytes.len() - 66], bytes.len()).unwrap();
     let label = lanyard_crypto::labels::RECORD;
-    let signed = (
-        "Signature1",
-        Bytes::new(protected),
-        Bytes::new(label),
-        Bytes::new(&payload),
-    );
+    let signed = ("Signature1", Bytes::new(protected), Bytes::new(label), Bytes::new(&payload));
     let message = lanyard_crypto::cbor::to_vec(&signed);
 
     let expanded: [u8; 64] = Sha512::digest(&trust.node_key.to_seed()[..]).into();
     let secret = Scalar::from_bytes_mod_order(clamp_integer(*expanded.first_chunk().unwrap()));
     let nonce = Scalar::from_bytes_mod_order_wide(&Sha512::digest(&message).into());
     let point = (ED25519_BASEPOINT_POINT * nonce + EIGHT_TORSION[4]).compress();
-    let hash = Sha512::new()
-        .chain_update(point.as_bytes())
-        .chain_update(trust.node_key.public());
+    let hash = Sha512::new().chain_update(point.as_bytes()).chain_update(trust.node_key.public());
     let challenge = Scalar::from_bytes_mod_order_wide(&hash.chain_update(&message).finalize().into());
     let answer = nonce + challenge * secret;
     let signature = [&point.as_bytes()[..], answer.as_bytes()].concat();

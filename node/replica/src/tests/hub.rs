@@ -49,9 +49,7 @@ impl MlsRules for Lawless {
         _: &mls_rs::group::GroupContext,
         _: &ProposalBundle,
     ) -> Result<CommitOptions, Self::Error> {
-        Ok(CommitOptions::new()
-            .with_path_required(true)
-            .with_ratchet_tree_extension(true))
+        Ok(CommitOptions::new().with_path_required(true).with_ratchet_tree_extension(true))
     }
 
     fn encryption_options(
@@ -88,13 +86,7 @@ fn member<R: MlsRules + Clone>(world: &mut World, at: usize, rules: R) -> Member
         )
         .build();
     let person = PersonKey::of(&world.trusts[at].id, None, &key.public());
-    let member = Member {
-        at,
-        device: certificate.fingerprint(),
-        person,
-        client,
-        group: None,
-    };
+    let member = Member { at, device: certificate.fingerprint(), person, client, group: None };
     let package = member.key_package().to_bytes().unwrap();
     let entry = world.trusts[at].entry_with(world.network, &certificate, Some(package), world.now);
     world.submit(at, &entry).unwrap();
@@ -106,9 +98,7 @@ impl<C: MlsConfig> Member<C> {
     fn key_package(&self) -> MlsMessage {
         let last_resort = LastResortKeyPackageExt.into_extension().unwrap();
         let at = Some(mls_time(NOW));
-        self.client
-            .generate_key_package_message(vec![last_resort].into(), ExtensionList::new(), at)
-            .unwrap()
+        self.client.generate_key_package_message(vec![last_resort].into(), ExtensionList::new(), at).unwrap()
     }
 
     fn group(&mut self) -> &mut Group<C> {
@@ -126,15 +116,8 @@ impl<C: MlsConfig> Member<C> {
         }
         let output = builder.build().unwrap();
         let commit = output.commit_message().to_bytes().unwrap();
-        let welcome = output
-            .welcome_messages()
-            .first()
-            .map(|w| w.to_bytes().unwrap().into());
-        Submission {
-            commit,
-            welcome,
-            group_info: None,
-        }
+        let welcome = output.welcome_messages().first().map(|w| w.to_bytes().unwrap().into());
+        Submission { commit, welcome, group_info: None }
     }
 
     fn hand_in(
@@ -170,21 +153,8 @@ impl<C: MlsConfig> Member<C> {
     ) -> Result<RecordId, String> {
         let custodians: Vec<TrustId> = world.trusts.iter().map(|t| t.id.clone()).collect();
         let (conversation, expires) = (conversation.clone(), world.now.plus_secs(DAY));
-        let request = SendRequest {
-            conversation,
-            epoch,
-            class,
-            content,
-            custodians,
-            expires,
-        };
-        match world.ask(
-            at,
-            Request::Send {
-                device: self.device,
-                request,
-            },
-        )? {
+        let request = SendRequest { conversation, epoch, class, content, custodians, expires };
+        match world.ask(at, Request::Send { device: self.device, request })? {
             Reply::Sent { id, .. } => Ok(id),
             other => panic!("{other:?}"),
         }
@@ -192,13 +162,9 @@ impl<C: MlsConfig> Member<C> {
 
     fn write(&mut self, world: &mut World, conversation: &ConversationId, text: &str) -> RecordId {
         let epoch = self.group().current_epoch();
-        let message = self
-            .group()
-            .encrypt_application_message(text.as_bytes(), Vec::new())
-            .unwrap();
+        let message = self.group().encrypt_application_message(text.as_bytes(), Vec::new()).unwrap();
         let content = message.to_bytes().unwrap();
-        self.send(world, self.at, conversation, epoch, Class::Application, content)
-            .unwrap()
+        self.send(world, self.at, conversation, epoch, Class::Application, content).unwrap()
     }
 
     /// Takes what is in the inbox after a position, as the client does; returns the texts that it reads, and the new position.
@@ -206,9 +172,7 @@ impl<C: MlsConfig> Member<C> {
         let (mut texts, mut last) = (Vec::new(), after);
         for (seq, id) in world.inbox(self.at, &self.device, after) {
             last = seq;
-            let bytes = query::record_bytes(&world.nodes[self.at].store, &id.unwrap())
-                .unwrap()
-                .unwrap();
+            let bytes = query::record_bytes(&world.nodes[self.at].store, &id.unwrap()).unwrap().unwrap();
             let record = Decoded::from_bytes(&bytes).unwrap();
             let Body::Envelope(envelope) = record.body() else {
                 continue;
@@ -216,17 +180,12 @@ impl<C: MlsConfig> Member<C> {
             let message = MlsMessage::from_bytes(&envelope.content).unwrap();
             match envelope.class {
                 Class::Welcome => {
-                    let joined = self
-                        .client
-                        .join_group(None, &message, Some(mls_time(NOW)))
-                        .unwrap();
+                    let joined = self.client.join_group(None, &message, Some(mls_time(NOW))).unwrap();
                     self.group = Some(joined.0);
                 }
                 _ if self.group().has_pending_commit() => drop(self.group().apply_pending_commit().unwrap()),
                 _ => {
-                    let received = self
-                        .group()
-                        .process_incoming_message_with_time(message, mls_time(NOW));
+                    let received = self.group().process_incoming_message_with_time(message, mls_time(NOW));
                     if let Ok(ReceivedMessage::ApplicationMessage(text)) = received {
                         texts.push(String::from_utf8(text.data().to_vec()).unwrap());
                     }
@@ -247,16 +206,10 @@ fn found<A: MlsConfig>(
     let policy = Policy::new(mls::Class::Clinical, [ada.person]).unwrap();
     let extensions = vec![policy.to_extension()].into();
     let (id, at) = (conversation.to_bytes(), Some(mls_time(NOW)));
-    let group = ada
-        .client
-        .create_group_with_id(id, extensions, ExtensionList::new(), at)
-        .unwrap();
+    let group = ada.client.create_group_with_id(id, extensions, ExtensionList::new(), at).unwrap();
     let info = group.group_info_message(true).unwrap().to_bytes().unwrap();
     ada.group = Some(group);
-    let submission = Submission {
-        group_info: Some(info.into()),
-        ..ada.commit(others, &[])
-    };
+    let submission = Submission { group_info: Some(info.into()), ..ada.commit(others, &[]) };
     (conversation, submission)
 }
 
@@ -273,10 +226,7 @@ fn a_conversation_begins_and_reaches_all_its_members() {
     let mut ben = member(&mut world, 1, law.clone());
     let mut cem = member(&mut world, 2, law);
     // From the directory, as the client does.
-    let packages: Vec<_> = [ben.device, cem.device]
-        .iter()
-        .map(|d| package(&world, d))
-        .collect();
+    let packages: Vec<_> = [ben.device, cem.device].iter().map(|d| package(&world, d)).collect();
     let (conversation, submission) = found(&world, &mut ada, &packages);
     let commit = ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
     world.settle();
@@ -285,16 +235,10 @@ fn a_conversation_begins_and_reaches_all_its_members() {
     for (at, device) in [(1, ben.device), (2, cem.device)] {
         assert_eq!(world.inbox(at, &device, 0).len(), 1, "the welcome alone");
     }
-    let positions = [
-        ada.read(&world, 0).1,
-        ben.read(&world, 0).1,
-        cem.read(&world, 0).1,
-    ];
+    let positions = [ada.read(&world, 0).1, ben.read(&world, 0).1, cem.read(&world, 0).1];
 
-    let ids = [
-        ben.write(&mut world, &conversation, "hello"),
-        cem.write(&mut world, &conversation, "good day"),
-    ];
+    let ids =
+        [ben.write(&mut world, &conversation, "hello"), cem.write(&mut world, &conversation, "good day")];
     world.settle();
     assert_eq!(ada.read(&world, positions[0]).0, ["hello", "good day"]);
     assert!(ben.read(&world, positions[1]).0.contains(&"good day".into()));
@@ -325,12 +269,7 @@ fn each_epoch_has_one_commit() {
     assert_eq!(world.holders(&late), [], "an answered submission is kept nowhere");
     let ticks = query::ticks(&world.nodes[1].store, &late).unwrap().unwrap();
     assert_eq!(ticks.custodians[0].refused.as_deref(), Some("duplicate-commit"));
-    assert!(
-        world
-            .audit(0)
-            .iter()
-            .any(|e| e.code == "duplicate-commit" && e.record == Some(late))
-    );
+    assert!(world.audit(0).iter().any(|e| e.code == "duplicate-commit" && e.record == Some(late)));
 
     // Ben takes the winner's, makes his change again, and it is accepted.
     ben.group().clear_pending_commit();
@@ -341,18 +280,10 @@ fn each_epoch_has_one_commit() {
     world.settle();
     let ticks = query::ticks(&world.nodes[1].store, &again).unwrap().unwrap();
     assert!(ticks.custodians[0].confirmed.is_some());
-    assert_eq!(
-        world.inbox(1, &ben.device, seen_by_ben).len(),
-        1,
-        "his own commit, as published"
-    );
+    assert_eq!(world.inbox(1, &ben.device, seen_by_ben).len(), 1, "his own commit, as published");
     assert_eq!(world.rows(1, Tree::Outbox), 0);
     world.pass(DAY);
-    assert_eq!(
-        query::ticks(&world.nodes[1].store, &again).unwrap(),
-        None,
-        "forgotten when it expires"
-    );
+    assert_eq!(query::ticks(&world.nodes[1].store, &again).unwrap(), None, "forgotten when it expires");
 }
 
 #[test]
@@ -362,10 +293,7 @@ fn what_the_rules_forbid_is_refused_by_the_hub() {
     let mut ada = member(&mut world, 0, law.clone());
     let mut ben = member(&mut world, 1, law);
     let mut cem = member(&mut world, 2, Lawless);
-    let packages: Vec<_> = [ben.device, cem.device]
-        .iter()
-        .map(|d| package(&world, d))
-        .collect();
+    let packages: Vec<_> = [ben.device, cem.device].iter().map(|d| package(&world, d)).collect();
     let (conversation, submission) = found(&world, &mut ada, &packages);
     ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
     world.settle();
@@ -392,11 +320,7 @@ fn what_the_rules_forbid_is_refused_by_the_hub() {
     assert_eq!(world.bring(0, 2, &foreign).as_deref(), Some("change-refused"));
     ben.hand_in(&mut world, &conversation, 1, &ours).unwrap();
     world.settle();
-    assert_eq!(
-        world.rows(0, Tree::Epochs),
-        2,
-        "the refused one has changed nothing"
-    );
+    assert_eq!(world.rows(0, Tree::Epochs), 2, "the refused one has changed nothing");
 }
 
 #[test]
@@ -406,35 +330,20 @@ fn a_conversation_that_was_not_founded_has_no_commits() {
     let mut ada = member(&mut world, 0, law.clone());
     let mut other = member(&mut world, 1, law);
     let (conversation, submission) = found(&world, &mut ada, &[]);
-    let without = Submission {
-        group_info: None,
-        ..submission.clone()
-    };
-    assert_eq!(
-        ada.hand_in(&mut world, &conversation, 0, &without),
-        Err("not-member".into())
-    );
+    let without = Submission { group_info: None, ..submission.clone() };
+    assert_eq!(ada.hand_in(&mut world, &conversation, 0, &without), Err("not-member".into()));
     // Not Ada's to found at another trust.
-    assert_eq!(
-        ada.hand_in_at(&mut world, 1, &conversation, 0, &submission),
-        Err("not-member".into())
-    );
+    assert_eq!(ada.hand_in_at(&mut world, 1, &conversation, 0, &submission), Err("not-member".into()));
     let mut broken = submission.clone();
     broken.commit.pop();
-    assert_eq!(
-        ada.hand_in(&mut world, &conversation, 0, &broken),
-        Err("change-refused".into())
-    );
+    assert_eq!(ada.hand_in(&mut world, &conversation, 0, &broken), Err("change-refused".into()));
     assert_eq!(world.rows(0, Tree::Hub), 0);
     assert_eq!(world.rows(0, Tree::Members), 0);
     ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
 
     // Once founded, nobody founds it again to be served what is written in it.
     let (_, again) = found(&world, &mut other, &[]);
-    assert_eq!(
-        other.hand_in_at(&mut world, 0, &conversation, 0, &again),
-        Err("not-member".into())
-    );
+    assert_eq!(other.hand_in_at(&mut world, 0, &conversation, 0, &again), Err("not-member".into()));
     assert_eq!(world.rows(0, Tree::Members), 1);
 }
 
@@ -447,17 +356,12 @@ fn a_node_that_may_not_sign_refuses_and_does_not_fail() {
     world.serve(0, &conversation, &ada.device);
     let list = world.trusts[0].crl(world.network, 1, &[&world.trusts[0].node], world.now);
     world.submit(0, &list).unwrap();
-    assert_eq!(
-        ada.hand_in(&mut world, &conversation, 0, &submission),
-        Err("bad-chain".into())
-    );
+    assert_eq!(ada.hand_in(&mut world, &conversation, 0, &submission), Err("bad-chain".into()));
     assert_eq!((world.rows(0, Tree::Hub), world.rows(0, Tree::Epochs)), (0, 0));
 }
 
 fn package(world: &World, device: &Fingerprint) -> MlsMessage {
     let entry = query::entry(&world.nodes[0].store, device).unwrap().unwrap();
-    let Body::Entry(entry) = entry.body() else {
-        panic!("no entry")
-    };
+    let Body::Entry(entry) = entry.body() else { panic!("no entry") };
     MlsMessage::from_bytes(entry.key_package.as_ref().unwrap()).unwrap()
 }

@@ -13,9 +13,7 @@ const ALL: [usize; 3] = [0, 1, 2];
 /// Messages of all three in RXA's conversation, and orders to delete that may, may not, or may in part.
 fn records(world: &mut World) -> Vec<Decoded> {
     let conversation = fixtures::conversation(&world.trusts[0]);
-    let messages: Vec<_> = (0..3)
-        .map(|i| world.message(i, &conversation, i as u64, &ALL))
-        .collect();
+    let messages: Vec<_> = (0..3).map(|i| world.message(i, &conversation, i as u64, &ALL)).collect();
     let up_to = world.now;
     world.now = world.now.plus_secs(5);
     let late = world.message(2, &conversation, 9, &ALL);
@@ -46,16 +44,9 @@ fn outcome(world: &World, at: usize) -> Vec<(Tree, Vec<u8>, Vec<u8>)> {
 
 /// The tombstones that one replica holds.
 fn tombstones(world: &World, at: usize) -> Vec<RecordId> {
-    let rows = world.nodes[at]
-        .store
-        .rows()
-        .into_iter()
-        .filter(|(tree, ..)| *tree == Tree::Records);
+    let rows = world.nodes[at].store.rows().into_iter().filter(|(tree, ..)| *tree == Tree::Records);
     let records = rows.map(|(_, _, bytes)| Decoded::from_bytes(&bytes).unwrap());
-    records
-        .filter(|r| r.body().kind() == Kind::Tombstone)
-        .map(|r| r.id())
-        .collect()
+    records.filter(|r| r.body().kind() == Kind::Tombstone).map(|r| r.id()).collect()
 }
 
 proptest! {

@@ -28,10 +28,7 @@ fn an_answer_is_an_output_of_the_step_that_stores() {
     let network = world.nodes[0].replica.network();
     let verified = lanyard_crypto::record::verify(record.clone(), &network).unwrap();
     let from = Source::Peer(world.trusts[1].node_id());
-    let input = Input::Records {
-        from,
-        arrivals: vec![crate::Arrival::Verified(Box::new(verified))],
-    };
+    let input = Input::Records { from, arrivals: vec![crate::Arrival::Verified(Box::new(verified))] };
     let node = &mut world.nodes[0];
     let step = node.replica.step(input, world.now, &node.store).unwrap();
     let stores =
@@ -92,10 +89,9 @@ fn a_second_delivery_is_confirmed_like_the_first() {
     for _ in 0..2 {
         assert_eq!(world.bring(0, 1, &record), None);
         let last = world.nodes[0].outputs.iter().rev().find_map(|o| match o {
-            Output::Send {
-                frame: Frame::Answers { stored, refused },
-                ..
-            } => Some((stored.clone(), refused.len())),
+            Output::Send { frame: Frame::Answers { stored, refused }, .. } => {
+                Some((stored.clone(), refused.len()))
+            }
             _ => None,
         });
         assert_eq!(last, Some((vec![record.id()], 0)));
@@ -110,38 +106,19 @@ fn a_refusal_for_good_ends_delivery_and_shows() {
     let record = message(&world, 1);
     world.submit(1, &record).unwrap();
     world.lose();
-    let refused = vec![Refused {
-        id: record.id(),
-        code: "retention".into(),
-    }];
+    let refused = vec![Refused { id: record.id(), code: "retention".into() }];
     let from = world.trusts[0].node_id();
-    world.step(
-        1,
-        Input::Frame {
-            from,
-            frame: Frame::Answers {
-                stored: Vec::new(),
-                refused,
-            },
-        },
-    );
-    let ticks = query::ticks(&world.nodes[1].store, &record.id())
-        .unwrap()
-        .unwrap();
+    world.step(1, Input::Frame { from, frame: Frame::Answers { stored: Vec::new(), refused } });
+    let ticks = query::ticks(&world.nodes[1].store, &record.id()).unwrap().unwrap();
     assert_eq!(ticks.custodians[0].refused.as_deref(), Some("retention"));
     assert_eq!(world.rows(1, Tree::Outbox), 1, "RXC's is left");
     // An answer about what was never sent, or once more, changes nothing.
     let before = world.rows(1, Tree::Ticks);
     for id in [record.id(), RecordId::new([1; 32])] {
-        let frame = Frame::Answers {
-            stored: vec![id],
-            refused: Vec::new(),
-        };
+        let frame = Frame::Answers { stored: vec![id], refused: Vec::new() };
         world.step(1, Input::Frame { from, frame });
     }
-    let ticks = query::ticks(&world.nodes[1].store, &record.id())
-        .unwrap()
-        .unwrap();
+    let ticks = query::ticks(&world.nodes[1].store, &record.id()).unwrap().unwrap();
     assert_eq!(ticks.custodians[0].confirmed, None);
     assert_eq!(world.rows(1, Tree::Ticks), before);
 }
@@ -162,49 +139,21 @@ fn what_only_a_batch_takes_goes_when_a_peer_says_so() {
     let crooked = crooked.unwrap();
     let id = crooked.id();
     let from = Source::Peer(world.trusts[1].node_id());
-    world.step(
-        0,
-        Input::Records {
-            from,
-            arrivals: vec![crate::Arrival::Verified(Box::new(crooked))],
-        },
-    );
+    world.step(0, Input::Records { from, arrivals: vec![crate::Arrival::Verified(Box::new(crooked))] });
     assert!(world.holds(0, &id));
     // RXC, to which it comes alone, refuses it and says why; RXA looks again.
     world.pass(31);
     assert_eq!(world.holders(&id), []);
-    assert!(
-        world
-            .audit(2)
-            .iter()
-            .any(|e| e.code == "bad-signature" && e.event == "refused")
-    );
-    assert!(
-        world
-            .audit(0)
-            .iter()
-            .any(|e| e.code == "bad-signature" && e.event == "dropped")
-    );
+    assert!(world.audit(2).iter().any(|e| e.code == "bad-signature" && e.event == "refused"));
+    assert!(world.audit(0).iter().any(|e| e.code == "bad-signature" && e.event == "dropped"));
     let closed = |o: &Output| matches!(o, Output::Disconnect { .. });
     assert!(!world.nodes[2].outputs.iter().any(closed), "RXA is honest");
     // Who merely claims it has no effect.
     let good = message(&world, 99);
     world.bring(0, 1, &good);
-    let refused = vec![Refused {
-        id: good.id(),
-        code: "bad-signature".into(),
-    }];
+    let refused = vec![Refused { id: good.id(), code: "bad-signature".into() }];
     let from = world.trusts[2].node_id();
-    world.step(
-        0,
-        Input::Frame {
-            from,
-            frame: Frame::Answers {
-                stored: Vec::new(),
-                refused,
-            },
-        },
-    );
+    world.step(0, Input::Frame { from, frame: Frame::Answers { stored: Vec::new(), refused } });
     assert!(world.holds(0, &good.id()));
 }
 
@@ -228,12 +177,7 @@ fn a_message_goes_to_its_custodians_and_to_nobody_else() {
     let mut world = World::three();
     let record = world.message(1, &fixtures::conversation(&world.trusts[0]), 1, &[0, 1]);
     world.submit(1, &record).unwrap();
-    let published = |world: &World| {
-        world.nodes[1]
-            .outputs
-            .iter()
-            .any(|o| matches!(o, Output::Publish(_)))
-    };
+    let published = |world: &World| world.nodes[1].outputs.iter().any(|o| matches!(o, Output::Publish(_)));
     assert!(!published(&world), "RXA is connected");
     world.settle();
     world.pass(31);
@@ -250,10 +194,7 @@ fn a_full_step_leaves_the_rest_for_the_next() {
     let first = world.rows(0, Tree::Envelopes);
     assert!((1..50).contains(&first), "{first} of 50");
     let answered = world.nodes[0].outputs.iter().rev().find_map(|o| match o {
-        Output::Send {
-            frame: Frame::Answers { stored, .. },
-            ..
-        } => Some(stored.len()),
+        Output::Send { frame: Frame::Answers { stored, .. }, .. } => Some(stored.len()),
         _ => None,
     });
     assert_eq!(answered, Some(first), "what was not taken is not answered for");

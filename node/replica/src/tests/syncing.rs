@@ -61,24 +61,17 @@ fn an_empty_replica_gets_tombstones_first_and_then_everything() {
     world.connect(0, 2);
     world.settle();
     let sent = world.nodes[0].outputs.iter().filter_map(|o| match o {
-        Output::Send {
-            to,
-            frame: Frame::Records(records),
-        } if *to == world.trusts[2].node_id() => Some(records),
+        Output::Send { to, frame: Frame::Records(records) } if *to == world.trusts[2].node_id() => {
+            Some(records)
+        }
         _ => None,
     });
-    let kinds: Vec<_> = sent
-        .flatten()
-        .map(|r| Decoded::from_bytes(r).unwrap())
-        .map(|r| (r.body().kind(), r.id()))
-        .collect();
+    let kinds: Vec<_> =
+        sent.flatten().map(|r| Decoded::from_bytes(r).unwrap()).map(|r| (r.body().kind(), r.id())).collect();
     let first = kinds.iter().position(|(k, _)| *k == Kind::Envelope).unwrap();
     let last = kinds.iter().rposition(|(k, _)| *k == Kind::Tombstone).unwrap();
     assert!(last < first, "tombstones before envelopes");
-    assert!(
-        kinds.iter().all(|(_, id)| deleted.iter().all(|d| d.id() != *id)),
-        "nothing deleted is served"
-    );
+    assert!(kinds.iter().all(|(_, id)| deleted.iter().all(|d| d.id() != *id)), "nothing deleted is served");
     assert_eq!(world.rows(2, Tree::Envelopes), kept.len());
     assert_eq!(world.rows(2, Tree::Directory), 3);
 
@@ -86,15 +79,7 @@ fn an_empty_replica_gets_tombstones_first_and_then_everything() {
     world.nodes.iter_mut().for_each(|n| n.outputs.clear());
     world.pass(31);
     let outputs = || world.nodes.iter().flat_map(|n| &n.outputs);
-    let idle = |o: &Output| {
-        matches!(
-            o,
-            Output::Send {
-                frame: Frame::Summary(_),
-                ..
-            }
-        )
-    };
+    let idle = |o: &Output| matches!(o, Output::Send { frame: Frame::Summary(_), .. });
     assert!(outputs().any(idle));
     assert!(outputs().all(idle), "{:?}", outputs().find(|o| !idle(o)));
 }
@@ -128,22 +113,10 @@ fn a_record_is_served_to_its_custodians_alone() {
     world.settle();
     world.nodes[0].outputs.clear();
     let from = world.trusts[2].node_id();
-    world.step(
-        0,
-        Input::Frame {
-            from,
-            frame: Frame::Want(vec![record.id()]),
-        },
-    );
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id()]) });
     assert!(world.nodes[0].outputs.is_empty());
     let from = world.trusts[1].node_id();
-    world.step(
-        0,
-        Input::Frame {
-            from,
-            frame: Frame::Want(vec![record.id(), RecordId::new([3; 32])]),
-        },
-    );
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id(), RecordId::new([3; 32])]) });
     assert!(
         matches!(&world.nodes[0].outputs[..], [Output::Send { frame: Frame::Records(r), .. }] if r.len() == 1)
     );
@@ -158,13 +131,7 @@ fn nothing_expired_is_served_even_before_it_is_dropped() {
     world.now = record.header().expires;
     world.nodes[0].outputs.clear();
     let from = world.trusts[1].node_id();
-    world.step(
-        0,
-        Input::Frame {
-            from,
-            frame: Frame::Want(vec![record.id()]),
-        },
-    );
+    world.step(0, Input::Frame { from, frame: Frame::Want(vec![record.id()]) });
     assert!(world.holds(0, &record.id()) && world.nodes[0].outputs.is_empty());
     let device = world.trusts[0].device(100).1.fingerprint();
     assert_eq!(world.inbox(0, &device, 0), []);
@@ -174,27 +141,10 @@ fn nothing_expired_is_served_even_before_it_is_dropped() {
 fn strange_questions_have_bounded_answers() {
     let mut world = World::three();
     let from = world.trusts[1].node_id();
-    let digest = |bucket| BucketDigest {
-        bucket,
-        digest: RecordId::new([1; 32]),
-    };
-    let summary = |layer, from, until, buckets| {
-        Frame::Summary(Summary {
-            layer,
-            from,
-            until,
-            buckets,
-        })
-    };
-    let bucket = |layer, bucket, after, until| {
-        Frame::Bucket(Bucket {
-            layer,
-            bucket,
-            after,
-            until,
-            ids: Vec::new(),
-        })
-    };
+    let digest = |bucket| BucketDigest { bucket, digest: RecordId::new([1; 32]) };
+    let summary = |layer, from, until, buckets| Frame::Summary(Summary { layer, from, until, buckets });
+    let bucket =
+        |layer, bucket, after, until| Frame::Bucket(Bucket { layer, bucket, after, until, ids: Vec::new() });
     let (low, high) = (Some(RecordId::new([1; 32])), Some(RecordId::new([9; 32])));
     for frame in [
         summary(9, 0, u64::MAX, Vec::new()),
@@ -206,25 +156,13 @@ fn strange_questions_have_bounded_answers() {
         Frame::Want(vec![RecordId::new([0; 32]); 3]),
     ] {
         world.nodes[0].outputs.clear();
-        world.step(
-            0,
-            Input::Frame {
-                from,
-                frame: frame.clone(),
-            },
-        );
+        world.step(0, Input::Frame { from, frame: frame.clone() });
         assert!(world.nodes[0].outputs.len() <= 2, "{frame:?}");
     }
     // From a peer that is not connected (any more) there is no answer at all.
     world.isolate(1);
     world.nodes[0].outputs.clear();
-    world.step(
-        0,
-        Input::Frame {
-            from,
-            frame: summary(0, 0, u64::MAX, Vec::new()),
-        },
-    );
+    world.step(0, Input::Frame { from, frame: summary(0, 0, u64::MAX, Vec::new()) });
     assert!(world.nodes[0].outputs.is_empty());
 }
 
@@ -241,11 +179,7 @@ fn clocks_that_differ_do_not_keep_replicas_apart() {
         record
     };
     world.settle();
-    assert_eq!(
-        world.holders(&ahead.id()),
-        [1],
-        "too far in the future for the others"
-    );
+    assert_eq!(world.holders(&ahead.id()), [1], "too far in the future for the others");
     assert_eq!(world.rows(1, Tree::Outbox), 2);
     world.pass(CLOCK_SKEW_SECS_MAX);
     world.pass(31);
@@ -267,11 +201,7 @@ fn a_backlog_beyond_one_step_comes_in_the_following_rounds() {
         envelope.content = fixtures::padded_message(&conversation, 1, n, 60 * 1024);
         let body = lanyard_crypto::record::Body::Envelope(envelope);
         let record = world.trusts[1].sign(world.header(&ALL, DAY), body);
-        world.arrive(
-            0,
-            Source::Peer(world.trusts[1].node_id()),
-            &[record.bytes().to_vec()],
-        );
+        world.arrive(0, Source::Peer(world.trusts[1].node_id()), &[record.bytes().to_vec()]);
     }
     world.lose();
     world.isolate(1);

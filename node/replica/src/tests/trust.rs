@@ -12,10 +12,7 @@ use crate::{OpenError, Output, Replica, found, query};
 const ALL: [usize; 3] = [0, 1, 2];
 
 fn next(world: &World, before: &Decoded, members: &[usize]) -> Decoded {
-    fixtures::next_charter(
-        before,
-        &members.iter().map(|i| &world.trusts[*i]).collect::<Vec<_>>(),
-    )
+    fixtures::next_charter(before, &members.iter().map(|i| &world.trusts[*i]).collect::<Vec<_>>())
 }
 
 fn version(world: &World, at: usize) -> u64 {
@@ -23,10 +20,7 @@ fn version(world: &World, at: usize) -> u64 {
 }
 
 fn told(world: &World, at: usize) -> bool {
-    world.nodes[at]
-        .outputs
-        .iter()
-        .any(|o| matches!(o, Output::TrustChanged))
+    world.nodes[at].outputs.iter().any(|o| matches!(o, Output::TrustChanged))
 }
 
 #[test]
@@ -40,10 +34,7 @@ fn a_new_charter_is_in_force_everywhere_and_after_a_restart() {
         assert!(told(&world, at));
         world.restart(at);
         assert_eq!(version(&world, at), 2);
-        assert_eq!(
-            query::trust(&world.nodes[at].store).unwrap().charter,
-            second.bytes().to_vec()
-        );
+        assert_eq!(query::trust(&world.nodes[at].store).unwrap().charter, second.bytes().to_vec());
     }
 }
 
@@ -64,9 +55,7 @@ fn a_charter_that_does_not_follow_is_refused() {
     let stranger = Trust::new("RXZ", 90);
     let foreign = fixtures::sign_charter(fixtures::charter(&[&stranger]), None);
     assert_eq!(world.bring(0, 1, &foreign).as_deref(), Some("other-network"));
-    let Body::Charter(mut alone) = next(&world, &third, &ALL).body().clone() else {
-        panic!("no charter")
-    };
+    let Body::Charter(mut alone) = next(&world, &third, &ALL).body().clone() else { panic!("no charter") };
     alone.name = "Ours".into();
     let keys = fixtures::authorities();
     let header = fixtures::for_all(world.network, world.now, DAY);
@@ -97,9 +86,7 @@ fn signatures_that_come_or_go_do_not_make_another_charter() {
     for at in [0, 1] {
         assert_eq!(world.bring(at, 2, &third), None);
         assert_eq!(version(&world, at), 3);
-        let Body::Charter(charter) = third.body() else {
-            panic!("no charter")
-        };
+        let Body::Charter(charter) = third.body() else { panic!("no charter") };
         assert_eq!(charter.previous, Some(two.statement()));
     }
 }
@@ -112,19 +99,11 @@ fn a_node_that_began_with_a_later_charter_takes_no_harm_from_the_first() {
     world.settle();
     world.isolate(2);
     world.nodes[2] = Node::new(&world.trusts[2], &second);
-    assert_eq!(
-        world.bring(2, 0, &world.charter.clone()).as_deref(),
-        Some("charter-rollback")
-    );
+    assert_eq!(world.bring(2, 0, &world.charter.clone()).as_deref(), Some("charter-rollback"));
     world.connect(0, 2);
     world.settle();
     assert_eq!(version(&world, 2), 2);
-    assert!(
-        world.nodes[2]
-            .outputs
-            .iter()
-            .all(|o| !matches!(o, Output::Disconnect { .. }))
-    );
+    assert!(world.nodes[2].outputs.iter().all(|o| !matches!(o, Output::Disconnect { .. })));
 }
 
 #[test]
@@ -193,11 +172,7 @@ fn the_higher_list_wins_and_stays_in_force_beyond_its_record() {
     assert_eq!(world.bring(0, 2, &first).as_deref(), Some("superseded"));
     assert_eq!(world.bring(1, 2, &first), None);
     assert_eq!(world.bring(1, 2, &second), None);
-    assert_eq!(
-        world.ids(0, Tree::Records),
-        world.ids(1, Tree::Records),
-        "the older one is gone"
-    );
+    assert_eq!(world.ids(0, Tree::Records), world.ids(1, Tree::Records), "the older one is gone");
 
     world.now = second.header().expires;
     world.pass(1);

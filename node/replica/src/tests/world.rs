@@ -46,25 +46,12 @@ pub struct World {
 impl World {
     /// One node for each of these trusts, all of the first charter, none connected.
     pub fn apart(codes: &[&str]) -> Self {
-        let trusts: Vec<_> = codes
-            .iter()
-            .zip(0u8..)
-            .map(|(code, i)| Trust::new(code, 1 + 3 * i))
-            .collect();
+        let trusts: Vec<_> = codes.iter().zip(0u8..).map(|(code, i)| Trust::new(code, 1 + 3 * i)).collect();
         let charter = fixtures::sign_charter(fixtures::charter(&trusts.iter().collect::<Vec<_>>()), None);
         let nodes = trusts.iter().map(|trust| Node::new(trust, &charter)).collect();
         let network = NetworkId::new(*charter.statement().as_bytes());
         let (links, parcels) = (BTreeSet::new(), VecDeque::new());
-        Self {
-            now: NOW,
-            trusts,
-            charter,
-            network,
-            nodes,
-            links,
-            parcels,
-            gossips: true,
-        }
+        Self { now: NOW, trusts, charter, network, nodes, links, parcels, gossips: true }
     }
 
     /// Three trusts, RXA, RXB and RXC, that know each other's nodes; connected, unless a test parts them.
@@ -91,11 +78,7 @@ impl World {
             for (at, peer) in [(i, j), (j, i)] {
                 let trust = &self.trusts[peer];
                 let (node, chain) = (trust.node_id(), trust.chain(&trust.node));
-                let input = Input::Connected {
-                    node,
-                    trust: trust.id.clone(),
-                    chain,
-                };
+                let input = Input::Connected { node, trust: trust.id.clone(), chain };
                 self.step(at, input);
             }
         }
@@ -150,10 +133,7 @@ impl World {
             Output::Wake(trust) => {
                 let peers =
                     (0..self.nodes.len()).filter(|j| self.trusts[*j].id == *trust && self.linked(at, *j));
-                peers
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .for_each(|to| self.drain(at, to));
+                peers.collect::<Vec<_>>().into_iter().for_each(|to| self.drain(at, to));
             }
             Output::Disconnect { node, .. } => self.part(at, self.index(node)),
             Output::Verdict { .. }
@@ -185,14 +165,8 @@ impl World {
     }
 
     fn gossip(&mut self, from: usize, bytes: &[u8]) {
-        let to: Vec<_> = (0..self.nodes.len())
-            .filter(|to| self.gossips && self.linked(from, *to))
-            .collect();
-        self.parcels.extend(to.into_iter().map(|to| Parcel::Gossip {
-            from,
-            to,
-            bytes: bytes.to_vec(),
-        }));
+        let to: Vec<_> = (0..self.nodes.len()).filter(|to| self.gossips && self.linked(from, *to)).collect();
+        self.parcels.extend(to.into_iter().map(|to| Parcel::Gossip { from, to, bytes: bytes.to_vec() }));
     }
 
     /// Delivers everything that is on its way, and what comes of it. Bounded, so that an endless exchange fails a test.
@@ -231,10 +205,7 @@ impl World {
                 let (node, message) = (self.trusts[from].node_id(), id.as_bytes().to_vec());
                 self.arrive(
                     to,
-                    Source::Gossip {
-                        from: node,
-                        message: message.clone(),
-                    },
+                    Source::Gossip { from: node, message: message.clone() },
                     std::slice::from_ref(&bytes),
                 );
                 let accepted = |o: &Output| matches!(o, Output::Verdict { message: m, verdict: Verdict::Accept, .. } if *m == message);
@@ -249,18 +220,12 @@ impl World {
     pub fn arrive(&mut self, at: usize, from: Source, records: &[Vec<u8>]) {
         let network = self.nodes[at].replica.network();
         let look = |bytes: &Vec<u8>| match Decoded::from_bytes(bytes) {
-            Err(why) => Arrival::Refused {
-                id: RecordId::of(bytes),
-                why: Refusal::Malformed(why),
-            },
+            Err(why) => Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why) },
             Ok(decoded) => {
                 let id = decoded.id();
                 match record::verify_all(vec![decoded], &network).remove(0) {
                     Ok(verified) => Arrival::Verified(Box::new(verified)),
-                    Err(why) => Arrival::Refused {
-                        id,
-                        why: Refusal::Unverified(why),
-                    },
+                    Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
                 }
             }
         };
@@ -274,11 +239,7 @@ impl World {
         let before = self.audit(at).len();
         self.arrive(at, source, &[record.bytes().to_vec()]);
         let refused = |e: &AuditEntry| e.event == "refused" && e.record == Some(record.id());
-        self.audit(at)
-            .split_off(before)
-            .into_iter()
-            .find(refused)
-            .map(|e| e.code)
+        self.audit(at).split_off(before).into_iter().find(refused).map(|e| e.code)
     }
 
     /// A record is handed in by the registrar or operator of this trust.
@@ -297,12 +258,7 @@ impl World {
             Output::Reply { reply, .. } => Some(reply.clone().map_err(|r| r.code)),
             _ => None,
         };
-        self.nodes[at]
-            .outputs
-            .iter()
-            .rev()
-            .find_map(reply)
-            .expect("an answer")
+        self.nodes[at].outputs.iter().rev().find_map(reply).expect("an answer")
     }
 
     /// Time passes, with one tick at its end, and everything is delivered.
@@ -336,11 +292,7 @@ impl World {
         let store = &self.nodes[at].store;
         let held = store.contains(Tree::Holdings, id.as_bytes()).unwrap();
         let bytes = query::record_bytes(store, id).unwrap();
-        assert_eq!(
-            held,
-            bytes.is_some_and(|b| RecordId::of(&b) == *id),
-            "the holding and the bytes agree"
-        );
+        assert_eq!(held, bytes.is_some_and(|b| RecordId::of(&b) == *id), "the holding and the bytes agree");
         held
     }
 
@@ -350,29 +302,19 @@ impl World {
     }
 
     pub fn audit(&self, at: usize) -> Vec<AuditEntry> {
-        let entries = audit::read(&self.nodes[at].store, 0, 100_000).unwrap();
+        let entries = audit::read(&self.nodes[at].store, Some(0), 100_000).unwrap();
         entries.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// The ids of the records of a tree.
     pub fn ids(&self, at: usize, tree: Tree) -> BTreeSet<RecordId> {
-        let rows = self.nodes[at]
-            .store
-            .rows()
-            .into_iter()
-            .filter(|(t, ..)| *t == tree);
-        rows.map(|(_, key, _)| RecordId::try_from(key.as_slice()).unwrap())
-            .collect()
+        let rows = self.nodes[at].store.rows().into_iter().filter(|(t, ..)| *t == tree);
+        rows.map(|(_, key, _)| RecordId::try_from(key.as_slice()).unwrap()).collect()
     }
 
     /// Rows of a tree.
     pub fn rows(&self, at: usize, tree: Tree) -> usize {
-        self.nodes[at]
-            .store
-            .rows()
-            .iter()
-            .filter(|(t, ..)| *t == tree)
-            .count()
+        self.nodes[at].store.rows().iter().filter(|(t, ..)| *t == tree).count()
     }
 
     /// Serves a device a conversation, as a welcome would.
@@ -387,10 +329,7 @@ impl World {
         let node = &self.nodes[at];
         let page = query::inbox(&node.store, &node.replica.network(), device, after, self.now).unwrap();
         assert!(!page.more);
-        page.items
-            .iter()
-            .map(|i| (i.seq, i.record.as_ref().map(|r| RecordId::of(&r.bytes))))
-            .collect()
+        page.items.iter().map(|i| (i.seq, i.record.as_ref().map(|r| RecordId::of(&r.bytes)))).collect()
     }
 
     /// Opens a replica anew from its store, as after a restart. Its connections are gone.
@@ -406,11 +345,6 @@ impl Node {
         let store = MemoryStore::new();
         store.commit(found(&store, charter).unwrap()).unwrap();
         let replica = Replica::open(&store, trust.own(), charter).unwrap();
-        Self {
-            store,
-            replica,
-            outputs: Vec::new(),
-            heard: BTreeSet::new(),
-        }
+        Self { store, replica, outputs: Vec::new(), heard: BTreeSet::new() }
     }
 }

@@ -13,10 +13,7 @@ async fn addresses_abroad_and_of_no_known_country_are_refused_both_ways() {
     let node = Node::start(&world, 0).await;
     let held = node.held();
     let (b, c) = (&world.trusts[1], &world.trusts[2]);
-    let places = [
-        (b, ABROAD, "country-refused", "US"),
-        (c, NOWHERE, "country-unknown", "in which country"),
-    ];
+    let places = [(b, ABROAD, "country-refused", "US"), (c, NOWHERE, "country-unknown", "in which country")];
     for (trust, listen, code, words) in places {
         let chain = chain(&[&trust.node, &trust.registrar]);
         let stranger = Stranger::at(listen, world.network, &trust.node_key, chain).await;
@@ -24,11 +21,8 @@ async fn addresses_abroad_and_of_no_known_country_are_refused_both_ways() {
 
         // Refused before its key is known.
         stranger.dial(&node).await;
-        let line = node
-            .told("refused by address", |l| {
-                l.code == code && l.detail.contains("it dialled")
-            })
-            .await;
+        let line =
+            node.told("refused by address", |l| l.code == code && l.detail.contains("it dialled")).await;
         assert!(line.detail.contains(words) && line.peer_id.is_none(), "{line:?}");
         assert!(line.address.unwrap().starts_with(place));
 
@@ -52,22 +46,11 @@ async fn addresses_abroad_and_of_no_known_country_are_refused_both_ways() {
 async fn a_tcp_caller_from_abroad_hears_nothing() {
     let world = World::new();
     let node = Node::start(&world, 0).await;
-    let port = node
-        .addresses
-        .iter()
-        .find_map(|a| a.split_once("/tcp/"))
-        .unwrap()
-        .1;
-    for (from, code) in [
-        ("127.0.66.1:0", "country-refused"),
-        ("127.0.77.1:0", "country-unknown"),
-    ] {
+    let port = node.addresses.iter().find_map(|a| a.split_once("/tcp/")).unwrap().1;
+    for (from, code) in [("127.0.66.1:0", "country-refused"), ("127.0.77.1:0", "country-unknown")] {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(from.parse().unwrap()).unwrap();
-        let mut caller = socket
-            .connect(format!("127.0.0.1:{port}").parse().unwrap())
-            .await
-            .unwrap();
+        let mut caller = socket.connect(format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap();
         let line = node.told("refused by address", |l| l.code == code).await;
         assert_eq!(line.event, "peer-refused");
         let mut heard = Vec::new();
@@ -91,22 +74,13 @@ async fn a_certificate_that_does_not_hold_is_refused_both_ways() {
     let world = World::new();
     let node = Node::start(&world, 0).await;
     let held = node.held();
-    for Pretender {
-        what,
-        key,
-        chain,
-        words,
-    } in pretenders(&world.trusts[1])
-    {
+    for Pretender { what, key, chain, words } in pretenders(&world.trusts[1]) {
         let stranger = Stranger::start(&world, &key, chain).await;
         stranger.dial(&node).await;
         let line = node.why_not(stranger.id, 0).await;
         let fits = |line: &crate::backend::AuditLine, side| {
             assert_eq!(line.code, "certificate", "{what}: {line:?}");
-            assert!(
-                line.detail.contains(words) && line.detail.contains(side),
-                "{what}: {line:?}"
-            );
+            assert!(line.detail.contains(words) && line.detail.contains(side), "{what}: {line:?}");
         };
         fits(&line, "it dialled");
 
@@ -130,32 +104,20 @@ fn pretenders(trust: &Trust) -> Vec<Pretender> {
         let key = key(seed);
         let certificates = certificates(&key);
         let chain = chain(&certificates.iter().collect::<Vec<_>>());
-        Pretender {
-            what,
-            key,
-            chain,
-            words,
-        }
+        Pretender { what, key, chain, words }
     };
     let hosted = |key: &SecretKey, from: &[u8], to: &[u8]| {
         let honest = trust.further_node(key, -60, 3600);
-        vec![
-            trusts::resigned(&honest, from, to, &trust.registrar_key),
-            registrar.clone(),
-        ]
+        vec![trusts::resigned(&honest, from, to, &trust.registrar_key), registrar.clone()]
     };
     let of =
         |other: Trust, key: &SecretKey| vec![other.further_node(key, -60, 3600), other.registrar.clone()];
     let day = 24 * 3600;
     vec![
-        pretender(
-            "another country",
-            "states the country US; the charter permits GB",
-            &|key| {
-                // OCTET STRING of a PrintableString.
-                hosted(key, b"\x04\x04\x13\x02GB", b"\x04\x04\x13\x02US")
-            },
-        ),
+        pretender("another country", "states the country US; the charter permits GB", &|key| {
+            // OCTET STRING of a PrintableString.
+            hosted(key, b"\x04\x04\x13\x02GB", b"\x04\x04\x13\x02US")
+        }),
         pretender("no country", "states the country (none)", &|key| {
             // The extension's OID, and one that nobody knows.
             hosted(key, b"\x81\xfd\x59\x01\x02\x01", b"\x81\xfd\x59\x01\x02\x7f")
@@ -172,11 +134,9 @@ fn pretenders(trust: &Trust) -> Vec<Pretender> {
         pretender("not yet valid", "is not valid before", &|key| {
             vec![trust.further_node(key, day, 2 * day), registrar.clone()]
         }),
-        pretender(
-            "a trust of its own making",
-            "trust RXZ is not in the charter",
-            &|key| of(Trust::new("RXZ", 61), key),
-        ),
+        pretender("a trust of its own making", "trust RXZ is not in the charter", &|key| {
+            of(Trust::new("RXZ", 61), key)
+        }),
         pretender(
             "a root that calls itself a member",
             "the registrar certificate of Registrar (RXB)",
@@ -185,10 +145,7 @@ fn pretenders(trust: &Trust) -> Vec<Pretender> {
         pretender("certified by another member", "(RXB)", &|key| {
             let other = Trust::new("RXC", 21);
             let node = other.further_node(key, -60, 3600);
-            vec![
-                trusts::resigned(&node, b"RXC", b"RXB", &other.registrar_key),
-                other.registrar.clone(),
-            ]
+            vec![trusts::resigned(&node, b"RXC", b"RXB", &other.registrar_key), other.registrar.clone()]
         }),
         pretender("a device", "is not for the purpose node", &|key| {
             vec![trust.device(key), registrar.clone()]
@@ -205,18 +162,11 @@ async fn what_is_no_chain_is_refused() {
     let world = World::new();
     let node = Node::start(&world, 0).await;
     let long = vec![0x80; crate::p2p::limits::MAX_CHAIN];
-    for (seed, chain) in [
-        (120, b"not CBOR".to_vec()),
-        (121, vec![0x81; 10_000]),
-        (122, long),
-    ] {
+    for (seed, chain) in [(120, b"not CBOR".to_vec()), (121, vec![0x81; 10_000]), (122, long)] {
         let stranger = Stranger::at(QUIC, world.network, &key(seed), chain).await;
         stranger.dial(&node).await;
         let line = node.why_not(stranger.id, 0).await;
-        assert!(
-            line.code == "certificate" && line.detail.contains("not a certificate chain"),
-            "{line:?}"
-        );
+        assert!(line.code == "certificate" && line.detail.contains("not a certificate chain"), "{line:?}");
         assert!(!node.is_connected(&NodeId::new(key(seed).public())));
     }
 }

@@ -102,8 +102,5 @@ async fn a_node_that_began_with_a_later_charter_does_not_go_back() {
     let dropped = Stranger::of(&world, 2).await;
     dropped.dial(&node).await;
     let line = node.why_not(dropped.id, 0).await;
-    assert!(
-        line.detail.contains("trust RXC is not in the charter"),
-        "{line:?}"
-    );
+    assert!(line.detail.contains("trust RXC is not in the charter"), "{line:?}");
 }

@@ -48,35 +48,20 @@ impl Node {
     pub async fn under(charter: &Decoded, world: &World, trust: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (owner, store_key) = ([trust as u8; 32], Zeroizing::new([7; 32]));
-        let store = SledStore::open(SledOptions {
-            dir: directory.path().join("store"),
-            owner,
-            store_key,
-        })
-        .unwrap();
+        let store =
+            SledStore::open(SledOptions { dir: directory.path().join("store"), owner, store_key }).unwrap();
         let own = world.trusts[trust].own();
         let id = own.node;
         let countries = networks(&[("127.0.0.0/24", "GB"), ("127.0.66.0/24", "US")]);
         let listen = vec![QUIC.to_owned(), TCP.to_owned()];
-        let running = driver::start(Options {
-            own,
-            charter: charter.clone(),
-            store,
-            listen,
-            countries,
-        })
-        .unwrap();
+        let running =
+            driver::start(Options { own, charter: charter.clone(), store, listen, countries }).unwrap();
         let addresses = until("listening", async || {
             let addresses = running.listen_addresses();
             (addresses.len() == 2).then_some(addresses)
         });
         let addresses = addresses.await;
-        Self {
-            running,
-            id,
-            addresses,
-            _directory: directory,
-        }
+        Self { running, id, addresses, _directory: directory }
     }
 
     /// The first line of the audit log that is so, once there is one.
@@ -85,16 +70,13 @@ impl Node {
     }
 
     pub async fn audit(&self) -> Vec<AuditLine> {
-        self.running.engine.audit(0, 100_000).await.unwrap()
+        self.running.engine.audit(Some(0), 100_000).await.unwrap()
     }
 
     /// The audit log's words on why this record was refused.
     pub async fn why(&self, record: &RecordId) -> AuditLine {
         let id = record.to_string();
-        self.told("a refused record", |l| {
-            l.event == "refused" && l.record.as_deref() == Some(&id)
-        })
-        .await
+        self.told("a refused record", |l| l.event == "refused" && l.record.as_deref() == Some(&id)).await
     }
 
     /// The audit log's words on why this peer was refused, behind a position in the log.
@@ -107,11 +89,7 @@ impl Node {
     }
 
     pub fn is_connected(&self, peer: &NodeId) -> bool {
-        self.running
-            .engine
-            .peers()
-            .iter()
-            .any(|p| p.node == *peer && p.connected)
+        self.running.engine.peers().iter().any(|p| p.node == *peer && p.connected)
     }
 
     pub async fn connected(&self, peer: &NodeId) {
@@ -123,49 +101,33 @@ impl Node {
     }
 
     pub async fn dial(&self, peer: &Stranger) {
-        self.running
-            .network
-            .dial(peer.id, &peer.handle.listen_addresses())
-            .await
-            .unwrap();
+        self.running.network.dial(peer.id, &peer.handle.listen_addresses()).await.unwrap();
     }
 
     /// Every record that it holds, of any kind.
     pub fn held(&self) -> BTreeSet<RecordId> {
         let store = &self.running.engine.0.store;
         let rows = store.scan_prefix(Tree::Holdings, &[], 100_000).unwrap();
-        rows.iter()
-            .map(|(id, _)| RecordId::try_from(id.as_slice()).unwrap())
-            .collect()
+        rows.iter().map(|(id, _)| RecordId::try_from(id.as_slice()).unwrap()).collect()
     }
 
     /// Whether no row is about this record.
     pub fn has_nothing_of(&self, record: &RecordId) -> bool {
         let store = &self.running.engine.0.store;
         let trees = [Tree::Holdings, Tree::Records, Tree::Envelopes, Tree::Submitted];
-        trees
-            .iter()
-            .all(|tree| !store.contains(*tree, record.as_bytes()).unwrap())
+        trees.iter().all(|tree| !store.contains(*tree, record.as_bytes()).unwrap())
     }
 
     /// The numbers that `status` shows of envelopes, tombstones, receipts and entries.
     pub async fn counts(&self) -> [u64; 4] {
         let counts = self.running.engine.counts().await.unwrap();
-        ["envelopes", "tombstones", "receipts", "entries"].map(|name| {
-            counts
-                .iter()
-                .find(|(n, _)| n == name)
-                .map_or(0, |(_, count)| *count)
-        })
+        ["envelopes", "tombstones", "receipts", "entries"]
+            .map(|name| counts.iter().find(|(n, _)| n == name).map_or(0, |(_, count)| *count))
     }
 
     /// Hands in a record as the registrar or the operator does. Returns the code of its refusal.
     pub async fn submit(&self, record: &Decoded) -> Result<(), String> {
-        self.running
-            .engine
-            .submit(record.clone())
-            .await
-            .map_err(|refusal| refusal.code)
+        self.running.engine.submit(record.clone()).await.map_err(|refusal| refusal.code)
     }
 
     /// The version of the charter in force.
@@ -188,20 +150,14 @@ impl Stranger {
     }
 
     pub async fn at(listen: &str, network: NetworkId, key: &SecretKey, chain: Vec<u8>) -> Self {
-        let info = PeerInfo {
-            trust: "RXZ".parse().unwrap(),
-            country: Country::GB,
-        };
+        let info = PeerInfo { trust: "RXZ".parse().unwrap(), country: Country::GB };
         let (handle, mut received) = p2p::start(p2p::Options {
             seed: key.to_seed(),
             network,
             listen: vec![listen.into()],
             chain,
             countries: networks(&[("127.0.0.0/8", "GB")]),
-            policy: Policy {
-                admit: Arc::new(move |_, _| Ok(info.clone())),
-                permit: Arc::new(|_| true),
-            },
+            policy: Policy { admit: Arc::new(move |_, _| Ok(info.clone())), permit: Arc::new(|_| true) },
             timing: Timing::default(),
         })
         .unwrap();
@@ -212,15 +168,8 @@ impl Stranger {
                 kept.lock().unwrap().push(event);
             }
         });
-        until("listening", async || {
-            (!handle.listen_addresses().is_empty()).then_some(())
-        })
-        .await;
-        Self {
-            id: handle.node(),
-            handle,
-            events,
-        }
+        until("listening", async || (!handle.listen_addresses().is_empty()).then_some(())).await;
+        Self { id: handle.node(), handle, events }
     }
 
     /// A node of the world with its true certificate.
@@ -236,27 +185,18 @@ impl Stranger {
     /// Dials, and waits until both sides are connected.
     pub async fn connect(&self, node: &Node) {
         self.dial(node).await;
-        until("connected", async || {
-            (!self.handle.connected().is_empty()).then_some(())
-        })
-        .await;
+        until("connected", async || (!self.handle.connected().is_empty()).then_some(())).await;
         node.connected(&self.id).await;
     }
 
     pub async fn disconnected(&self) {
-        until("disconnected", async || {
-            self.handle.connected().is_empty().then_some(())
-        })
-        .await;
+        until("disconnected", async || self.handle.connected().is_empty().then_some(())).await;
     }
 
     /// Puts records into one frame on its stream to the node.
     pub async fn send(&self, node: &Node, records: impl IntoIterator<Item = Vec<u8>>) {
         let records = records.into_iter().map(ByteBuf::from).collect();
-        self.handle
-            .send(&node.id, Frame::Records(records).to_bytes())
-            .await
-            .unwrap();
+        self.handle.send(&node.id, Frame::Records(records).to_bytes()).await.unwrap();
     }
 
     /// Gossips a record, once there is somebody who takes it.
@@ -266,12 +206,12 @@ impl Stranger {
 
     /// How many of the events that it has seen are so.
     pub fn saw(&self, is_so: impl Fn(&Event) -> bool) -> usize {
-        self.events
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|event| is_so(event))
-            .count()
+        self.events.lock().unwrap().iter().filter(|event| is_so(event)).count()
+    }
+
+    /// Whether a record with this id has come to it by gossip.
+    pub fn has_heard(&self, record: &RecordId) -> bool {
+        self.saw(|event| matches!(event, Event::Gossip { id, .. } if id == record)) > 0
     }
 }
 
@@ -281,12 +221,8 @@ pub fn chain(certificates: &[&Certificate]) -> Vec<u8> {
 }
 
 fn networks(assigned: &[(&str, &str)]) -> Countries {
-    Countries::new(
-        assigned
-            .iter()
-            .map(|(network, code)| (network.parse().unwrap(), code.parse().unwrap())),
-    )
-    .unwrap()
+    Countries::new(assigned.iter().map(|(network, code)| (network.parse().unwrap(), code.parse().unwrap())))
+        .unwrap()
 }
 
 /// Looks again and again until there is something to see.

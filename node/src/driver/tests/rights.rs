@@ -20,10 +20,7 @@ async fn keys_without_the_right_to_a_kind_are_refused() {
     let device = b.device(&device_key);
     // The device and the node of RXB are known, each by its entry.
     for leaf in [&device, &b.node] {
-        assert_eq!(
-            node.submit(&b.entry(world.network, leaf, Vec::new())).await,
-            Ok(())
-        );
+        assert_eq!(node.submit(&b.entry(world.network, leaf, Vec::new())).await, Ok(()));
     }
     // So is a node whose time was over a minute ago, by an entry of the time when it was not.
     let former_key = key(143);
@@ -43,95 +40,41 @@ async fn keys_without_the_right_to_a_kind_are_refused() {
     let message = |n| trusts::message(&us, n);
     let new_device = b.device(&key(141));
     let entry = |chain| Body::Entry(trusts::entry_body(chain, Vec::new()));
-    let item = ReceiptItem {
-        tombstone: RecordId::new([1; 32]),
-        erased: world.now,
-        envelopes: 1,
-    };
+    let item = ReceiptItem { tombstone: RecordId::new([1; 32]), erased: world.now, envelopes: 1 };
     let receipt = Body::Receipt(Receipt { items: vec![item] });
     let delete = || tombstone(&us, Target::UpTo(world.now));
     let other = &world.trusts[2];
     let cases = [
-        (
-            by(local(), message(1), &device, &device_key),
-            "no-right",
-            "a device key may not sign a envelope",
-        ),
-        (
-            by(local(), message(2), &b.registrar, &b.registrar_key),
-            "no-right",
-            "a registrar key",
-        ),
-        (
-            by(local(), message(3), &b.root, &b.root_key),
-            "no-right",
-            "a root key",
-        ),
-        (
-            by(local(), delete(), &device, &device_key),
-            "no-right",
-            "tombstone",
-        ),
-        (
-            by(local(), delete(), &b.registrar, &b.registrar_key),
-            "no-right",
-            "tombstone",
-        ),
+        (by(local(), message(1), &device, &device_key), "no-right", "a device key may not sign a envelope"),
+        (by(local(), message(2), &b.registrar, &b.registrar_key), "no-right", "a registrar key"),
+        (by(local(), message(3), &b.root, &b.root_key), "no-right", "a root key"),
+        (by(local(), delete(), &device, &device_key), "no-right", "tombstone"),
+        (by(local(), delete(), &b.registrar, &b.registrar_key), "no-right", "tombstone"),
         (by(local(), receipt, &device, &device_key), "no-right", "receipt"),
-        (
-            by_node(entry([&new_device, &b.registrar])),
-            "no-right",
-            "registrar",
-        ),
+        (by_node(entry([&new_device, &b.registrar])), "no-right", "registrar"),
         // A node that certifies by itself.
         (by_node(entry([&new_device, &b.node])), "bad-chain", "(RXB)"),
+        (by(global(), entry([&b.registrar, &b.root]), &b.root, &b.root_key), "no-right", "a registrar key"),
         (
-            by(global(), entry([&b.registrar, &b.root]), &b.root, &b.root_key),
-            "no-right",
-            "a registrar key",
-        ),
-        (
-            by(
-                global(),
-                entry([&new_device, &other.registrar]),
-                &other.registrar,
-                &other.registrar_key,
-            ),
+            by(global(), entry([&new_device, &other.registrar]), &other.registrar, &other.registrar_key),
             "bad-chain",
             "RXB",
         ),
-        (
-            by_node(trusts::crl_body(&b.registrar, &b.registrar_key, &device)),
-            "no-right",
-            "issuer",
-        ),
+        (by_node(trusts::crl_body(&b.registrar, &b.registrar_key, &device)), "no-right", "issuer"),
         (by_node(forged_crl(b)), "bad-chain", "(RXB)"),
-        (
-            by(local(), message(6), &former, &former_key),
-            "bad-chain",
-            "expired at",
-        ),
+        (by(local(), message(6), &former, &former_key), "bad-chain", "expired at"),
         // Somebody else's key under a known certificate.
-        (
-            by(local(), message(4), &b.node, &other.node_key),
-            "bad-signature",
-            "does not verify",
-        ),
+        (by(local(), message(4), &b.node, &other.node_key), "bad-signature", "does not verify"),
         (
             by(local(), message(5), &world.trusts[2].device(&key(142)), &key(142)),
             "unknown-signer",
             "not known here",
         ),
     ];
-    stranger
-        .send(&node, cases.iter().map(|(record, ..)| record.bytes().to_vec()))
-        .await;
+    stranger.send(&node, cases.iter().map(|(record, ..)| record.bytes().to_vec())).await;
     for (record, code, words) in &cases {
         let line = node.why(&record.id()).await;
-        assert!(
-            line.code == *code && line.detail.contains(words),
-            "{code}, {words}: {line:?}"
-        );
+        assert!(line.code == *code && line.detail.contains(words), "{code}, {words}: {line:?}");
         assert!(node.has_nothing_of(&record.id()));
     }
     assert_eq!((node.held(), node.counts().await), (held, counts));
@@ -186,15 +129,10 @@ async fn who_may_not_delete_deletes_nothing_in_any_order() {
     let mut header = world.header(&ALL);
     header.expires = header.expires.plus_secs(2 * trusts::RETENTION_SECS);
     let whole = world.trusts[2].sign(header, tombstone(&us, Target::UpTo(world.now)));
-    meddler
-        .send(&node, [after.bytes().to_vec(), whole.bytes().to_vec()])
-        .await;
+    meddler.send(&node, [after.bytes().to_vec(), whole.bytes().to_vec()]).await;
     for tombstone in [&after, &whole] {
         let line = node.why(&tombstone.id()).await;
-        assert!(
-            line.code == "may-not-delete" && line.detail.contains("trust RXC"),
-            "{line:?}"
-        );
+        assert!(line.code == "may-not-delete" && line.detail.contains("trust RXC"), "{line:?}");
         assert!(node.has_nothing_of(&tombstone.id()));
     }
     assert_eq!(node.counts().await, counts);
@@ -205,10 +143,7 @@ async fn who_may_not_delete_deletes_nothing_in_any_order() {
     until("held", async || node.held().contains(&before.id()).then_some(())).await;
     sender.send(&node, [second.bytes().to_vec()]).await;
     let line = node.why(&before.id()).await;
-    assert_eq!(
-        (line.code.as_str(), line.trust.as_deref()),
-        ("may-not-delete", Some("RXC"))
-    );
+    assert_eq!((line.code.as_str(), line.trust.as_deref()), ("may-not-delete", Some("RXC")));
     assert!(node.held().contains(&second.id()) && node.has_nothing_of(&before.id()));
 
     // Its sender's trust may.

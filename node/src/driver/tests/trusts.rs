@@ -32,39 +32,17 @@ impl Trust {
     pub fn new(code: &str, seed: u8) -> Self {
         let (id, now): (TrustId, _) = (code.parse().unwrap(), crate::time::now());
         let (root_key, registrar_key, node_key) = (key(seed), key(seed + 1), key(seed + 2));
-        let term = |n, days: u64| {
-            Term::new(
-                [n; 16],
-                now.minus_secs(2 * DAY_SECS),
-                now.plus_secs(days * DAY_SECS),
-            )
-        };
+        let term =
+            |n, days: u64| Term::new([n; 16], now.minus_secs(2 * DAY_SECS), now.plus_secs(days * DAY_SECS));
         let root = issue::root(&subject(&id, "Root"), &root_key, &term(seed, 900)).unwrap();
         let issuer = Issuer::new(&root, &root_key).unwrap();
         let name = subject(&id, "Registrar");
-        let registrar = issuer
-            .registrar(&name, &registrar_key.public(), &term(seed + 1, 800))
-            .unwrap();
+        let registrar = issuer.registrar(&name, &registrar_key.public(), &term(seed + 1, 800)).unwrap();
         let details = details(&node_key, Country::GB);
         let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
-        let node = issuer
-            .node(
-                &subject(&id, "Node"),
-                &node_key.public(),
-                &details,
-                &term(seed + 2, 700),
-            )
-            .unwrap();
-        Self {
-            id,
-            root_key,
-            root,
-            registrar_key,
-            registrar,
-            node_key,
-            node,
-            now,
-        }
+        let node =
+            issuer.node(&subject(&id, "Node"), &node_key.public(), &details, &term(seed + 2, 700)).unwrap();
+        Self { id, root_key, root, registrar_key, registrar, node_key, node, now }
     }
 
     pub fn own(&self) -> Own {
@@ -86,30 +64,20 @@ impl Trust {
         let at = |secs: i64| Timestamp::from_secs(crate::time::now().as_secs().saturating_add_signed(secs));
         let term = Term::new([key.public()[0]; 16], at(from_secs), at(to_secs));
         let name = subject(&self.id, "Another node");
-        self.issuer()
-            .node(&name, &key.public(), &details(key, Country::GB), &term)
-            .unwrap()
+        self.issuer().node(&name, &key.public(), &details(key, Country::GB), &term).unwrap()
     }
 
     /// A certificate for this key that names another node.
     pub fn misnamed_node(&self, key: &SecretKey, named: &SecretKey) -> Certificate {
         let term = Term::new([9; 16], self.now.minus_secs(60), self.now.plus_secs(DAY_SECS));
         let name = subject(&self.id, "Another node");
-        self.issuer()
-            .node(&name, &key.public(), &details(named, Country::GB), &term)
-            .unwrap()
+        self.issuer().node(&name, &key.public(), &details(named, Country::GB), &term).unwrap()
     }
 
     /// A clinician's device.
     pub fn device(&self, key: &SecretKey) -> Certificate {
-        let term = Term::new(
-            [8; 16],
-            self.now.minus_secs(DAY_SECS),
-            self.now.plus_secs(DAY_SECS),
-        );
-        self.issuer()
-            .device(&subject(&self.id, "Ada Ames"), &key.public(), &term)
-            .unwrap()
+        let term = Term::new([8; 16], self.now.minus_secs(DAY_SECS), self.now.plus_secs(DAY_SECS));
+        self.issuer().device(&subject(&self.id, "Ada Ames"), &key.public(), &term).unwrap()
     }
 
     /// A record of this trust's node.
@@ -137,12 +105,7 @@ impl Trust {
 
 pub fn entry_body(chain: [&Certificate; 2], addresses: Vec<String>) -> Entry {
     let chain = chain.map(|c| ByteBuf::from(c.der().to_vec())).into();
-    Entry {
-        chain,
-        key_package: None,
-        addresses,
-        available: None,
-    }
+    Entry { chain, key_package: None, addresses, available: None }
 }
 
 fn crl(network: NetworkId, issuer: &Certificate, key: &SecretKey, revoked: &Certificate) -> Decoded {
@@ -157,28 +120,16 @@ fn crl(network: NetworkId, issuer: &Certificate, key: &SecretKey, revoked: &Cert
 
 pub fn crl_body(issuer: &Certificate, key: &SecretKey, revoked: &Certificate) -> Body {
     let now = crate::time::now();
-    let revocation = Revocation {
-        serial: revoked.serial().to_vec(),
-        at: now,
-        reason: None,
-    };
+    let revocation = Revocation { serial: revoked.serial().to_vec(), at: now, reason: None };
     let by = Issuer::new(issuer, key).unwrap();
-    let list = by
-        .revocation_list(1, now, now.plus_secs(DAY_SECS), &[revocation])
-        .unwrap();
-    Body::Crl(Crl {
-        list: list.der().to_vec(),
-        issuer: issuer.der().to_vec(),
-    })
+    let list = by.revocation_list(1, now, now.plus_secs(DAY_SECS), &[revocation]).unwrap();
+    Body::Crl(Crl { list: list.der().to_vec(), issuer: issuer.der().to_vec() })
 }
 
 /// The certificate with the last `from` in it replaced by `to`, which is as long, and signed again.
 pub fn resigned(certificate: &Certificate, from: &[u8], to: &[u8], issuer: &SecretKey) -> Certificate {
     let mut der = certificate.der().to_vec();
-    let at = der
-        .windows(from.len())
-        .rposition(|window| window == from)
-        .unwrap();
+    let at = der.windows(from.len()).rposition(|window| window == from).unwrap();
     der[at..at + from.len()].copy_from_slice(to);
     // A header of 4 bytes, what is signed, the algorithm in 7, the signature in 3 + 64.
     let (end, signature) = (der.len() - 74, der.len() - 64);
@@ -205,20 +156,11 @@ impl World {
         let trusts = [Trust::new("RXA", 1), Trust::new("RXB", 11), Trust::new("RXC", 21)];
         let now = crate::time::now();
         let first = charter(&[&trusts[0], &trusts[1], &trusts[2]]);
-        let header = Header {
-            network: None,
-            custodians: Vec::new(),
-            issued: now.minus_secs(DAY_SECS),
-            expires,
-        };
+        let header =
+            Header { network: None, custodians: Vec::new(), issued: now.minus_secs(DAY_SECS), expires };
         let charter = record::sign_charter(header, first, &authorities().each_ref()[..2], None).unwrap();
         let network = NetworkId::new(*charter.statement().as_bytes());
-        Self {
-            trusts,
-            charter,
-            network,
-            now,
-        }
+        Self { trusts, charter, network, now }
     }
 
     /// The charter after `before`, of these trusts, signed by so many authorities; the name makes it another one.
@@ -229,9 +171,7 @@ impl World {
         name: &str,
         signatures: usize,
     ) -> Decoded {
-        let Body::Charter(last) = before.body() else {
-            panic!("no charter")
-        };
+        let Body::Charter(last) = before.body() else { panic!("no charter") };
         let members: Vec<_> = members.iter().map(|i| &self.trusts[*i]).collect();
         let next = Charter {
             name: name.into(),
@@ -240,22 +180,14 @@ impl World {
             ..charter(&members)
         };
         let keys = authorities();
-        record::sign_charter(
-            for_all(self.network, self.now),
-            next,
-            &keys.each_ref()[..signatures],
-            None,
-        )
-        .unwrap()
+        record::sign_charter(for_all(self.network, self.now), next, &keys.each_ref()[..signatures], None)
+            .unwrap()
     }
 
     /// The header of a record of now for these trusts, with a life within the charter's.
     pub fn header(&self, custodians: &[usize]) -> Header {
         let custodians = custodians.iter().map(|i| self.trusts[*i].id.clone()).collect();
-        Header {
-            custodians,
-            ..for_all(self.network, self.now)
-        }
+        Header { custodians, ..for_all(self.network, self.now) }
     }
 
     /// A conversation that this trust owns.
@@ -281,9 +213,7 @@ fn charter(trusts: &[&Trust]) -> Charter {
         },
         trusts: trusts.iter().map(member).collect(),
         countries: vec![Country::GB],
-        policy: Policy {
-            retention_secs_max: RETENTION_SECS,
-        },
+        policy: Policy { retention_secs_max: RETENTION_SECS },
     }
 }
 
@@ -297,12 +227,7 @@ fn authorities() -> [SecretKey; 3] {
 /// The header of a record for all, with half the longest life of an envelope.
 pub fn for_all(network: NetworkId, issued: Timestamp) -> Header {
     let expires = issued.plus_secs(RETENTION_SECS / 2);
-    Header {
-        network: Some(network),
-        custodians: Vec::new(),
-        issued,
-        expires,
-    }
+    Header { network: Some(network), custodians: Vec::new(), issued, expires }
 }
 
 /// An application message in epoch 1; `n` makes it another one.
@@ -355,12 +280,7 @@ fn framed(wire_format: u8, conversation: &ConversationId) -> Vec<u8> {
 }
 
 fn envelope(conversation: &ConversationId, class: Class, content: Vec<u8>) -> Body {
-    Body::Envelope(Envelope {
-        conversation: conversation.clone(),
-        epoch: 1,
-        class,
-        content,
-    })
+    Body::Envelope(Envelope { conversation: conversation.clone(), epoch: 1, class, content })
 }
 
 /// What is signed, as a program without our checks writes it.
@@ -376,20 +296,8 @@ pub struct Payload {
 
 impl Payload {
     pub fn new(header: Header, body: Body) -> Self {
-        let Header {
-            network,
-            custodians,
-            issued,
-            expires,
-        } = header;
-        Self {
-            version: 1,
-            network,
-            custodians,
-            issued,
-            expires,
-            body,
-        }
+        let Header { network, custodians, issued, expires } = header;
+        Self { version: 1, network, custodians, issued, expires, body }
     }
 
     /// A record that this trust's node has signed without looking.
@@ -403,11 +311,8 @@ pub fn sealed(payload: &[u8], certificate: Fingerprint, key: &SecretKey) -> Vec<
     #[derive(Serialize)]
     struct Empty {}
     // EdDSA (1: -8) and x5t (34: [-16, fingerprint]).
-    let protected = [
-        &[0xa2, 1, 0x27, 0x18, 0x22, 0x82, 0x2f, 0x58, 0x20],
-        &certificate.as_bytes()[..],
-    ]
-    .concat();
+    let protected =
+        [&[0xa2, 1, 0x27, 0x18, 0x22, 0x82, 0x2f, 0x58, 0x20], &certificate.as_bytes()[..]].concat();
     let (protected, payload) = (Bytes::new(&protected), Bytes::new(payload));
     let signed = cbor::to_vec(&("Signature1", protected, Bytes::new(labels::RECORD), payload));
     let signature = key.sign(&signed);
@@ -416,12 +321,7 @@ pub fn sealed(payload: &[u8], certificate: Fingerprint, key: &SecretKey) -> Vec<
 
 fn details(key: &SecretKey, hosting_country: Country) -> NodeDetails {
     let node = NodeId::new(key.public());
-    NodeDetails {
-        node,
-        hosting_country,
-        dns_names: Vec::new(),
-        ip_addresses: vec![[127, 0, 0, 1].into()],
-    }
+    NodeDetails { node, hosting_country, dns_names: Vec::new(), ip_addresses: vec![[127, 0, 0, 1].into()] }
 }
 
 pub fn key(seed: u8) -> SecretKey {

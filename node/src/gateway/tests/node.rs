@@ -22,7 +22,8 @@ pub struct TestNode {
     charter: Vec<u8>,
     network: Mutex<Arc<Network>>,
     submitted: Mutex<Vec<Decoded>>,
-    events: Mutex<Vec<&'static str>>,
+    notes: Mutex<Vec<Note>>,
+    orders: Mutex<Vec<Deletion>>,
     inboxes: Mutex<HashMap<Fingerprint, watch::Sender<u64>>>,
     asked: watch::Sender<usize>,
 }
@@ -34,7 +35,8 @@ impl TestNode {
             charter: trust.charter().bytes().to_vec(),
             network: Mutex::new(Arc::new(trust.network())),
             submitted: Mutex::default(),
-            events: Mutex::default(),
+            notes: Mutex::default(),
+            orders: Mutex::default(),
             inboxes: Mutex::default(),
             asked: watch::channel(0).0,
         })
@@ -46,8 +48,18 @@ impl TestNode {
     }
 
     /// What was noted for the audit log.
+    pub fn notes(&self) -> Vec<Note> {
+        self.notes.lock().unwrap().clone()
+    }
+
+    /// Their events.
     pub fn events(&self) -> Vec<&'static str> {
-        self.events.lock().unwrap().clone()
+        self.notes().iter().map(|note| note.event).collect()
+    }
+
+    /// The deletions that were ordered.
+    pub fn orders(&self) -> Vec<Deletion> {
+        self.orders.lock().unwrap().clone()
     }
 
     /// Something arrived for a device.
@@ -57,20 +69,11 @@ impl TestNode {
 
     /// Waits until the inbox has been looked at, or watched, so many times.
     pub async fn asked(&self, times: usize) {
-        self.asked
-            .subscribe()
-            .wait_for(|asked| *asked >= times)
-            .await
-            .unwrap();
+        self.asked.subscribe().wait_for(|asked| *asked >= times).await.unwrap();
     }
 
     fn inbox_of(&self, device: Fingerprint) -> watch::Sender<u64> {
-        self.inboxes
-            .lock()
-            .unwrap()
-            .entry(device)
-            .or_insert_with(|| watch::channel(0).0)
-            .clone()
+        self.inboxes.lock().unwrap().entry(device).or_insert_with(|| watch::channel(0).0).clone()
     }
 }
 
@@ -92,7 +95,8 @@ impl Backend for TestNode {
         nothing("send")
     }
 
-    fn delete(&self, _: Deletion) -> Answer<'_, RecordId> {
+    fn delete(&self, order: Deletion) -> Answer<'_, RecordId> {
+        self.orders.lock().unwrap().push(order);
         nothing("delete")
     }
 
@@ -115,9 +119,7 @@ impl Backend for TestNode {
     fn inbox(&self, device: Fingerprint, after: u64) -> Answer<'_, InboxResponse> {
         self.asked.send_modify(|asked| *asked += 1);
         let newest = *self.inbox_of(device).borrow();
-        let items = (after + 1..=newest)
-            .map(|seq| InboxItem { seq, record: None })
-            .collect();
+        let items = (after + 1..=newest).map(|seq| InboxItem { seq, record: None }).collect();
         async { Ok(InboxResponse { items, more: false }) }.boxed()
     }
 
@@ -126,11 +128,15 @@ impl Backend for TestNode {
         self.inbox_of(device).subscribe()
     }
 
-    fn ticks(&self, _: RecordId) -> Answer<'_, Option<TicksResponse>> {
+    fn ticks(&self, _: Fingerprint, _: RecordId) -> Answer<'_, Option<TicksResponse>> {
         async { Ok(None) }.boxed()
     }
 
     fn deletion(&self, _: RecordId) -> Answer<'_, Option<DeletionResponse>> {
+        async { Ok(None) }.boxed()
+    }
+
+    fn deletion_for(&self, _: Fingerprint, _: RecordId) -> Answer<'_, Option<DeletionResponse>> {
         async { Ok(None) }.boxed()
     }
 
@@ -144,21 +150,15 @@ impl Backend for TestNode {
 
     fn trust_records(&self) -> Answer<'_, TrustResponse> {
         let charter = self.charter.clone();
-        async {
-            Ok(TrustResponse {
-                charter,
-                crls: Vec::new(),
-            })
-        }
-        .boxed()
+        async { Ok(TrustResponse { charter, crls: Vec::new() }) }.boxed()
     }
 
-    fn audit(&self, _: u64, _: usize) -> Answer<'_, Vec<AuditLine>> {
+    fn audit(&self, _: Option<u64>, _: usize) -> Answer<'_, Vec<AuditLine>> {
         async { Ok(Vec::new()) }.boxed()
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {
-        self.events.lock().unwrap().push(note.event);
+        self.notes.lock().unwrap().push(note);
         async {}.boxed()
     }
 
@@ -172,6 +172,10 @@ impl Backend for TestNode {
 
     fn record(&self, _: RecordId) -> Answer<'_, Option<Vec<u8>>> {
         async { Ok(None) }.boxed()
+    }
+
+    fn refusals_lost(&self) -> u64 {
+        0
     }
 
     fn counts(&self) -> Answer<'_, Vec<(String, u64)>> {

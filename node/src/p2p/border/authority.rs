@@ -30,7 +30,7 @@ pub(in crate::p2p) struct Authority {
     incarnation: Incarnation,
     countries: Countries,
     policy: Policy,
-    own_chain: Mutex<Arc<[u8]>>,
+    own_chain: Arc<[u8]>,
     refusals: mpsc::Sender<Refused>,
     refusals_lost: AtomicU64,
     records: Mutex<Records>,
@@ -80,7 +80,7 @@ impl Authority {
             incarnation,
             countries,
             policy,
-            own_chain: Mutex::new(own_chain.into()),
+            own_chain: own_chain.into(),
             refusals,
             refusals_lost: AtomicU64::new(0),
             records: Mutex::default(),
@@ -97,22 +97,13 @@ impl Authority {
     }
 
     pub(super) fn own_chain(&self) -> Arc<[u8]> {
-        lock(&self.own_chain).clone()
-    }
-
-    /// Shows this chain from now on.
-    pub(in crate::p2p) fn renew(&self, chain: Vec<u8>) {
-        *lock(&self.own_chain) = chain.into();
+        self.own_chain.clone()
     }
 
     /// Whether a peer may stand at this address.
     pub(in crate::p2p) fn check_address(&self, ip: IpAddr) -> Result<(), Reason> {
         let country = self.countries.country_of(ip).ok_or(Reason::CountryUnknown)?;
-        if (self.policy.permit)(country) {
-            Ok(())
-        } else {
-            Err(Reason::CountryRefused(country))
-        }
+        if (self.policy.permit)(country) { Ok(()) } else { Err(Reason::CountryRefused(country)) }
     }
 
     pub(super) fn judge(&self, node: NodeId, chain: &[u8]) -> Result<PeerInfo, String> {
@@ -134,9 +125,7 @@ impl Authority {
             let records = lock(&self.records);
             let of = |(node, all): (&NodeId, &BTreeMap<u64, Connection>)| {
                 let node = *node;
-                let seen = all
-                    .iter()
-                    .map(move |(n, c)| (node, *n, c.ip, c.presented.chain.clone()));
+                let seen = all.iter().map(move |(n, c)| (node, *n, c.ip, c.presented.chain.clone()));
                 seen.collect::<Vec<_>>()
             };
             records.admitted.iter().flat_map(of).collect()
@@ -162,9 +151,7 @@ impl Authority {
 
     /// Closes every connection to this run of this peer; those to a later run stay.
     pub(in crate::p2p) fn close_run(&self, node: &NodeId, incarnation: &Incarnation) {
-        lock(&self.records).close(*node, |_, connection| {
-            connection.presented.incarnation == *incarnation
-        });
+        lock(&self.records).close(*node, |_, connection| connection.presented.incarnation == *incarnation);
     }
 
     /// Refusals that were dropped because nobody took them in time.
@@ -182,16 +169,7 @@ impl Authority {
     ) {
         let node = peer.and_then(address::node_of);
         let address = remote.to_string().chars().take(limits::MAX_TEXT).collect();
-        if self
-            .refusals
-            .try_send(Refused {
-                node,
-                address,
-                inbound,
-                reason,
-            })
-            .is_err()
-        {
+        if self.refusals.try_send(Refused { node, address, inbound, reason }).is_err() {
             self.refusals_lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -212,11 +190,7 @@ impl Authority {
     pub(super) fn queue(self: &Arc<Self>, remote: &Multiaddr) -> Result<Ticket, Reason> {
         let counted_as = address::ip_of(remote).map(address::counted_as);
         let mut records = lock(&self.records);
-        let same = records
-            .pending
-            .values()
-            .filter(|other| other.counted_as == counted_as)
-            .count();
+        let same = records.pending.values().filter(|other| other.counted_as == counted_as).count();
         if same >= limits::PENDING_PER_IP {
             return Err(Reason::Crowded);
         }
@@ -225,18 +199,8 @@ impl Authority {
         }
         let (keep, evicted) = oneshot::channel();
         let number = records.next_number();
-        records.pending.insert(
-            number,
-            Pending {
-                counted_as,
-                _keep: keep,
-            },
-        );
-        Ok(Ticket {
-            authority: self.clone(),
-            number,
-            evicted,
-        })
+        records.pending.insert(number, Pending { counted_as, _keep: keep });
+        Ok(Ticket { authority: self.clone(), number, evicted })
     }
 
     /// Enters a connection. Connections that the peer made before it restarted, and the oldest of too many,
@@ -250,40 +214,21 @@ impl Authority {
         let mut records = lock(&self.records);
         let incarnation = presented.incarnation;
         records.close(node, |_, other| other.presented.incarnation != incarnation);
-        let oldest = records
-            .admitted
-            .get(&node)
-            .filter(|all| all.len() >= limits::CONNECTIONS_PER_PEER);
+        let oldest = records.admitted.get(&node).filter(|all| all.len() >= limits::CONNECTIONS_PER_PEER);
         if let Some((&oldest, _)) = oldest.and_then(BTreeMap::first_key_value) {
             records.close(node, |number, _| number == oldest);
         }
-        if records.admitted.values().map(BTreeMap::len).sum::<usize>() >= limits::CONNECTIONS {
+        let all = || records.admitted.values().flat_map(BTreeMap::values);
+        let of_trust = all().filter(|other| other.presented.info.trust == presented.info.trust);
+        if all().count() >= limits::CONNECTIONS || of_trust.count() >= limits::CONNECTIONS_PER_TRUST {
             return Err(Reason::Full);
         }
         let number = records.next_number();
         let retired = records.closing.remove(&node).unwrap_or_default();
         let ((keep, withdrawn), (going, gone)) = (oneshot::channel(), oneshot::channel());
-        let connection = Connection {
-            ip,
-            presented,
-            _keep: keep,
-            gone,
-        };
-        records
-            .admitted
-            .entry(node)
-            .or_default()
-            .insert(number, connection);
-        Ok((
-            Pass {
-                authority: self.clone(),
-                node,
-                number,
-                withdrawn,
-                _going: going,
-            },
-            retired,
-        ))
+        let connection = Connection { ip, presented, _keep: keep, gone };
+        records.admitted.entry(node).or_default().insert(number, connection);
+        Ok((Pass { authority: self.clone(), node, number, withdrawn, _going: going }, retired))
     }
 }
 
@@ -313,7 +258,7 @@ impl Records {
     }
 }
 
-/// No code panics while it holds one of these locks, and what they protect is consistent after each step.
+/// No code panics while it holds this lock, and what it protects is consistent after each step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -364,5 +309,45 @@ impl Drop for Pass {
         if connections.is_empty() {
             records.admitted.remove(&self.node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lanyard_crypto::TrustId;
+    use lanyard_crypto::residency::Country;
+
+    use super::*;
+
+    fn authority() -> Arc<Authority> {
+        let policy =
+            Policy { admit: Arc::new(|_, _| Err("nobody is asked".into())), permit: Arc::new(|_| true) };
+        let countries = Countries::new([]).unwrap();
+        Authority::new(Vec::new(), countries, policy, Timing::default()).unwrap().0
+    }
+
+    fn admit(authority: &Arc<Authority>, trust: &str, node: u8, run: u8) -> Result<Pass, Reason> {
+        let trust: TrustId = trust.parse().unwrap();
+        let presented = Presented {
+            chain: Arc::from([]),
+            incarnation: [run; 16],
+            info: PeerInfo { trust, country: Country::GB },
+        };
+        let outcome = authority.admit(NodeId::new([node; 32]), [127, 0, 0, 1].into(), presented);
+        outcome.map(|(pass, _)| pass)
+    }
+
+    #[test]
+    fn one_trust_does_not_take_every_place() {
+        let authority = authority();
+        let places = 0..limits::CONNECTIONS_PER_TRUST as u8;
+        let mut passes: Vec<_> = places.map(|node| admit(&authority, "RXA", node, 0).unwrap()).collect();
+        assert_eq!(admit(&authority, "RXA", 200, 0).err(), Some(Reason::Full));
+        let _other = admit(&authority, "RXB", 201, 0).unwrap();
+        // A node that comes back takes its own place.
+        passes.push(admit(&authority, "RXA", 0, 1).unwrap());
+        assert_eq!(admit(&authority, "RXA", 200, 0).err(), Some(Reason::Full));
+        passes.pop();
+        admit(&authority, "RXA", 200, 0).unwrap();
     }
 }

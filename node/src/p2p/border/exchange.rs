@@ -146,11 +146,7 @@ async fn read_presented(
     let mut chain = vec![0; length];
     stream.read_exact(&mut chain).await?;
     let info = authority.judge(node, &chain).map_err(Reason::Certificate)?;
-    Ok(Presented {
-        chain: chain.into(),
-        incarnation,
-        info,
-    })
+    Ok(Presented { chain: chain.into(), incarnation, info })
 }
 
 impl From<io::Error> for Reason {

@@ -46,10 +46,7 @@ pub(super) struct Border {
 
 impl Border {
     pub(super) fn new(inner: Gate, authority: Arc<Authority>) -> Self {
-        Self {
-            inner: inner.boxed(),
-            authority,
-        }
+        Self { inner: inner.boxed(), authority }
     }
 }
 
@@ -110,12 +107,7 @@ struct Crossing {
 
 impl Crossing {
     fn new(authority: Arc<Authority>, remote: Multiaddr, role: Endpoint) -> Self {
-        Self {
-            authority,
-            remote,
-            role,
-            proven: OnceLock::new(),
-        }
+        Self { authority, remote, role, proven: OnceLock::new() }
     }
 
     /// Sees the connection through the security handshake and the admission, and reports a refusal. An
@@ -145,8 +137,7 @@ impl Crossing {
             } else {
                 let expected = address::peer_in(&self.remote);
                 let peer = self.proven.get().copied().or(expected);
-                self.authority
-                    .report(peer.as_ref(), &self.remote, inbound, reason.clone());
+                self.authority.report(peer.as_ref(), &self.remote, inbound, reason.clone());
             }
             io::Error::other(reason)
         })
@@ -158,9 +149,7 @@ impl Crossing {
     ) -> Result<(PeerId, StreamMuxerBox), Reason> {
         let authority = &self.authority;
         let deadline = Instant::now() + authority.timing().admission_max;
-        let upgraded = timeout_at(deadline, upgrade)
-            .await
-            .map_err(|_| Reason::TimedOut)?;
+        let upgraded = timeout_at(deadline, upgrade).await.map_err(|_| Reason::TimedOut)?;
         let (peer, mut muxer) = upgraded.map_err(|e| Reason::Handshake(e.to_string()))?;
         let _ = self.proven.set(peer);
         let (node, presented) = self.inspect(peer, &mut muxer, deadline).await?;
@@ -171,9 +160,7 @@ impl Crossing {
         // peer can draw out.
         authority.check_address(ip)?;
         authority.judge(node, &chain).map_err(Reason::Certificate)?;
-        timeout_at(deadline, join_all(retired))
-            .await
-            .map_err(|_| Reason::TimedOut)?;
+        timeout_at(deadline, join_all(retired)).await.map_err(|_| Reason::TimedOut)?;
         Ok((peer, StreamMuxerBox::new(Admitted::new(muxer, pass))))
     }
 
@@ -195,9 +182,7 @@ impl Crossing {
             let mut exchange = pin!(exchange::run(&self.authority, node, stream, self.role));
             Ok((node, drive(muxer, |_, cx| exchange.as_mut().poll(cx)).await??))
         };
-        let outcome = timeout_at(deadline, admission)
-            .await
-            .unwrap_or(Err(Reason::TimedOut));
+        let outcome = timeout_at(deadline, admission).await.unwrap_or(Err(Reason::TimedOut));
         let Err(reason) = &outcome else { return outcome };
         let farewell_max = self.authority.timing().farewell_max;
         if let (Some(stream), Reason::Certificate(_) | Reason::ChainTooLong(_)) = (&mut stream, reason) {

@@ -55,11 +55,7 @@ impl Behaviour {
     /// first.
     pub(in crate::p2p) fn open(&mut self, peer: PeerId, connection: ConnectionId) {
         let handler = NotifyHandler::One(connection);
-        self.waiting.push_back(ToSwarm::NotifyHandler {
-            peer_id: peer,
-            handler,
-            event: Open,
-        });
+        self.waiting.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: Open });
     }
 }
 
@@ -96,11 +92,7 @@ impl NetworkBehaviour for Behaviour {
         connection: ConnectionId,
         what: THandlerOutEvent<Self>,
     ) {
-        self.waiting.push_back(ToSwarm::GenerateEvent(StreamEvent {
-            peer,
-            connection,
-            what,
-        }));
+        self.waiting.push_back(ToSwarm::GenerateEvent(StreamEvent { peer, connection, what }));
     }
 
     // The swarm polls after each call that fills the queue, so no waker is kept.

@@ -63,13 +63,7 @@ pub(in crate::p2p) struct Queued {
 impl Outbox {
     pub(in crate::p2p) fn new() -> (Self, mpsc::Receiver<Queued>) {
         let (frames, queue) = mpsc::channel(SEND_QUEUE_FRAMES);
-        (
-            Self {
-                frames,
-                bytes: Arc::new(Semaphore::new(SEND_QUEUE_BYTES)),
-            },
-            queue,
-        )
+        (Self { frames, bytes: Arc::new(Semaphore::new(SEND_QUEUE_BYTES)) }, queue)
     }
 
     /// Waits for a place in the queue.
@@ -92,11 +86,7 @@ impl Outbox {
             mpsc::error::TrySendError::Full(()) => SendError::Full,
             mpsc::error::TrySendError::Closed(()) => SendError::NotConnected,
         })?;
-        let share = self
-            .bytes
-            .clone()
-            .try_acquire_many_owned(share)
-            .map_err(|_| SendError::Full)?;
+        let share = self.bytes.clone().try_acquire_many_owned(share).map_err(|_| SendError::Full)?;
         place.send(Queued { frame, _share: share });
         Ok(())
     }
@@ -197,7 +187,5 @@ async fn read_frame(
 
 async fn within<T>(most: std::time::Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let deadline = tokio::time::Instant::now() + most;
-    timeout_at(deadline, work)
-        .await
-        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -3,9 +3,7 @@
 use super::*;
 
 fn pattern(length: usize, seed: u8) -> Vec<u8> {
-    (0..length)
-        .map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed))
-        .collect()
+    (0..length).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -28,10 +26,7 @@ async fn many_frames_arrive_in_order() {
     let (a, mut b) = pair(&World::new(), TCP).await;
     let sender = tokio::spawn(async move {
         for number in 0..2_000u32 {
-            a.handle
-                .send(&node(2), number.to_be_bytes().to_vec())
-                .await
-                .unwrap();
+            a.handle.send(&node(2), number.to_be_bytes().to_vec()).await.unwrap();
         }
         a
     });
@@ -72,23 +67,11 @@ async fn a_receiver_that_takes_nothing_holds_the_sender_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn wrong_lengths_and_absent_peers_are_refused_to_the_caller() {
     let (a, b) = pair(&World::new(), QUIC).await;
-    assert_eq!(
-        a.handle.send(&b.node, Vec::new()).await,
-        Err(SendError::Length(0))
-    );
+    assert_eq!(a.handle.send(&b.node, Vec::new()).await, Err(SendError::Length(0)));
     let long = limits::MAX_FRAME + 1;
-    assert_eq!(
-        a.handle.send(&b.node, vec![0; long]).await,
-        Err(SendError::Length(long))
-    );
-    assert_eq!(
-        a.handle.try_send(&b.node, vec![0; long]),
-        Err(SendError::Length(long))
-    );
-    assert_eq!(
-        a.handle.send(&node(8), vec![0]).await,
-        Err(SendError::NotConnected)
-    );
+    assert_eq!(a.handle.send(&b.node, vec![0; long]).await, Err(SendError::Length(long)));
+    assert_eq!(a.handle.try_send(&b.node, vec![0; long]), Err(SendError::Length(long)));
+    assert_eq!(a.handle.send(&node(8), vec![0]).await, Err(SendError::NotConnected));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -107,8 +90,5 @@ async fn a_caller_that_waits_learns_of_the_disconnection() {
         tokio::task::yield_now().await;
     }
     a.handle.disconnect(b.node, "the test is over").await.unwrap();
-    assert_eq!(
-        timeout(PATIENCE, waiting).await.unwrap().unwrap(),
-        SendError::NotConnected
-    );
+    assert_eq!(timeout(PATIENCE, waiting).await.unwrap().unwrap(), SendError::NotConnected);
 }

@@ -96,11 +96,7 @@ async fn what_the_middle_accepts_goes_on_and_what_it_rejects_does_not() {
     }
     publish(&a, b"four").await;
     assert_eq!(gossip(&mut b, Verdict::Accept).await.1, b"four");
-    assert_eq!(
-        gossip(&mut c, Verdict::Accept).await.1,
-        b"four",
-        "nothing came in between"
-    );
+    assert_eq!(gossip(&mut c, Verdict::Accept).await.1, b"four", "nothing came in between");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -113,10 +109,7 @@ async fn the_largest_message_passes_and_a_larger_one_is_refused_to_the_caller() 
     assert!(gossip(&mut c, Verdict::Accept).await.1 == largest);
 
     let larger = limits::MAX_GOSSIP + 1;
-    assert_eq!(
-        a.handle.publish(vec![9; larger]).await,
-        Err(PublishError::Length(larger))
-    );
+    assert_eq!(a.handle.publish(vec![9; larger]).await, Err(PublishError::Length(larger)));
     assert_eq!(a.handle.publish(largest).await, Err(PublishError::Duplicate));
     publish(&a, b"still there").await;
     assert_eq!(gossip(&mut b, Verdict::Accept).await.1, b"still there");

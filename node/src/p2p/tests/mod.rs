@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::event::Reason;
+use super::handle::{CommandError, PublishError};
+use super::streams::SendError;
 use super::*;
 
 /// Longer than anything takes that is going to happen at all.
@@ -74,10 +77,7 @@ impl World {
     }
 
     fn countries(&self) -> Countries {
-        let networks = self
-            .networks
-            .iter()
-            .map(|(network, code)| (network.parse().unwrap(), country(code)));
+        let networks = self.networks.iter().map(|(network, code)| (network.parse().unwrap(), country(code)));
         Countries::new(networks).unwrap()
     }
 
@@ -96,12 +96,7 @@ impl World {
     /// Starts a node of this trust, and waits until it listens.
     async fn start(&self, seed: u8, code: &str, listen: &[&str]) -> Peer {
         let (handle, events) = start(self.options(seed, code, listen)).unwrap();
-        let mut peer = Peer {
-            node: handle.node(),
-            handle,
-            events,
-            addresses: Vec::new(),
-        };
+        let mut peer = Peer { node: handle.node(), handle, events, addresses: Vec::new() };
         for _ in listen {
             let address = peer.next(|event| match event {
                 Event::Listening { address } => Some(address.clone()),
@@ -124,10 +119,7 @@ struct Peer {
 
 impl Peer {
     async fn event(&mut self) -> Event {
-        timeout(PATIENCE, self.events.recv())
-            .await
-            .expect("an event in time")
-            .expect("the shell runs")
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("the shell runs")
     }
 
     /// Skips events up to the first that `pick` takes.

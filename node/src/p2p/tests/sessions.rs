@@ -28,14 +28,8 @@ async fn both_sides_may_dial_at_once() {
         let world = World::new();
         let mut a = world.start(1, "RYJ", &[listen]).await;
         let mut b = world.start(2, "RJ1", &[listen]).await;
-        a.handle
-            .set_wanted(&[(b.node, b.addresses.clone())])
-            .await
-            .unwrap();
-        b.handle
-            .set_wanted(&[(a.node, a.addresses.clone())])
-            .await
-            .unwrap();
+        a.handle.set_wanted(&[(b.node, b.addresses.clone())]).await.unwrap();
+        b.handle.set_wanted(&[(a.node, a.addresses.clone())]).await.unwrap();
         a.connected_to(b.node).await;
         b.connected_to(a.node).await;
         for number in 0..20 {
@@ -63,10 +57,7 @@ async fn a_wanted_peer_is_dialled_until_it_is_there_and_when_it_comes_back() {
     assert!(b.events.recv().await.is_none(), "stopped");
 
     let mut a = world.start(1, "RYJ", &[TCP]).await;
-    a.handle
-        .set_wanted(&[(b.node, addresses.clone()), (a.node, a.addresses.clone())])
-        .await
-        .unwrap();
+    a.handle.set_wanted(&[(b.node, addresses.clone()), (a.node, a.addresses.clone())]).await.unwrap();
     for _ in 0..2 {
         let b = world.start(2, "RJ1", &[&addresses[0]]).await;
         a.connected_to(b.node).await;
@@ -89,11 +80,7 @@ async fn a_name_is_resolved_and_its_addresses_pass_the_gate() {
     c.handle.dial(b.node, &[name]).await.unwrap();
     let refused = c.refusal().await;
     assert_eq!(refused.reason.code(), "country-refused");
-    assert!(
-        refused.address.starts_with("/ip4/127.0.0.1/"),
-        "{}",
-        refused.address
-    );
+    assert!(refused.address.starts_with("/ip4/127.0.0.1/"), "{}", refused.address);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
@@ -101,11 +88,7 @@ async fn the_next_address_is_tried_when_one_does_not_answer() {
     let world = World::new();
     let mut a = world.start(1, "RYJ", &[QUIC, TCP]).await;
     let b = world.start(2, "RJ1", &[TCP]).await;
-    let dead = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let addresses = [format!("/ip4/127.0.0.1/tcp/{dead}"), b.addresses[0].clone()];
     a.handle.dial(b.node, &addresses).await.unwrap();
     a.connected_to(b.node).await;
@@ -138,21 +121,9 @@ async fn a_stopped_shell_says_so() {
 async fn commands_are_checked() {
     let a = World::new().start(1, "RYJ", &[TCP]).await;
     let many = vec!["/ip4/127.0.0.1/tcp/9".to_string(); limits::ADDRESSES_PER_PEER + 1];
-    assert!(matches!(
-        a.handle.dial(node(2), &many).await,
-        Err(CommandError::TooMany { .. })
-    ));
+    assert!(matches!(a.handle.dial(node(2), &many).await, Err(CommandError::TooMany { .. })));
     let wanted = vec![(node(2), Vec::new()); limits::WANTED + 1];
-    assert!(matches!(
-        a.handle.set_wanted(&wanted).await,
-        Err(CommandError::TooMany { .. })
-    ));
-    let relay = format!(
-        "/ip4/127.0.0.1/tcp/9/p2p/{}/p2p-circuit",
-        address::peer_of(&node(3)).unwrap()
-    );
-    assert!(matches!(
-        a.handle.dial(node(2), &[relay]).await,
-        Err(CommandError::Address(_))
-    ));
+    assert!(matches!(a.handle.set_wanted(&wanted).await, Err(CommandError::TooMany { .. })));
+    let relay = format!("/ip4/127.0.0.1/tcp/9/p2p/{}/p2p-circuit", address::peer_of(&node(3)).unwrap());
+    assert!(matches!(a.handle.dial(node(2), &[relay]).await, Err(CommandError::Address(_))));
 }
