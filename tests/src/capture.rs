@@ -34,20 +34,13 @@ impl Capture {
             .map_err(HarnessError::system("python3"))?;
         let mut line = String::new();
         if let Some(stdout) = &mut child.stdout {
-            BufReader::new(stdout)
-                .read_line(&mut line)
-                .map_err(HarnessError::system("python3"))?;
+            BufReader::new(stdout).read_line(&mut line).map_err(HarnessError::system("python3"))?;
         }
-        let capture = Self {
-            child,
-            file: file.into(),
-        };
+        let capture = Self { child, file: file.into() };
         if line.trim() == "capturing" {
             return Ok(Some(capture));
         }
-        promise(std::env::var_os("CI").is_none(), || {
-            "no capture: CAP_NET_RAW is needed".into()
-        })?;
+        promise(std::env::var_os("CI").is_none(), || "no capture: CAP_NET_RAW is needed".into())?;
         eprintln!("the traffic is not captured: CAP_NET_RAW is needed");
         Ok(None)
     }
@@ -68,9 +61,7 @@ impl Capture {
         drop(self.child.stdin.take());
         let mut dropped = String::new();
         if let Some(mut stdout) = self.child.stdout.take() {
-            stdout
-                .read_to_string(&mut dropped)
-                .map_err(HarnessError::system("python3"))?;
+            stdout.read_to_string(&mut dropped).map_err(HarnessError::system("python3"))?;
         }
         promise(dropped.trim() == "0", || {
             format!("the kernel dropped {dropped:?} frames, so that the capture proves nothing")

@@ -168,9 +168,7 @@ impl Cluster {
     /// # Errors
     /// [`HarnessError::TimedOut`].
     pub fn await_connected(&self) -> Result<(), HarnessError> {
-        self.trusts
-            .iter()
-            .try_for_each(|trust| trust.node.await_peers(self.trusts.iter().map(|t| &t.node)))
+        self.trusts.iter().try_for_each(|trust| trust.node.await_peers(self.trusts.iter().map(|t| &t.node)))
     }
 
     /// Enrols every clinician of every trust.
@@ -262,45 +260,20 @@ impl Cluster {
     fn sign_charter(&self) -> Result<(), HarnessError> {
         let mut public = Vec::new();
         for n in 1..=3 {
-            let made = self.run(&[
-                "network",
-                "authority-key",
-                "--out",
-                &text(&self.authority_key(n)),
-                "--json",
-            ])?;
+            let made =
+                self.run(&["network", "authority-key", "--out", &text(&self.authority_key(n)), "--json"])?;
             public.push(made["public_key"].as_str().unwrap_or_default().to_owned());
         }
-        let (first, second, charter) = (
-            text(&self.authority_key(1)),
-            text(&self.authority_key(2)),
-            text(&self.charter),
-        );
+        let (first, second, charter) =
+            (text(&self.authority_key(1)), text(&self.authority_key(2)), text(&self.charter));
         let members: Vec<String> = self.trusts.iter().map(Trust::as_member).collect();
-        let mut arguments = vec![
-            "network",
-            "found",
-            "--name",
-            "Fellside regional network",
-            "--authority-key",
-            &first,
-        ];
-        arguments.extend([
-            "--authority",
-            &public[1],
-            "--authority",
-            &public[2],
-            "--threshold",
-            "2",
-        ]);
+        let mut arguments =
+            vec!["network", "found", "--name", "Fellside regional network", "--authority-key", &first];
+        arguments.extend(["--authority", &public[1], "--authority", &public[2], "--threshold", "2"]);
         arguments.extend(["--country", "GB", "--country", "IE", "--out", &charter, "--json"]);
-        members
-            .iter()
-            .for_each(|member| arguments.extend(["--member", member]));
+        members.iter().for_each(|member| arguments.extend(["--member", member]));
         let half_signed = self.run(&arguments)?;
-        crate::error::promise(half_signed["signed"] == false, || {
-            "one signature of two was enough".into()
-        })?;
+        crate::error::promise(half_signed["signed"] == false, || "one signature of two was enough".into())?;
         let signed = self.run(&["network", "sign", &charter, "--authority-key", &second, "--json"])?;
         crate::error::promise(signed["signed"] == true, || {
             format!("two signatures were not enough: {signed}")
@@ -322,35 +295,17 @@ impl Trust {
     ) -> Result<Self, HarnessError> {
         let lower = plan.ods.to_lowercase();
         let own = dir.join(&lower);
-        let arguments = [
-            "trust",
-            "init",
-            "--ods",
-            plan.ods,
-            "--name",
-            plan.name,
-            "--dir",
-            &text(&own),
-            "--json",
-        ];
+        let arguments =
+            ["trust", "init", "--ods", plan.ods, "--name", plan.name, "--dir", &text(&own), "--json"];
         process::run(&programs.node(), arguments, None)?.json()?;
         let (name, node_dir) = (format!("{} node 1", plan.ods), dir.join(format!("{lower}-node1")));
         let node = Node::issue(programs, &name, &own, &node_dir, subnet.inside(place), subnet)?;
-        Ok(Self {
-            plan: *plan,
-            dir: own,
-            node,
-            people: Vec::new(),
-        })
+        Ok(Self { plan: *plan, dir: own, node, people: Vec::new() })
     }
 
     /// As the option `--member` of `network found` takes it.
     pub fn as_member(&self) -> String {
         let [quic, tcp] = self.node.multiaddresses();
-        format!(
-            "{}={},{quic},{tcp}",
-            self.plan.ods,
-            text(&self.dir.join("root.pem"))
-        )
+        format!("{}={},{quic},{tcp}", self.plan.ods, text(&self.dir.join("root.pem")))
     }
 }

@@ -80,9 +80,5 @@ impl HarnessError {
 /// # Errors
 /// [`HarnessError::Promise`] if `holds` is false.
 pub fn promise(holds: bool, broken: impl FnOnce() -> String) -> Result<(), HarnessError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(HarnessError::Promise(broken()))
-    }
+    if holds { Ok(()) } else { Err(HarnessError::Promise(broken())) }
 }

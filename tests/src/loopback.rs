@@ -34,14 +34,11 @@ impl Subnet {
     /// [`HarnessError::NoAddresses`].
     pub fn free() -> Result<Self, HarnessError> {
         for _ in 0..TRIES {
-            let number = std::process::id()
-                .wrapping_mul(97)
-                .wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+            let number =
+                std::process::id().wrapping_mul(97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
             let number = number % NETWORKS;
             let octet = |n: u32| u8::try_from(n).expect("below 256 by the modulus");
-            let subnet = Self {
-                base: Ipv4Addr::new(127, octet(64 + number / 256), octet(number % 256), 0),
-            };
+            let subnet = Self { base: Ipv4Addr::new(127, octet(64 + number / 256), octet(number % 256), 0) };
             let free = |port| TcpListener::bind((subnet.inside(1), port)).is_ok();
             if free(GATEWAY_PORT) && free(PEER_PORT) {
                 return Ok(subnet);

@@ -73,9 +73,7 @@ impl Node {
         let path = self.config();
         let failed = || HarnessError::system(path.display().to_string());
         let config = fs::read_to_string(&path).map_err(failed())?;
-        crate::error::promise(config.contains(part), || {
-            format!("{}: has no {part:?}", path.display())
-        })?;
+        crate::error::promise(config.contains(part), || format!("{}: has no {part:?}", path.display()))?;
         fs::write(&path, config.replacen(part, by, 1)).map_err(failed())
     }
 
@@ -152,12 +150,7 @@ impl Node {
         }
         let (config, ready) = (text(&self.config()), text(&ready));
         let arguments = ["run", "--config", &config, "--ready-file", &ready];
-        self.daemon = Some(Daemon::start(
-            &self.name,
-            &self.programs.node(),
-            &arguments,
-            &self.log(),
-        )?);
+        self.daemon = Some(Daemon::start(&self.name, &self.programs.node(), &arguments, &self.log())?);
         Ok(())
     }
 
@@ -170,9 +163,7 @@ impl Node {
         wait::until(format!("{} is ready", self.name), SOON, || {
             self.check()?;
             let text = fs::read_to_string(&ready).unwrap_or_default();
-            Ok(serde_json::from_str::<Value>(&text)
-                .map(drop)
-                .map_err(|_| "not ready"))
+            Ok(serde_json::from_str::<Value>(&text).map(drop).map_err(|_| "not ready"))
         })
     }
 
@@ -261,15 +252,11 @@ impl Node {
     /// # Errors
     /// [`HarnessError::TimedOut`], with the end of the log.
     pub fn await_audit(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Result<Value, HarnessError> {
-        wait::until(
-            format!("the audit log of {} says: {what}", self.name),
-            SOON,
-            || {
-                let log = self.audit()?;
-                let found = log.iter().find(|entry| fits(entry)).cloned();
-                Ok(found.ok_or_else(|| log.iter().rev().take(5).map(Value::to_string).collect::<Vec<_>>()))
-            },
-        )
+        wait::until(format!("the audit log of {} says: {what}", self.name), SOON, || {
+            let log = self.audit()?;
+            let found = log.iter().find(|entry| fits(entry)).cloned();
+            Ok(found.ok_or_else(|| log.iter().rev().take(5).map(Value::to_string).collect::<Vec<_>>()))
+        })
     }
 
     /// `lanyard-node status`.
@@ -288,9 +275,7 @@ impl Node {
         let status = self.status()?;
         let peers = status["peers"].as_array().cloned().unwrap_or_default();
         let connected = peers.iter().filter(|peer| peer["connected"] == true);
-        Ok(connected
-            .filter_map(|peer| peer["peer_id"].as_str().map(str::to_owned))
-            .collect())
+        Ok(connected.filter_map(|peer| peer["peer_id"].as_str().map(str::to_owned)).collect())
     }
 
     /// Waits until it is connected to all of these.
@@ -298,11 +283,8 @@ impl Node {
     /// # Errors
     /// [`HarnessError::TimedOut`], with those that it is connected to.
     pub fn await_peers<'a>(&self, peers: impl IntoIterator<Item = &'a Node>) -> Result<(), HarnessError> {
-        let wanted: Vec<&str> = peers
-            .into_iter()
-            .map(Node::peer_id)
-            .filter(|id| *id != self.peer_id)
-            .collect();
+        let wanted: Vec<&str> =
+            peers.into_iter().map(Node::peer_id).filter(|id| *id != self.peer_id).collect();
         wait::until(
             format!("{} is connected to {} nodes", self.name, wanted.len()),
             Duration::from_secs(60),

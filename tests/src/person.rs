@@ -43,18 +43,12 @@ impl Person {
         node: &Node,
         profile: &Path,
     ) -> Result<Self, HarnessError> {
-        let person = Self {
-            programs: programs.clone(),
-            plan,
-            trust: trust.into(),
-            profile: profile.into(),
-        };
+        let person = Self { programs: programs.clone(), plan, trust: trust.into(), profile: profile.into() };
         let line = node.invite(&plan)?;
         let enrolled = person.json(&["enrol", &line])?;
-        crate::error::promise(
-            enrolled["name"] == plan.name && enrolled["trust"] == trust,
-            || format!("{} of {trust} was enrolled as {enrolled}", plan.name),
-        )?;
+        crate::error::promise(enrolled["name"] == plan.name && enrolled["trust"] == trust, || {
+            format!("{} of {trust} was enrolled as {enrolled}", plan.name)
+        })?;
         Ok(person)
     }
 
@@ -84,9 +78,7 @@ impl Person {
     /// [`HarnessError::System`] or [`HarnessError::TimedOut`]; how the command ended is in the outcome.
     pub fn command(&self, arguments: &[&str]) -> Result<Outcome, HarnessError> {
         let profile = text(&self.profile);
-        let all = ["--profile", &profile]
-            .into_iter()
-            .chain(arguments.iter().copied());
+        let all = ["--profile", &profile].into_iter().chain(arguments.iter().copied());
         process::run(&self.programs.client(), all, None)
     }
 
@@ -114,9 +106,7 @@ impl Person {
             self.await_found(registration)?;
         }
         let mut arguments = vec!["conversation", "new", "--title", title, "--class", class];
-        registrations
-            .iter()
-            .for_each(|registration| arguments.extend(["--with", *registration]));
+        registrations.iter().for_each(|registration| arguments.extend(["--with", *registration]));
         let view = self.json(&arguments)?;
         let id = view["id"].as_str().map(str::to_owned);
         id.ok_or_else(|| HarnessError::Promise(format!("`conversation new` printed no id: {view}")))
@@ -176,10 +166,7 @@ impl Person {
     /// # Errors
     /// What the command says.
     pub fn reads(&self, conversation: &str, text: &str) -> Result<bool, HarnessError> {
-        Ok(self
-            .read(conversation)?
-            .iter()
-            .any(|message| message["text"] == text))
+        Ok(self.read(conversation)?.iter().any(|message| message["text"] == text))
     }
 
     /// Waits until a message with this text is shown.
@@ -199,17 +186,9 @@ impl Person {
     /// # Errors
     /// [`HarnessError::TimedOut`].
     pub fn await_gone(&self, conversation: &str, text: &str) -> Result<(), HarnessError> {
-        wait::until(
-            format!("{} no longer reads {text:?}", self.plan.name),
-            SOON,
-            || {
-                Ok(if self.reads(conversation, text)? {
-                    Err("still shown")
-                } else {
-                    Ok(())
-                })
-            },
-        )
+        wait::until(format!("{} no longer reads {text:?}", self.plan.name), SOON, || {
+            Ok(if self.reads(conversation, text)? { Err("still shown") } else { Ok(()) })
+        })
     }
 
     /// Orders the deletion of a message, and returns the deletion's id.
@@ -227,17 +206,9 @@ impl Person {
     /// # Errors
     /// [`HarnessError::TimedOut`], with the deletion as it is shown.
     pub fn await_confirmed(&self, deletion: &str, confirmed: u64) -> Result<Value, HarnessError> {
-        wait::until(
-            format!("{confirmed} replicas have confirmed the deletion"),
-            SOON,
-            || {
-                let view = self.json(&["deletion", deletion])?;
-                Ok(if view["confirmed"] == confirmed {
-                    Ok(view)
-                } else {
-                    Err(view)
-                })
-            },
-        )
+        wait::until(format!("{confirmed} replicas have confirmed the deletion"), SOON, || {
+            let view = self.json(&["deletion", deletion])?;
+            Ok(if view["confirmed"] == confirmed { Ok(view) } else { Err(view) })
+        })
     }
 }

@@ -36,9 +36,8 @@ impl Programs {
             Some(dir) => PathBuf::from(dir),
             None => beside_this_program()?,
         };
-        let programs = Self {
-            dir: std::path::absolute(&dir).map_err(HarnessError::system(dir.display().to_string()))?,
-        };
+        let programs =
+            Self { dir: std::path::absolute(&dir).map_err(HarnessError::system(dir.display().to_string()))? };
         for path in [programs.node(), programs.client()] {
             if !path.exists() {
                 return Err(HarnessError::NotBuilt(path));
@@ -67,11 +66,7 @@ impl Programs {
 fn beside_this_program() -> Result<PathBuf, HarnessError> {
     let own = std::env::current_exe().map_err(HarnessError::system("this program's own path"))?;
     let dir = own.parent().unwrap_or(Path::new("."));
-    Ok(if dir.ends_with("deps") {
-        dir.parent().unwrap_or(dir).into()
-    } else {
-        dir.into()
-    })
+    Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir).into() } else { dir.into() })
 }
 
 /// What a command left.
@@ -96,11 +91,7 @@ impl Outcome {
     /// # Errors
     /// [`HarnessError::Exit`], with what it said.
     pub fn done(self) -> Result<Self, HarnessError> {
-        if self.status.success() {
-            Ok(self)
-        } else {
-            Err(self.exit())
-        }
+        if self.status.success() { Ok(self) } else { Err(self.exit()) }
     }
 
     /// It ended with exit code 1; what it said about that.
@@ -108,11 +99,7 @@ impl Outcome {
     /// # Errors
     /// [`HarnessError::Exit`] if it ended in any other way.
     pub fn refused(self) -> Result<String, HarnessError> {
-        if self.code() == Some(1) {
-            Ok(self.stderr)
-        } else {
-            Err(self.exit())
-        }
+        if self.code() == Some(1) { Ok(self.stderr) } else { Err(self.exit()) }
     }
 
     /// It ended with exit code 0 and printed one JSON value.
@@ -136,28 +123,14 @@ impl Outcome {
 
     fn printed_no(&self, wanted: &str) -> HarnessError {
         let printed = self.stdout.chars().take(600).collect();
-        HarnessError::Output {
-            command: self.command.clone(),
-            wanted: wanted.into(),
-            printed,
-        }
+        HarnessError::Output { command: self.command.clone(), wanted: wanted.into(), printed }
     }
 
     fn exit(self) -> HarnessError {
-        let said = if self.stderr.trim().is_empty() {
-            self.stdout
-        } else {
-            self.stderr
-        };
-        let code = self
-            .status
-            .code()
-            .map_or_else(|| self.status.to_string(), |code| format!("exit code {code}"));
-        HarnessError::Exit {
-            command: self.command,
-            code,
-            said: said.trim().chars().take(2000).collect(),
-        }
+        let said = if self.stderr.trim().is_empty() { self.stdout } else { self.stderr };
+        let code =
+            self.status.code().map_or_else(|| self.status.to_string(), |code| format!("exit code {code}"));
+        HarnessError::Exit { command: self.command, code, said: said.trim().chars().take(2000).collect() }
     }
 }
 
@@ -171,11 +144,7 @@ where
     I::Item: Into<OsString>,
 {
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-    let name = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let words = arguments.iter().map(|a| quoted(&a.to_string_lossy()));
     let command = [name].into_iter().chain(words).collect::<Vec<_>>().join(" ");
     let failed = || HarnessError::system(command.clone());
@@ -206,12 +175,7 @@ where
     let text = |thread: JoinHandle<Vec<u8>>| {
         String::from_utf8_lossy(&thread.join().unwrap_or_default()).into_owned()
     };
-    Ok(Outcome {
-        command,
-        status,
-        stdout: text(stdout),
-        stderr: text(stderr),
-    })
+    Ok(Outcome { command, status, stdout: text(stdout), stderr: text(stderr) })
 }
 
 fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
@@ -250,25 +214,12 @@ impl Daemon {
     /// [`HarnessError::System`].
     pub fn start(name: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self, HarnessError> {
         let failed = || HarnessError::system(format!("{} ({name})", program.display()));
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(failed())?;
+        let file = File::options().create(true).append(true).open(log).map_err(failed())?;
         let copy = file.try_clone().map_err(failed())?;
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(copy);
+        command.args(arguments).stdin(Stdio::null()).stdout(file).stderr(copy);
         let child = command.spawn().map_err(failed())?;
-        Ok(Self {
-            name: name.into(),
-            child,
-            log: log.into(),
-            kept: false,
-        })
+        Ok(Self { name: name.into(), child, log: log.into(), kept: false })
     }
 
     /// The process id.
@@ -281,18 +232,11 @@ impl Daemon {
     /// # Errors
     /// [`HarnessError::Ended`], with the end of its log.
     pub fn check(&mut self) -> Result<(), HarnessError> {
-        match self
-            .child
-            .try_wait()
-            .map_err(HarnessError::system(self.name.clone()))?
-        {
+        match self.child.try_wait().map_err(HarnessError::system(self.name.clone()))? {
             None => Ok(()),
             Some(status) => {
                 let log = format!("{}\n({status})", self.log_tail());
-                Err(HarnessError::Ended {
-                    node: self.name.clone(),
-                    log,
-                })
+                Err(HarnessError::Ended { node: self.name.clone(), log })
             }
         }
     }
@@ -303,16 +247,10 @@ impl Daemon {
     /// [`HarnessError::TimedOut`] if it does not, [`HarnessError::Exit`] if its exit code is not 0.
     pub fn stop(mut self) -> Result<(), HarnessError> {
         let status = self.terminate()?;
-        let code = status
-            .code()
-            .map_or_else(|| status.to_string(), |code| format!("exit code {code}"));
+        let code = status.code().map_or_else(|| status.to_string(), |code| format!("exit code {code}"));
         match status.success() {
             true => Ok(()),
-            false => Err(HarnessError::Exit {
-                command: self.name.clone(),
-                code,
-                said: self.log_tail(),
-            }),
+            false => Err(HarnessError::Exit { command: self.name.clone(), code, said: self.log_tail() }),
         }
     }
 
@@ -321,12 +259,8 @@ impl Daemon {
     /// # Errors
     /// [`HarnessError::System`].
     pub fn kill(mut self) -> Result<(), HarnessError> {
-        self.child
-            .kill()
-            .map_err(HarnessError::system(self.name.clone()))?;
-        self.child
-            .wait()
-            .map_err(HarnessError::system(self.name.clone()))?;
+        self.child.kill().map_err(HarnessError::system(self.name.clone()))?;
+        self.child.wait().map_err(HarnessError::system(self.name.clone()))?;
         Ok(())
     }
 
@@ -345,21 +279,13 @@ impl Daemon {
         let end = std::time::Instant::now() + STOP_MAX;
         // An interruption must not cut this wait short: it is how an interrupted run cleans up.
         while std::time::Instant::now() < end {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .map_err(HarnessError::system(self.name.clone()))?
-            {
+            if let Some(status) = self.child.try_wait().map_err(HarnessError::system(self.name.clone()))? {
                 return Ok(status);
             }
             thread::sleep(Duration::from_millis(10));
         }
         let what = format!("{} ends after SIGTERM", self.name);
-        Err(HarnessError::TimedOut {
-            what,
-            within: STOP_MAX,
-            last: self.log_tail(),
-        })
+        Err(HarnessError::TimedOut { what, within: STOP_MAX, last: self.log_tail() })
     }
 
     fn log_tail(&self) -> String {

@@ -22,23 +22,15 @@ impl Trace {
     pub fn of(text: &str) -> Self {
         let mut trace = Self::of_secret(text, text.as_bytes());
         let utf16 = |units: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(units).collect();
-        trace
-            .forms
-            .push(("UTF-16, little endian", utf16(u16::to_le_bytes)));
+        trace.forms.push(("UTF-16, little endian", utf16(u16::to_le_bytes)));
         trace.forms.push(("UTF-16, big endian", utf16(u16::to_be_bytes)));
         trace
     }
 
     /// Of at least 8 secret bytes, which are called `what`.
     pub fn of_secret(what: &str, bytes: &[u8]) -> Self {
-        assert!(
-            bytes.len() >= BYTES_MIN,
-            "{what:?} is so short that chance would write it"
-        );
-        Self {
-            what: what.into(),
-            forms: forms(bytes),
-        }
+        assert!(bytes.len() >= BYTES_MIN, "{what:?} is so short that chance would write it");
+        Self { what: what.into(), forms: forms(bytes) }
     }
 
     /// The text, or what the secret is called.
@@ -151,10 +143,7 @@ mod tests {
         ] {
             assert!(trace.in_bytes(written.as_bytes()).is_some(), "{written}");
         }
-        let utf16: Vec<u8> = "xZephyr >> 77?"
-            .encode_utf16()
-            .flat_map(u16::to_be_bytes)
-            .collect();
+        let utf16: Vec<u8> = "xZephyr >> 77?".encode_utf16().flat_map(u16::to_be_bytes).collect();
         assert_eq!(trace.in_bytes(&utf16), Some("UTF-16, big endian"));
         assert_eq!(trace.in_bytes(b"Zephyr >> 78? 5a6570687972203e3e2037383f"), None);
         assert_eq!(trace.in_bytes(b""), None);

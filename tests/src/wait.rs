@@ -27,11 +27,7 @@ pub fn until<T, S: Debug>(
             Err(seen) => seen,
         };
         if Instant::now() >= end {
-            return Err(HarnessError::TimedOut {
-                what: what.into(),
-                within,
-                last: format!("{last:?}"),
-            });
+            return Err(HarnessError::TimedOut { what: what.into(), within, last: format!("{last:?}") });
         }
         std::thread::sleep(PAUSE);
     }

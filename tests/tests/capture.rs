@@ -2,6 +2,8 @@
 //! and neither it, nor any file of a node or device, holds a message, a title or an invitation's code in any form. Names do not
 //! travel in plain sight either.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::Ipv4Addr;
 
 use lanyard_crypto::gateway::Invitation;
@@ -36,20 +38,13 @@ fn what_is_secret_is_neither_in_the_traffic_nor_on_a_disk() {
     cluster.enrol_all().unwrap();
     let code = enrol_one_more(&cluster);
     let conversation = live(&mut cluster);
-    let shown = cluster.trusts[1].people[0]
-        .command(&["read", &conversation])
-        .unwrap();
+    let shown = cluster.trusts[1].people[0].command(&["read", &conversation]).unwrap();
     cluster.stop().unwrap();
 
     let mut secret: Vec<Trace> = TEXTS.iter().chain([&TITLE]).map(|text| Trace::of(text)).collect();
     // It was there to be found: a device whose owner asks shows it.
     for trace in [&secret[0], &secret[1], &secret[3], &secret[4]] {
-        assert_eq!(
-            trace.in_bytes(shown.stdout.as_bytes()),
-            Some("plain"),
-            "{}",
-            shown.stdout
-        );
+        assert_eq!(trace.in_bytes(shown.stdout.as_bytes()), Some("plain"), "{}", shown.stdout);
     }
     secret.push(code);
     let written = files(cluster.path()).unwrap();
@@ -70,9 +65,7 @@ fn what_is_secret_is_neither_in_the_traffic_nor_on_a_disk() {
         assert!(contains(&traffic, form), "the capture does not show {name}");
     }
     holds_the_cluster(&traffic, &cluster);
-    let names = cluster
-        .people()
-        .flat_map(|person| [person.name(), person.plan().registration]);
+    let names = cluster.people().flat_map(|person| [person.name(), person.plan().registration]);
     secret.extend(names.map(Trace::of));
     for trace in &secret {
         let found = trace.in_bytes(&traffic);
@@ -87,10 +80,7 @@ fn enrol_one_more(cluster: &Cluster) -> Trace {
     let code = Invitation::from_line(&line).unwrap().code;
     let profile = profile.display().to_string();
     let arguments = ["--profile", &profile, "enrol", &line];
-    process::run(&cluster.programs.client(), arguments, None)
-        .unwrap()
-        .done()
-        .unwrap();
+    process::run(&cluster.programs.client(), arguments, None).unwrap().done().unwrap();
     Trace::of_secret("the invitation's code", &code)
 }
 
@@ -99,21 +89,15 @@ fn live(cluster: &mut Cluster) -> String {
     let owner = cluster.trusts[0].people[0].clone();
     let conversation = owner.converse(TITLE, "clinical", cluster.others(&owner)).unwrap();
     let members = cluster.people().count();
-    cluster
-        .people()
-        .for_each(|person| drop(person.await_joined(&conversation, members).unwrap()));
+    cluster.people().for_each(|person| drop(person.await_joined(&conversation, members).unwrap()));
     let mut ids = Vec::new();
     for (sender, text) in cluster.trusts.iter().map(|trust| &trust.people[0]).zip(TEXTS) {
         ids.push(sender.send(&conversation, text).unwrap());
         all_read(cluster.people(), &conversation, text);
     }
-    let deletion = cluster.trusts[2].people[0]
-        .delete(&ids[2], "sent-in-error")
-        .unwrap();
+    let deletion = cluster.trusts[2].people[0].delete(&ids[2], "sent-in-error").unwrap();
     cluster.trusts[2].people[0].await_confirmed(&deletion, 3).unwrap();
-    cluster
-        .people()
-        .for_each(|person| person.await_gone(&conversation, TEXTS[2]).unwrap());
+    cluster.people().for_each(|person| person.await_gone(&conversation, TEXTS[2]).unwrap());
 
     cluster.trusts[2].node.stop().unwrap();
     owner.send(&conversation, TEXTS[3]).unwrap();
@@ -130,16 +114,9 @@ fn all_read<'a>(people: impl Iterator<Item = &'a Person>, conversation: &str, te
 fn holds_the_cluster(traffic: &[u8], cluster: &Cluster) {
     let nodes: Vec<Ipv4Addr> = cluster.trusts.iter().map(|trust| trust.node.address()).collect();
     for to in &nodes {
-        for from in nodes
-            .iter()
-            .chain([&Ipv4Addr::LOCALHOST])
-            .filter(|from| *from != to)
-        {
+        for from in nodes.iter().chain([&Ipv4Addr::LOCALHOST]).filter(|from| *from != to) {
             let header = [from.octets(), to.octets()].concat();
-            assert!(
-                contains(traffic, &header),
-                "no packet from {from} to {to} was captured"
-            );
+            assert!(contains(traffic, &header), "no packet from {from} to {to} was captured");
         }
     }
 }

@@ -26,10 +26,7 @@ fn by_grammar(bytes: &[u8]) -> Result<(), String> {
     valid(&embedded(protected), parts[0].as_bytes().ok_or("no header")?)?;
     valid(&embedded(payload), parts[2].as_bytes().ok_or("no payload")?)?;
     for signature in parts[3].as_array().into_iter().flatten() {
-        let protected = signature
-            .as_array()
-            .and_then(|s| s[0].as_bytes())
-            .ok_or("no signature")?;
+        let protected = signature.as_array().and_then(|s| s[0].as_bytes()).ok_or("no signature")?;
         valid(&embedded("by-authority"), protected)?;
     }
     Ok(())
@@ -37,18 +34,12 @@ fn by_grammar(bytes: &[u8]) -> Result<(), String> {
 
 /// The rule of what the byte string of this rule holds.
 fn embedded(rule: &str) -> String {
-    let line = GRAMMAR
-        .lines()
-        .find_map(|l| l.strip_prefix(&format!("{rule} = bstr .cbor ")));
-    line.unwrap_or_else(|| panic!("{rule} is no rule for embedded CBOR"))
-        .into()
+    let line = GRAMMAR.lines().find_map(|l| l.strip_prefix(&format!("{rule} = bstr .cbor ")));
+    line.unwrap_or_else(|| panic!("{rule} is no rule for embedded CBOR")).into()
 }
 
 fn valid(rule: &str, bytes: &[u8]) -> Result<(), String> {
-    let plain = |l: &str| {
-        l.split_once(" .cbor ")
-            .map_or(l.to_owned(), |(before, _)| before.to_owned())
-    };
+    let plain = |l: &str| l.split_once(" .cbor ").map_or(l.to_owned(), |(before, _)| before.to_owned());
     let rules: Vec<_> = GRAMMAR.lines().map(plain).collect();
     let grammar = format!("start = {rule}\n{}", rules.join("\n"));
     cddl::validate_cbor_from_slice(&grammar, bytes, None).map_err(|e| format!("{rule}: {e}"))
@@ -61,14 +52,7 @@ fn every_record_is_of_the_grammar() {
         let kind = record.body().kind().name();
         by_grammar(record.bytes()).unwrap_or_else(|e| panic!("{kind}: {e}"));
     }
-    for kind in [
-        Kind::Charter,
-        Kind::Crl,
-        Kind::Entry,
-        Kind::Envelope,
-        Kind::Tombstone,
-        Kind::Receipt,
-    ] {
+    for kind in [Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt] {
         assert!(records.iter().any(|r| r.body().kind() == kind), "{}", kind.name());
     }
 }
@@ -88,20 +72,10 @@ struct Frame {
 
 impl Frame {
     fn of(record: &Decoded) -> Self {
-        let Value::Tag(tag, parts) = from_bytes(record.bytes()) else {
-            panic!("no tag")
-        };
-        let Value::Array(parts) = *parts else {
-            panic!("no frame")
-        };
+        let Value::Tag(tag, parts) = from_bytes(record.bytes()) else { panic!("no tag") };
+        let Value::Array(parts) = *parts else { panic!("no frame") };
         let [protected, unprotected, payload, signatures] = parts.try_into().unwrap();
-        Self {
-            tag,
-            protected: inner(&protected),
-            unprotected,
-            payload: inner(&payload),
-            signatures,
-        }
+        Self { tag, protected: inner(&protected), unprotected, payload: inner(&payload), signatures }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -125,108 +99,55 @@ impl Frame {
     }
 }
 
-const EVERY: &[Kind] = &[
-    Kind::Charter,
-    Kind::Crl,
-    Kind::Entry,
-    Kind::Envelope,
-    Kind::Tombstone,
-    Kind::Receipt,
-];
-const BY_ONE: &[Kind] = &[
-    Kind::Crl,
-    Kind::Entry,
-    Kind::Envelope,
-    Kind::Tombstone,
-    Kind::Receipt,
-];
+const EVERY: &[Kind] =
+    &[Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt];
+const BY_ONE: &[Kind] = &[Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt];
 const FOR_ALL: &[Kind] = &[Kind::Charter, Kind::Crl, Kind::Entry];
 const KEPT: &[Kind] = &[Kind::Envelope, Kind::Tombstone, Kind::Receipt];
 
 const MUTATIONS: &[Mutation] = &[
     ("another tag", EVERY, |f| f.tag = 17),
     ("the other tag", EVERY, |f| f.tag = 116 - f.tag),
-    ("an unprotected header", EVERY, |f| {
-        put(&mut f.unprotected, 4, Value::Bytes(vec![1]))
-    }),
-    ("another algorithm", EVERY, |f| {
-        *field(&mut f.protected, 1) = (-7).into()
-    }),
-    ("one more protected header", EVERY, |f| {
-        put(&mut f.protected, 50, 1.into())
-    }),
+    ("an unprotected header", EVERY, |f| put(&mut f.unprotected, 4, Value::Bytes(vec![1]))),
+    ("another algorithm", EVERY, |f| *field(&mut f.protected, 1) = (-7).into()),
+    ("one more protected header", EVERY, |f| put(&mut f.protected, 50, 1.into())),
     ("no algorithm", EVERY, |f| f.protected = Value::Map(Vec::new())),
     ("a fingerprint by another hash", BY_ONE, |f| {
         field(&mut f.protected, 34).as_array_mut().unwrap()[0] = (-43).into()
     }),
-    ("a short fingerprint", BY_ONE, |f| {
-        shorten(&mut field(&mut f.protected, 34).as_array_mut().unwrap()[1])
-    }),
+    ("a short fingerprint", BY_ONE, |f| shorten(&mut field(&mut f.protected, 34).as_array_mut().unwrap()[1])),
     ("a short signature", BY_ONE, |f| shorten(&mut f.signatures)),
     ("no signature", BY_ONE, |f| f.signatures = Value::Null),
-    ("a short signature of an authority", &[Kind::Charter], |f| {
-        shorten(&mut signature(f)[2])
-    }),
-    ("a header beside a signature", &[Kind::Charter], |f| {
-        put(&mut signature(f)[1], 4, 1.into())
-    }),
+    ("a short signature of an authority", &[Kind::Charter], |f| shorten(&mut signature(f)[2])),
+    ("a header beside a signature", &[Kind::Charter], |f| put(&mut signature(f)[1], 4, 1.into())),
     ("another version", EVERY, |f| *f.field(0) = 2.into()),
     ("a short network id", BY_ONE, |f| shorten(f.field(1))),
     ("no network", BY_ONE, |f| *f.field(1) = Value::Null),
-    ("custodians of what is for all", FOR_ALL, |f| {
-        *f.field(2) = Value::Array(vec!["RXA".into()])
-    }),
+    ("custodians of what is for all", FOR_ALL, |f| *f.field(2) = Value::Array(vec!["RXA".into()])),
     ("no custodians", KEPT, |f| *f.field(2) = Value::Array(Vec::new())),
     ("too many custodians", KEPT, |f| {
-        *f.field(2) = (0..65)
-            .map(|n| Value::from(format!("R{n:04}")))
-            .collect::<Vec<_>>()
-            .into()
+        *f.field(2) = (0..65).map(|n| Value::from(format!("R{n:04}"))).collect::<Vec<_>>().into()
     }),
-    ("a custodian that is no code", KEPT, |f| {
-        f.field(2).as_array_mut().unwrap()[0] = "rxa".into()
-    }),
-    ("a code that is too long", KEPT, |f| {
-        f.field(2).as_array_mut().unwrap()[0] = "RXA123456".into()
-    }),
+    ("a custodian that is no code", KEPT, |f| f.field(2).as_array_mut().unwrap()[0] = "rxa".into()),
+    ("a code that is too long", KEPT, |f| f.field(2).as_array_mut().unwrap()[0] = "RXA123456".into()),
     ("a negative time", EVERY, |f| *f.field(3) = (-1).into()),
     ("a time that is text", EVERY, |f| *f.field(4) = "tomorrow".into()),
     ("a field more", EVERY, |f| put(&mut f.payload, 6, 0.into())),
-    ("a field less", EVERY, |f| {
-        drop(f.payload.as_map_mut().unwrap().pop())
-    }),
-    ("an unknown kind", EVERY, |f| {
-        f.field(5).as_array_mut().unwrap()[0] = 6.into()
-    }),
+    ("a field less", EVERY, |f| drop(f.payload.as_map_mut().unwrap().pop())),
+    ("an unknown kind", EVERY, |f| f.field(5).as_array_mut().unwrap()[0] = 6.into()),
     ("another kind", EVERY, |f| {
         let kind = &mut f.field(5).as_array_mut().unwrap()[0];
-        *kind = if *kind == Value::from(5) {
-            3.into()
-        } else {
-            5.into()
-        };
+        *kind = if *kind == Value::from(5) { 3.into() } else { 5.into() };
     }),
-    ("a kind by its name", EVERY, |f| {
-        f.field(5).as_array_mut().unwrap()[0] = "Envelope".into()
-    }),
-    ("a body with a field more", EVERY, |f| {
-        put(&mut f.field(5).as_array_mut().unwrap()[1], 9, 0.into())
-    }),
-    ("an empty body", EVERY, |f| {
-        f.field(5).as_array_mut().unwrap()[1] = Value::Map(Vec::new())
-    }),
-    ("a country that is none", &[Kind::Charter], |f| {
-        *f.said(5) = Value::Array(vec!["Gb".into()])
-    }),
+    ("a kind by its name", EVERY, |f| f.field(5).as_array_mut().unwrap()[0] = "Envelope".into()),
+    ("a body with a field more", EVERY, |f| put(&mut f.field(5).as_array_mut().unwrap()[1], 9, 0.into())),
+    ("an empty body", EVERY, |f| f.field(5).as_array_mut().unwrap()[1] = Value::Map(Vec::new())),
+    ("a country that is none", &[Kind::Charter], |f| *f.said(5) = Value::Array(vec!["Gb".into()])),
     ("a trust that is a number", &[Kind::Charter], |f| {
         *field(&mut f.said(4).as_array_mut().unwrap()[0], 0) = 5.into()
     }),
-    ("a list that is text", &[Kind::Crl], |f| {
-        *f.said(0) = "list".into()
-    }),
-    ("one certificate", &[Kind::Entry], |f| {
-        drop(f.said(0).as_array_mut().unwrap().pop())
-    }),
+    ("a list that is text", &[Kind::Crl], |f| *f.said(0) = "list".into()),
+    ("one certificate", &[Kind::Entry], |f| drop(f.said(0).as_array_mut().unwrap().pop())),
     ("a large key package", &[Kind::Entry], |f| {
         if let Some(package) = f.said(1).as_bytes_mut() {
             package.resize(16 * 1024 + 1, 0);
@@ -234,32 +155,20 @@ const MUTATIONS: &[Mutation] = &[
             *f.said(2) = Value::Array(vec!["/ip4/127.0.0.1".into(); 9]);
         }
     }),
-    ("a short conversation id", KEPT_OF_CONVERSATION, |f| {
-        *f.said(0) = Value::Bytes(vec![7; 18])
-    }),
+    ("a short conversation id", KEPT_OF_CONVERSATION, |f| *f.said(0) = Value::Bytes(vec![7; 18])),
     ("a long conversation id", KEPT_OF_CONVERSATION, |f| {
         *f.said(0) = Value::Bytes([&[7; 16][..], b"RXA123456"].concat())
     }),
     ("an unknown class", &[Kind::Envelope], |f| *f.said(2) = 4.into()),
-    ("a class as an array", &[Kind::Envelope], |f| {
-        *f.said(2) = Value::Array(vec![0.into()])
-    }),
-    ("no content", &[Kind::Envelope], |f| {
-        *f.said(3) = Value::Bytes(Vec::new())
-    }),
-    ("an unknown target", &[Kind::Tombstone], |f| {
-        f.said(1).as_array_mut().unwrap()[0] = 2.into()
-    }),
+    ("a class as an array", &[Kind::Envelope], |f| *f.said(2) = Value::Array(vec![0.into()])),
+    ("no content", &[Kind::Envelope], |f| *f.said(3) = Value::Bytes(Vec::new())),
+    ("an unknown target", &[Kind::Tombstone], |f| f.said(1).as_array_mut().unwrap()[0] = 2.into()),
     ("no target", &[Kind::Tombstone], |f| {
         *f.said(1) = Value::Array(vec![0.into(), Value::Array(Vec::new())])
     }),
     ("an unknown reason", &[Kind::Tombstone], |f| *f.said(2) = 6.into()),
-    ("a long reference", &[Kind::Tombstone], |f| {
-        *f.said(3) = Value::Bytes(vec![0; 65])
-    }),
-    ("no receipts", &[Kind::Receipt], |f| {
-        *f.said(0) = Value::Array(Vec::new())
-    }),
+    ("a long reference", &[Kind::Tombstone], |f| *f.said(3) = Value::Bytes(vec![0; 65])),
+    ("no receipts", &[Kind::Receipt], |f| *f.said(0) = Value::Array(Vec::new())),
     ("too large a count", &[Kind::Receipt], |f| {
         *field(&mut f.said(0).as_array_mut().unwrap()[0], 2) = (1u64 << 32).into()
     }),
@@ -270,18 +179,9 @@ const KEPT_OF_CONVERSATION: &[Kind] = &[Kind::Envelope, Kind::Tombstone];
 const LENIENT: &[(&str, &str)] = &[
     ("an unprotected header", "any map is taken for an empty one"),
     ("a header beside a signature", "any map is taken for an empty one"),
-    (
-        "a body with a field more",
-        "any key more is taken in a map that is an item of an array",
-    ),
-    (
-        "a code that is too long",
-        "a regular expression need not match the whole text",
-    ),
-    (
-        "a class as an array",
-        "an array with a permitted value is taken for the value",
-    ),
+    ("a body with a field more", "any key more is taken in a map that is an item of an array"),
+    ("a code that is too long", "a regular expression need not match the whole text"),
+    ("a class as an array", "an array with a permitted value is taken for the value"),
 ];
 
 #[test]
@@ -290,11 +190,7 @@ fn grammar_and_code_refuse_the_same() {
     for record in &records {
         let kind = record.body().kind();
         let frame = Frame::of(record);
-        assert_eq!(
-            frame.to_bytes(),
-            record.bytes().to_vec(),
-            "taken apart and put together"
-        );
+        assert_eq!(frame.to_bytes(), record.bytes().to_vec(), "taken apart and put together");
         let mut apart = Vec::new();
         for (name, kinds, change) in MUTATIONS.iter().filter(|(_, kinds, _)| kinds.contains(&kind)) {
             assert!(!kinds.is_empty());
@@ -333,9 +229,7 @@ fn shorten(bytes: &mut Value) {
 
 /// The parts of the first authority's signature.
 fn signature(frame: &mut Frame) -> &mut Vec<Value> {
-    frame.signatures.as_array_mut().unwrap()[0]
-        .as_array_mut()
-        .unwrap()
+    frame.signatures.as_array_mut().unwrap()[0].as_array_mut().unwrap()
 }
 
 fn inner(bytes: &Value) -> Value {

@@ -44,17 +44,9 @@ fn pycose_refuses_records_with_any_byte_altered() {
         // The tag and the frame around the signed parts may be read more kindly than we do: RFC 9052 allows headers that
         // are not protected. Everything from the protected header's content on is signed.
         let messages: Vec<_> = (4..record.bytes().len()).map(alter).collect();
-        let taken: Vec<_> = verify(&python, &messages)
-            .iter()
-            .enumerate()
-            .filter(|(_, v)| **v)
-            .map(|(i, _)| i + 4)
-            .collect();
-        assert!(
-            taken.is_empty(),
-            "{}: taken with these bytes altered: {taken:?}",
-            kind.name()
-        );
+        let taken: Vec<_> =
+            verify(&python, &messages).iter().enumerate().filter(|(_, v)| **v).map(|(i, _)| i + 4).collect();
+        assert!(taken.is_empty(), "{}: taken with these bytes altered: {taken:?}", kind.name());
     }
 }
 
@@ -62,11 +54,7 @@ fn pycose_refuses_records_with_any_byte_altered() {
 fn pycose_refuses_another_context_and_another_key() {
     let Some(python) = python() else { return };
     let scene = Scene::new();
-    let record = scene
-        .all()
-        .into_iter()
-        .find(|r| r.body().kind() == Kind::Envelope)
-        .unwrap();
+    let record = scene.all().into_iter().find(|r| r.body().kind() == Kind::Envelope).unwrap();
     let good = message(&scene, &record, record.bytes());
     let (mut context, mut key) = (good.clone(), good.clone());
     context["external_aad"] = to_hex(labels::CHARTER).into();
@@ -85,12 +73,8 @@ fn message(scene: &Scene, record: &Decoded, bytes: &[u8]) -> Value {
 
 fn verify(python: &PathBuf, messages: &[Value]) -> Vec<bool> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/verify.py");
-    let mut child = Command::new(python)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let input = json!({ "messages": messages }).to_string();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -104,10 +88,7 @@ fn verify(python: &PathBuf, messages: &[Value]) -> Vec<bool> {
 fn python() -> Option<PathBuf> {
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/venv/bin/python"));
     let python = std::env::var_os("LANYARD_PYTHON").map_or(own, PathBuf::from);
-    let there = Command::new(&python)
-        .args(["-c", "import pycose"])
-        .stderr(Stdio::null())
-        .status();
+    let there = Command::new(&python).args(["-c", "import pycose"]).stderr(Stdio::null()).status();
     if there.is_ok_and(|s| s.success()) {
         return Some(python);
     }

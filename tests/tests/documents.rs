@@ -10,10 +10,7 @@ use lanyard_tests::Programs;
 fn every_link_leads_somewhere() {
     let pages = pages();
     assert!(pages.len() > 10, "{} pages are too few", pages.len());
-    let broken: Vec<_> = pages
-        .iter()
-        .flat_map(|(path, text)| broken_links(path, text))
-        .collect();
+    let broken: Vec<_> = pages.iter().flat_map(|(path, text)| broken_links(path, text)).collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
@@ -43,27 +40,17 @@ fn every_command_in_the_documents_is_one() {
             let plain = |word: &&&str| {
                 word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
             };
-            let skipped = if arguments.first() == Some(&"--profile") {
-                2
-            } else {
-                0
-            };
+            let skipped = if arguments.first() == Some(&"--profile") { 2 } else { 0 };
             let subcommands: Vec<_> = arguments[skipped..].iter().take_while(plain).take(2).collect();
             let known = |count: usize| {
-                let help = Command::new(&program)
-                    .args(&subcommands[..count])
-                    .arg("--help")
-                    .output();
+                let help = Command::new(&program).args(&subcommands[..count]).arg("--help").output();
                 help.is_ok_and(|help| help.status.success())
             };
             assert!(!subcommands.is_empty() && known(1), "{}: {line}", path.display());
             checked += 1;
         }
     }
-    assert!(
-        checked > 20,
-        "{checked} commands are too few: the documents have lost them"
-    );
+    assert!(checked > 20, "{checked} commands are too few: the documents have lost them");
 }
 
 fn broken_links(path: &Path, text: &str) -> Vec<String> {
@@ -89,9 +76,7 @@ fn broken_links(path: &Path, text: &str) -> Vec<String> {
 
 /// Every page of the repository, with its text.
 fn pages() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this package lies in the repository");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the repository");
     let docs = ["concepts", "operating", "reference", "internals", "decisions"]
         .map(|name| root.join("docs").join(name));
     let dirs = [root.to_path_buf()].into_iter().chain(docs);
@@ -100,10 +85,7 @@ fn pages() -> Vec<(PathBuf, String)> {
     let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     pages
         .map(|path| {
-            (
-                path.clone(),
-                fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
-            )
+            (path.clone(), fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
         })
         .collect()
 }

@@ -1,6 +1,8 @@
 //! What the owner trust's node refuses to order, when the members are the clients that clinicians use: a second commit of
 //! an epoch, and a commit by who does not administer the conversation, made by a client that was told to believe otherwise.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::sync::Arc;
 
 use lanyard_client::session::change::Founding;
@@ -65,10 +67,7 @@ fn a_commit_by_who_does_not_administer_is_refused_and_not_stored() {
     assert_eq!(scene.hub.rows(), before);
 
     // Who does administer changes the same epoch.
-    let rightful = scene
-        .ben
-        .remove(&scene.id, &[liar.device().fingerprint], EXPIRES, NOW)
-        .unwrap();
+    let rightful = scene.ben.remove(&scene.id, &[liar.device().fingerprint], EXPIRES, NOW).unwrap();
     scene.hub.submit(&rightful);
     assert_ne!(scene.hub.rows(), before);
 }
@@ -126,14 +125,7 @@ impl Scene {
         let cem_key = SecretKey::generate().unwrap();
         let client = |trust: usize, name: &str, key: &SecretKey| {
             let trust = &hub.trusts[trust];
-            open(
-                &directory,
-                &hub.replica.network(),
-                name,
-                key,
-                &trust.chain(&trust.device(name, key)),
-                None,
-            )
+            open(&directory, &hub.replica.network(), name, key, &trust.chain(&trust.device(name, key)), None)
         };
         let mut ada = client(0, "ada", &SecretKey::generate().unwrap());
         let mut ben = client(1, "ben", &SecretKey::generate().unwrap());
@@ -150,39 +142,18 @@ impl Scene {
         hub.send(&ada, &outgoing).unwrap();
         let published = hub.for_members();
         let of = |class| published.iter().find(|i| i.envelope.class == class).unwrap();
-        assert!(matches!(
-            ada.receive(of(Class::Commit), NOW).unwrap()[..],
-            [Received::Changed(_)]
-        ));
+        assert!(matches!(ada.receive(of(Class::Commit), NOW).unwrap()[..], [Received::Changed(_)]));
         for member in [&mut ben, &mut cem] {
-            assert_eq!(
-                member.receive(of(Class::Welcome), NOW).unwrap(),
-                [Received::Joined(id.clone())]
-            );
+            assert_eq!(member.receive(of(Class::Welcome), NOW).unwrap(), [Received::Joined(id.clone())]);
         }
-        Self {
-            hub,
-            id,
-            ada,
-            ben,
-            cem,
-            cem_key,
-            directory,
-        }
+        Self { hub, id, ada, ben, cem, cem_key, directory }
     }
 
     /// Cem's device again, on the same vault.
     fn cem_who_believes_to_be(&mut self, person: PersonKey) -> Client {
         let trust = &self.hub.trusts[1];
         let chain = trust.chain(&trust.device("cem", &self.cem_key));
-        open(
-            &self.directory,
-            &self.hub.replica.network(),
-            "cem",
-            &self.cem_key,
-            &chain,
-            Some(person),
-        )
+        open(&self.directory, &self.hub.replica.network(), "cem", &self.cem_key, &chain, Some(person))
     }
 }
 
@@ -196,16 +167,7 @@ fn open(
 ) -> Client {
     let vault = Vault::open(&directory.path().join(name), &VaultKey::new([3; 32])).unwrap();
     let own_person = person.map(|person| (key.public(), person));
-    Session::open(
-        vault,
-        Arc::new(Believer {
-            network: network.clone(),
-            own_person,
-        }),
-        key,
-        chain,
-    )
-    .unwrap()
+    Session::open(vault, Arc::new(Believer { network: network.clone(), own_person }), key, chain).unwrap()
 }
 
 /// The engine of RXA's node, to which RXB's is connected.
@@ -224,15 +186,8 @@ impl Hub {
         store.commit(found(&store, &charter).unwrap()).unwrap();
         let replica = Replica::open(&store, trusts[0].own(), &charter).unwrap();
         let network = replica.network().id();
-        let mut hub = Self {
-            trusts,
-            network,
-            store,
-            replica,
-        };
-        let Own {
-            node, trust, chain, ..
-        } = hub.trusts[1].own();
+        let mut hub = Self { trusts, network, store, replica };
+        let Own { node, trust, chain, .. } = hub.trusts[1].own();
         hub.step(Input::Connected { node, trust, chain });
         hub
     }
@@ -245,19 +200,14 @@ impl Hub {
 
     /// A device of this trust hands in a request.
     fn send(&mut self, client: &Client, outgoing: &Outgoing) -> Result<(), String> {
-        let request = Request::Send {
-            device: client.device().fingerprint,
-            request: outgoing.request.clone(),
-        };
+        let request =
+            Request::Send { device: client.device().fingerprint, request: outgoing.request.clone() };
         let outputs = self.step(Input::Request { ticket: 1, request });
         let reply = outputs.into_iter().find_map(|output| match output {
             Output::Reply { reply, .. } => Some(reply),
             _ => None,
         });
-        reply
-            .expect("an answer")
-            .map(drop)
-            .map_err(|refusal| refusal.code)
+        reply.expect("an answer").map(drop).map_err(|refusal| refusal.code)
     }
 
     /// The other trust's node passes on a submission of its device.
@@ -270,38 +220,22 @@ impl Hub {
             content: request.content,
         });
         let custodians = self.trusts.iter().map(|t| t.id.clone()).collect();
-        let header = Header {
-            network: Some(self.network),
-            custodians,
-            issued: NOW,
-            expires: request.expires,
-        };
-        let Own {
-            node,
-            certificate,
-            key,
-            ..
-        } = self.trusts[1].own();
+        let header =
+            Header { network: Some(self.network), custodians, issued: NOW, expires: request.expires };
+        let Own { node, certificate, key, .. } = self.trusts[1].own();
         let signed = record::sign(header, body, certificate, &key).unwrap();
         let id = signed.id();
         let verified = record::verify(signed, &self.replica.network()).unwrap();
         let arrivals = vec![Arrival::Verified(Box::new(verified))];
-        self.step(Input::Records {
-            from: Source::Peer(node),
-            arrivals,
-        });
+        self.step(Input::Records { from: Source::Peer(node), arrivals });
         id
     }
 
     /// What the audit log says of a refused record.
     fn why(&self, record: &RecordId) -> AuditEntry {
-        let entries = audit::read(&self.store, 0, 1000).unwrap();
+        let entries = audit::read(&self.store, Some(0), 1000).unwrap();
         let refused = |e: &AuditEntry| e.event == "refused" && e.record == Some(*record);
-        entries
-            .into_iter()
-            .map(|(_, entry)| entry)
-            .find(refused)
-            .expect("a refusal")
+        entries.into_iter().map(|(_, entry)| entry).find(refused).expect("a refusal")
     }
 
     /// Everything that is stored, but for the audit log and its number.
@@ -320,12 +254,8 @@ impl Hub {
                 return None;
             };
             let (issued, expires) = (record.header().issued, record.header().expires);
-            Some(Incoming {
-                id: record.id(),
-                envelope,
-                issued,
-                expires,
-            })
+            let signer = self.trusts[0].id.clone();
+            Some(Incoming { id: record.id(), signer, envelope, issued, expires })
         };
         records.iter().filter_map(|bytes| incoming(bytes)).collect()
     }
@@ -347,9 +277,7 @@ impl Trust {
         let root = issue::root(&subject(code, "Root"), &root_key, &term(seed)).unwrap();
         let issuer = Issuer::new(&root, &root_key).unwrap();
         let name = subject(code, "Registrar");
-        let registrar = issuer
-            .registrar(&name, &registrar_key.public(), &term(seed + 1))
-            .unwrap();
+        let registrar = issuer.registrar(&name, &registrar_key.public(), &term(seed + 1)).unwrap();
         let details = NodeDetails {
             node: NodeId::new(node_key.public()),
             hosting_country: "GB".parse().unwrap(),
@@ -358,17 +286,8 @@ impl Trust {
         };
         let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
         let name = subject(code, "Node");
-        let node = issuer
-            .node(&name, &node_key.public(), &details, &term(seed + 2))
-            .unwrap();
-        Self {
-            id: code.parse().unwrap(),
-            root,
-            registrar,
-            registrar_key,
-            node,
-            node_key,
-        }
+        let node = issuer.node(&name, &node_key.public(), &details, &term(seed + 2)).unwrap();
+        Self { id: code.parse().unwrap(), root, registrar, registrar_key, node, node_key }
     }
 
     fn own(&self) -> Own {
@@ -384,9 +303,7 @@ impl Trust {
     /// The same certificate for the same name and key.
     fn device(&self, name: &str, key: &SecretKey) -> Certificate {
         let issuer = Issuer::new(&self.registrar, &self.registrar_key).unwrap();
-        issuer
-            .device(&subject(self.id.as_str(), name), &key.public(), &term(100))
-            .unwrap()
+        issuer.device(&subject(self.id.as_str(), name), &key.public(), &term(100)).unwrap()
     }
 
     fn chain(&self, leaf: &Certificate) -> Vec<Vec<u8>> {
@@ -406,22 +323,13 @@ fn charter(trusts: &[Trust]) -> Decoded {
         name: "Region".into(),
         version: 1,
         previous: None,
-        authorities: Authorities {
-            keys: vec![authority.public().to_vec().into()],
-            threshold: 1,
-        },
+        authorities: Authorities { keys: vec![authority.public().to_vec().into()], threshold: 1 },
         trusts: trusts.iter().map(member).collect(),
         countries: vec!["GB".parse().unwrap()],
-        policy: Policy {
-            retention_secs_max: LIFE_SECS,
-        },
+        policy: Policy { retention_secs_max: LIFE_SECS },
     };
-    let header = Header {
-        network: None,
-        custodians: Vec::new(),
-        issued: NOW,
-        expires: NOW.plus_secs(LIFE_SECS),
-    };
+    let header =
+        Header { network: None, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(LIFE_SECS) };
     record::sign_charter(header, charter, &[&authority], None).unwrap()
 }
 

@@ -5,6 +5,8 @@
 //! OpenMLS knows the suite's primitives by their provisional id alone, so the conversation runs under that
 //! one.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::sync::{Arc, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -52,46 +54,29 @@ fn openmls_joins_reads_writes_and_leaves() {
         .extension_types([POLICY_EXTENSION, OurExtensionType::new(TITLE_EXTENSION)])
         .signing_identity(signing, ada_key.to_seed().to_vec().into(), suite::OPENMLS_DRAFT)
         .build();
-    let person = X509Identities::new(network)
-        .read(ada.signing_identity().unwrap().0)
-        .unwrap()
-        .person;
+    let person = X509Identities::new(network).read(ada.signing_identity().unwrap().0).unwrap().person;
     let policy = Policy::new(Class::Clinical, [person]).unwrap();
     let id = ConversationId::new([5; 16], trust.id.clone()).to_bytes();
     let extensions = ExtensionList::from(vec![policy.to_extension()]);
-    let mut group = ada
-        .create_group_with_id(id, extensions, ExtensionList::new(), Some(mls_time(now)))
-        .unwrap();
+    let mut group =
+        ada.create_group_with_id(id, extensions, ExtensionList::new(), Some(mls_time(now))).unwrap();
 
     let mut other = Other::new(&trust, "Olu", now);
     let package = MlsMessage::from_bytes(&other.key_package()).unwrap();
     let title = Extension::new(OurExtensionType::new(TITLE_EXTENSION), b"Bed 9".to_vec());
-    let builder = group
-        .commit_builder()
-        .commit_time(mls_time(now))
-        .add_member(package)
-        .unwrap();
+    let builder = group.commit_builder().commit_time(mls_time(now)).add_member(package).unwrap();
     let output = builder.set_group_info_ext(vec![title].into()).build().unwrap();
     group.apply_pending_commit().unwrap();
     other.join(&output.welcome_messages()[0].to_bytes().unwrap());
     assert_eq!(other.group().epoch().as_u64(), 1);
 
-    let sealed = group
-        .encrypt_application_message(b"from Lanyard", Vec::new())
-        .unwrap()
-        .to_bytes()
-        .unwrap();
+    let sealed = group.encrypt_application_message(b"from Lanyard", Vec::new()).unwrap().to_bytes().unwrap();
     assert_eq!(other.read(&sealed), b"from Lanyard");
     let sealed = other.write(b"from OpenMLS");
     assert_eq!(read(&mut group, &sealed, now), b"from OpenMLS");
 
     // Each follows a commit of the other, with new keys all the way up the tree.
-    let commit = group
-        .commit(Vec::new())
-        .unwrap()
-        .commit_message()
-        .to_bytes()
-        .unwrap();
+    let commit = group.commit(Vec::new()).unwrap().commit_message().to_bytes().unwrap();
     group.apply_pending_commit().unwrap();
     other.follow(&commit);
     let commit = other.commit();
@@ -102,13 +87,8 @@ fn openmls_joins_reads_writes_and_leaves() {
     let sealed = other.write(b"still here");
     assert_eq!(read(&mut group, &sealed, now), b"still here");
 
-    let removal = group
-        .commit_builder()
-        .commit_time(mls_time(now))
-        .remove_member(1)
-        .unwrap()
-        .build()
-        .unwrap();
+    let removal =
+        group.commit_builder().commit_time(mls_time(now)).remove_member(1).unwrap().build().unwrap();
     group.apply_pending_commit().unwrap();
     other.follow(&removal.commit_message().to_bytes().unwrap());
     assert!(!other.group().is_active());
@@ -116,10 +96,7 @@ fn openmls_joins_reads_writes_and_leaves() {
 
 fn read(group: &mut Group<Config>, bytes: &[u8], now: Timestamp) -> Vec<u8> {
     let message = MlsMessage::from_bytes(bytes).unwrap();
-    match group
-        .process_incoming_message_with_time(message, mls_time(now))
-        .unwrap()
-    {
+    match group.process_incoming_message_with_time(message, mls_time(now)).unwrap() {
         ReceivedMessage::ApplicationMessage(message) => message.data().to_vec(),
         other => panic!("{other:?}"),
     }
@@ -140,19 +117,13 @@ impl Other {
         let signer =
             SignatureKeyPair::from_raw(SignatureScheme::ED25519, key.to_seed().to_vec(), public.clone());
         let certificates = trust.chain(name, &key, now).into_iter();
-        let content: Vec<u8> = certificates
-            .flat_map(|c| VLBytes::from(c).tls_serialize_detached().unwrap())
-            .collect();
+        let content: Vec<u8> =
+            certificates.flat_map(|c| VLBytes::from(c).tls_serialize_detached().unwrap()).collect();
         let credential = CredentialWithKey {
             credential: Credential::new(CredentialType::X509, content),
             signature_key: public.into(),
         };
-        Self {
-            provider: Provider::default(),
-            signer,
-            credential,
-            group: None,
-        }
+        Self { provider: Provider::default(), signer, credential, group: None }
     }
 
     fn key_package(&self) -> Vec<u8> {
@@ -167,9 +138,7 @@ impl Other {
             .leaf_node_capabilities(capabilities)
             .build(SUITE, &self.provider, &self.signer, self.credential.clone())
             .unwrap();
-        MlsMessageOut::from(package.key_package().clone())
-            .tls_serialize_detached()
-            .unwrap()
+        MlsMessageOut::from(package.key_package().clone()).tls_serialize_detached().unwrap()
     }
 
     fn group(&mut self) -> &mut MlsGroup {
@@ -177,12 +146,9 @@ impl Other {
     }
 
     fn join(&mut self, welcome: &[u8]) {
-        let MlsMessageBodyIn::Welcome(welcome) = incoming(welcome).extract() else {
-            panic!("not a welcome")
-        };
-        let config = MlsGroupJoinConfig::builder()
-            .wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY)
-            .build();
+        let MlsMessageBodyIn::Welcome(welcome) = incoming(welcome).extract() else { panic!("not a welcome") };
+        let config =
+            MlsGroupJoinConfig::builder().wire_format_policy(PURE_PLAINTEXT_WIRE_FORMAT_POLICY).build();
         let staged = StagedWelcome::new_from_welcome(&self.provider, &config, welcome, None).unwrap();
         self.group = Some(staged.into_group(&self.provider).unwrap());
     }
@@ -190,10 +156,7 @@ impl Other {
     fn process(&mut self, bytes: &[u8]) -> ProcessedMessageContent {
         let message = incoming(bytes).try_into_protocol_message().unwrap();
         let group = self.group.as_mut().unwrap();
-        group
-            .process_message(&self.provider, message)
-            .unwrap()
-            .into_content()
+        group.process_message(&self.provider, message).unwrap().into_content()
     }
 
     fn read(&mut self, bytes: &[u8]) -> Vec<u8> {
@@ -207,11 +170,7 @@ impl Other {
         let ProcessedMessageContent::StagedCommitMessage(commit) = self.process(bytes) else {
             panic!("not a commit")
         };
-        self.group
-            .as_mut()
-            .unwrap()
-            .merge_staged_commit(&self.provider, *commit)
-            .unwrap();
+        self.group.as_mut().unwrap().merge_staged_commit(&self.provider, *commit).unwrap();
     }
 
     fn write(&mut self, text: &[u8]) -> Vec<u8> {
@@ -222,9 +181,7 @@ impl Other {
 
     fn commit(&mut self) -> Vec<u8> {
         let group = self.group.as_mut().unwrap();
-        let bundle = group
-            .self_update(&self.provider, &self.signer, LeafNodeParameters::default())
-            .unwrap();
+        let bundle = group.self_update(&self.provider, &self.signer, LeafNodeParameters::default()).unwrap();
         group.merge_pending_commit(&self.provider).unwrap();
         bundle.commit().tls_serialize_detached().unwrap()
     }
@@ -247,23 +204,15 @@ impl Trust {
         let (root_key, registrar_key) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
         let root = issue::root(&subject(code, "Root"), &root_key, &term()).unwrap();
         let issuer = issue::Issuer::new(&root, &root_key).unwrap();
-        let registrar = issuer
-            .registrar(&subject(code, "Registrar"), &registrar_key.public(), &term())
-            .unwrap();
-        Self {
-            id: code.parse().unwrap(),
-            root,
-            registrar,
-            registrar_key,
-        }
+        let registrar =
+            issuer.registrar(&subject(code, "Registrar"), &registrar_key.public(), &term()).unwrap();
+        Self { id: code.parse().unwrap(), root, registrar, registrar_key }
     }
 
     fn chain(&self, name: &str, key: &SecretKey, now: Timestamp) -> Vec<Vec<u8>> {
         let issuer = issue::Issuer::new(&self.registrar, &self.registrar_key).unwrap();
         let term = issue::Term::starting(now, LIFE_SECS).unwrap();
-        let device = issuer
-            .device(&subject(self.id.as_str(), name), &key.public(), &term)
-            .unwrap();
+        let device = issuer.device(&subject(self.id.as_str(), name), &key.public(), &term).unwrap();
         vec![device.der().to_vec(), self.registrar.der().to_vec()]
     }
 
@@ -273,10 +222,7 @@ impl Trust {
             name: "Region".into(),
             version: 1,
             previous: None,
-            authorities: Authorities {
-                keys: vec![key.into()],
-                threshold: 1,
-            },
+            authorities: Authorities { keys: vec![key.into()], threshold: 1 },
             trusts: vec![Member {
                 trust: self.id.clone(),
                 name: "A trust".into(),
@@ -284,17 +230,10 @@ impl Trust {
                 addresses: Vec::new(),
             }],
             countries: vec!["GB".parse().unwrap()],
-            policy: CharterPolicy {
-                retention_secs_max: LIFE_SECS,
-            },
+            policy: CharterPolicy { retention_secs_max: LIFE_SECS },
         };
         let expires = now.plus_secs(LIFE_SECS);
-        let header = Header {
-            network: None,
-            custodians: Vec::new(),
-            issued: now,
-            expires,
-        };
+        let header = Header { network: None, custodians: Vec::new(), issued: now, expires };
         Network::new(RecordId::new([1; 32]), &header, &charter, None).unwrap()
     }
 }

@@ -22,10 +22,7 @@ fn the_commands_of_the_readme_do_what_it_says() {
     let programs = Programs::find().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let script = script(README);
-    assert!(
-        script.matches("lanyard").count() > 20,
-        "the README has lost its commands"
-    );
+    assert!(script.matches("lanyard").count() > 20, "the README has lost its commands");
     let subnet = Subnet::free().unwrap().inside(1).to_string();
     let script = script.replace(NETWORK, subnet.strip_suffix('1').unwrap());
     fs::write(dir.path().join("readme.sh"), script).unwrap();
@@ -42,26 +39,20 @@ fn the_commands_of_the_readme_do_what_it_says() {
         .unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
-    assert!(
-        output.status.success(),
-        "{stderr}\n{stdout}\n{}",
-        logs(dir.path())
-    );
-    for shown in [
-        "EF 30%, can you take him today?",
-        "Yes. Theatre from 14:00.",
-        "Dr Mira Okafor",
-        "[clinical]",
-    ] {
+    assert!(output.status.success(), "{stderr}\n{stdout}\n{}", logs(dir.path()));
+    for shown in
+        ["EF 30%, can you take him today?", "Yes. Theatre from 14:00.", "Dr Mira Okafor", "[clinical]"]
+    {
         assert!(stdout.contains(shown), "{shown:?} was not shown:\n{stdout}");
     }
 }
 
 #[test]
 fn blocks_and_conditions_are_found() {
-    let page = "a\n```sh\none\n```\n<!-- until: two -->\n```console\nnot this\n```\n```sh\nthree\n```\n";
+    let page =
+        "a\n```sh\none\n```\n<!-- until: two three -->\n```console\nnot this\n```\n```sh\nthree\n```\n";
     let script = script(page);
-    assert!(script.ends_with("\none\nawait 'two'\nthree\n"), "{script}");
+    assert!(script.ends_with("\none\nawait 'two three'\nthree\n"), "{script}");
 }
 
 /// All commands, and the conditions between them, as a script that ends what it has begun.
@@ -81,9 +72,7 @@ fn script(page: &str) -> String {
             "```" => inside = false,
             command if inside => script.extend([command, "\n"]),
             text => {
-                let condition = text
-                    .strip_prefix("<!-- until: ")
-                    .and_then(|rest| rest.strip_suffix(" -->"));
+                let condition = text.strip_prefix("<!-- until: ").and_then(|rest| rest.strip_suffix(" -->"));
                 if let Some(condition) = condition {
                     script.push_str(&format!("await {}\n", quoted(condition)));
                 }

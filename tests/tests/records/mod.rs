@@ -32,16 +32,8 @@ impl Scene {
         let term = |n| Term::new([n; 16], NOW.minus_secs(DAY), NOW.plus_secs(365 * DAY));
         let root = issue::root(&subject("Root"), &root_key, &term(1)).unwrap();
         let issuer = Issuer::new(&root, &root_key).unwrap();
-        let signer = issuer
-            .registrar(&subject("Registrar"), &signer_key.public(), &term(2))
-            .unwrap();
-        let mut scene = Self {
-            signer_key,
-            signer,
-            authorities,
-            root,
-            network: NetworkId::new([0; 32]),
-        };
+        let signer = issuer.registrar(&subject("Registrar"), &signer_key.public(), &term(2)).unwrap();
+        let mut scene = Self { signer_key, signer, authorities, root, network: NetworkId::new([0; 32]) };
         scene.network = NetworkId::new(*scene.charter().statement().as_bytes());
         scene
     }
@@ -67,11 +59,7 @@ impl Scene {
             version,
             previous,
             authorities: Authorities {
-                keys: self
-                    .authorities
-                    .iter()
-                    .map(|k| k.public().to_vec().into())
-                    .collect(),
+                keys: self.authorities.iter().map(|k| k.public().to_vec().into()).collect(),
                 threshold: 2,
             },
             trusts: vec![Member {
@@ -81,16 +69,10 @@ impl Scene {
                 addresses,
             }],
             countries: vec!["DE".parse().unwrap(), Country::GB],
-            policy: Policy {
-                retention_secs_max: 30 * DAY,
-            },
+            policy: Policy { retention_secs_max: 30 * DAY },
         };
-        let header = Header {
-            network,
-            custodians: Vec::new(),
-            issued: NOW,
-            expires: NOW.plus_secs(90 * DAY),
-        };
+        let header =
+            Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(90 * DAY) };
         let keys: Vec<_> = self.authorities.iter().take(2).collect();
         record::sign_charter(header, charter, &keys, None).unwrap()
     }
@@ -101,18 +83,10 @@ impl Scene {
         let second = self.sign_charter(Some(self.network), 2, Some(first.statement()));
         let signed = self.bodies().into_iter().map(|body| {
             let for_all = matches!(body.kind(), Kind::Crl | Kind::Entry);
-            let custodians = if for_all {
-                Vec::new()
-            } else {
-                vec!["RXA".parse().unwrap(), "RXB12".parse().unwrap()]
-            };
+            let custodians =
+                if for_all { Vec::new() } else { vec!["RXA".parse().unwrap(), "RXB12".parse().unwrap()] };
             let (network, expires) = (Some(self.network), NOW.plus_secs(20 * DAY));
-            let header = Header {
-                network,
-                custodians,
-                issued: NOW,
-                expires,
-            };
+            let header = Header { network, custodians, issued: NOW, expires };
             record::sign(header, body, self.signer.fingerprint(), &self.signer_key).unwrap()
         });
         [first, second].into_iter().chain(signed).collect()
@@ -121,10 +95,7 @@ impl Scene {
     fn bodies(&self) -> Vec<Body> {
         let issuer = Issuer::new(&self.signer, &self.signer_key).unwrap();
         let list = issuer.revocation_list(1, NOW, NOW.plus_secs(DAY), &[]).unwrap();
-        let crl = Crl {
-            list: list.der().to_vec(),
-            issuer: self.signer.der().to_vec(),
-        };
+        let crl = Crl { list: list.der().to_vec(), issuer: self.signer.der().to_vec() };
         let chain = vec![self.signer.der().to_vec().into(), self.root.der().to_vec().into()];
         let device = Entry {
             chain: chain.clone(),
@@ -133,52 +104,23 @@ impl Scene {
             available: Some(true),
         };
         let addresses = vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()];
-        let node = Entry {
-            chain,
-            key_package: None,
-            addresses,
-            available: None,
-        };
+        let node = Entry { chain, key_package: None, addresses, available: None };
         let conversation = ConversationId::new([7; 16], "RXA".parse().unwrap());
         let envelope = |class| {
             let (conversation, content) = (conversation.clone(), vec![9; 40]);
-            Body::Envelope(Envelope {
-                conversation,
-                epoch: 70_000,
-                class,
-                content,
-            })
+            Body::Envelope(Envelope { conversation, epoch: 70_000, class, content })
         };
         let tombstone = |target, reason| {
             let (conversation, reference) = (conversation.clone(), b"case 7".to_vec());
-            Body::Tombstone(Tombstone {
-                conversation,
-                target,
-                reason,
-                reference,
-            })
+            Body::Tombstone(Tombstone { conversation, target, reason, reference })
         };
-        let item = |n| ReceiptItem {
-            tombstone: RecordId::new([n; 32]),
-            erased: NOW,
-            envelopes: 3,
-        };
+        let item = |n| ReceiptItem { tombstone: RecordId::new([n; 32]), erased: NOW, envelopes: 3 };
         let named = Target::Envelopes(vec![RecordId::new([1; 32]), RecordId::new([2; 32])]);
         let mut bodies = vec![Body::Crl(crl), Body::Entry(device), Body::Entry(node)];
-        bodies.extend(
-            [
-                Class::Application,
-                Class::Commit,
-                Class::Welcome,
-                Class::Submission,
-            ]
-            .map(envelope),
-        );
+        bodies.extend([Class::Application, Class::Commit, Class::Welcome, Class::Submission].map(envelope));
         bodies.extend(Reason::ALL.map(|reason| tombstone(named.clone(), reason)));
         bodies.push(tombstone(Target::UpTo(NOW), Reason::Incident));
-        bodies.push(Body::Receipt(Receipt {
-            items: vec![item(1), item(2)],
-        }));
+        bodies.push(Body::Receipt(Receipt { items: vec![item(1), item(2)] }));
         bodies
     }
 }

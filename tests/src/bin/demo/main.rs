@@ -70,28 +70,15 @@ fn how_to_talk_to(cluster: &Cluster) -> String {
     let mut lines = vec!["The network is still running. To talk to it:".to_owned()];
     for trust in &cluster.trusts {
         let config = quoted(&trust.node.config().display().to_string());
-        lines.push(format!(
-            "  {} status --config {config}",
-            quoted(&node.display().to_string())
-        ));
+        lines.push(format!("  {} status --config {config}", quoted(&node.display().to_string())));
     }
     for person in cluster.people() {
         let profile = quoted(&person.profile().display().to_string());
-        let command = format!(
-            "  {} --profile {profile} read",
-            quoted(&client.display().to_string())
-        );
+        let command = format!("  {} --profile {profile} read", quoted(&client.display().to_string()));
         lines.push(format!("{command}   # {}, {}", person.name(), person.trust()));
     }
-    let ids = cluster
-        .trusts
-        .iter()
-        .filter_map(|trust| trust.node.process_id())
-        .map(|id| id.to_string());
+    let ids = cluster.trusts.iter().filter_map(|trust| trust.node.process_id()).map(|id| id.to_string());
     let dir = quoted(&cluster.path().display().to_string());
-    lines.push(format!(
-        "To end it:\n  kill {}; rm -r {dir}",
-        ids.collect::<Vec<_>>().join(" ")
-    ));
+    lines.push(format!("To end it:\n  kill {}; rm -r {dir}", ids.collect::<Vec<_>>().join(" ")));
     lines.join("\n")
 }

@@ -23,12 +23,7 @@ pub struct Step {
 impl Story {
     /// Begins, to be told to people, or as JSON.
     pub fn begin(json: bool) -> Self {
-        let story = Self {
-            json,
-            began: Instant::now(),
-            steps: Vec::new(),
-            failed: None,
-        };
+        let story = Self { json, began: Instant::now(), steps: Vec::new(), failed: None };
         story.say("Lanyard: three trusts, one conversation, one deletion that reaches every replica.");
         story.say("Every process is real, every address is on this machine, every name is fictional.");
         story
@@ -45,13 +40,7 @@ impl Story {
         play: impl FnOnce(&mut Step) -> Result<T, HarnessError>,
     ) -> Result<T, HarnessError> {
         self.say(&format!("\n{}. {title}", self.steps.len() + 1));
-        let (began, mut step) = (
-            Instant::now(),
-            Step {
-                json: self.json,
-                figures: Map::new(),
-            },
-        );
+        let (began, mut step) = (Instant::now(), Step { json: self.json, figures: Map::new() });
         let result = play(&mut step);
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut told = json!({ "name": name, "ok": result.is_ok(), "took_ms": took_ms });
@@ -97,9 +86,7 @@ impl Story {
         let took = seconds(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
         match ok {
             true => line(&format!("\nAll {} steps came out, in {took}.", self.steps.len())),
-            false => line(&format!(
-                "\nNot every step came out. Stopped after {took}, and cleaned up."
-            )),
+            false => line(&format!("\nNot every step came out. Stopped after {took}, and cleaned up.")),
         }
         if let Some(advice) = advice {
             line(&format!("\n{advice}"));
