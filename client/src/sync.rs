@@ -102,8 +102,17 @@ impl App {
     /// Asks what the network believes by now. What cannot be believed is told, and does not keep messages
     /// away.
     fn refresh(&mut self, now: Timestamp, synced: &mut Synced) -> Result<(), AppError> {
-        let told = self.node.trust()?;
-        match self.beliefs.take(&told) {
+        let mut taken = self.beliefs.take(&self.node.trust(None)?);
+        // Each version vouches for the next: what was missed is taken in order, for as long as that leads on.
+        while let Err(TrustError::Missed { current, .. }) = taken {
+            taken = self.beliefs.take(&self.node.trust(Some(current + 1))?);
+            match &taken {
+                Err(TrustError::Missed { current: still, .. }) if *still == current => break,
+                Ok(()) => taken = self.beliefs.take(&self.node.trust(None)?),
+                Err(_) => {}
+            }
+        }
+        match taken {
             Err(TrustError::File(error)) => return Err(error.into()),
             Err(error) => synced.notices.push(error.to_string()),
             Ok(()) => {}

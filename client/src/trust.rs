@@ -42,7 +42,7 @@ pub enum TrustError {
     /// The device has missed versions in between.
     #[error(
         "the network's charter is at version {offered}, and this device knows version {current}: \
-         it cannot check what it missed; ask your trust for a new invitation"
+         your node does not hold the versions in between, so that this cannot be checked; tell your trust's IT"
     )]
     Missed {
         /// The version in force.

@@ -54,7 +54,8 @@ pub struct EnrolResponse {
     pub charter: Vec<u8>,
 }
 
-/// `GET /v1/trust`: what a client needs to judge certificates itself.
+/// `GET /v1/trust`: what a client needs to judge certificates itself. With `?version=N`, the charter is that version, if the node
+/// still holds it: for a client that has missed some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustResponse {
     /// The charter in force, as a record.

@@ -62,7 +62,7 @@ pub trait Backend: Send + Sync + 'static {
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse>;
 
     /// The charter and revocation lists in force, as records.
-    fn trust_records(&self) -> Answer<'_, TrustResponse>;
+    fn trust_records(&self, version: Option<u64>) -> Answer<'_, TrustResponse>;
 
     /// The directory entry in force of a certificate.
     fn entry(&self, device: Fingerprint) -> Answer<'_, Option<Decoded>>;

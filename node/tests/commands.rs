@@ -312,3 +312,13 @@ fn every_command_has_help_with_an_example() {
     }
     assert_eq!(bench.run(&["nonsense"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_node_stays_with_its_trust() {
+    let bench = Bench::with_node("127.0.1.1");
+    bench.json(&["trust", "init", "--ods", "RXH", "--name", "Fell General", "--dir", "rxh"]);
+    let other =
+        ["trust", "issue-node", "--dir", "rxh", "--name", "N", "--hosting", "GB", "--address", "127.0.1.1"];
+    let said = bench.fails(&[&other[..], &["--out", "node1"]].concat(), 2);
+    assert!(said.contains("node1 is a node of RYJ"), "{said}");
+}

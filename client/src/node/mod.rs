@@ -58,9 +58,12 @@ impl NodeClient {
         self.ask(Method::POST, "/v1/enrol", Some(request))
     }
 
-    /// `GET /v1/trust`: the charter and revocation lists in force.
-    pub fn trust(&mut self) -> Result<TrustResponse, NodeError> {
-        self.get("/v1/trust")
+    /// `GET /v1/trust`: the charter, or this version of it, and the revocation lists in force.
+    pub fn trust(&mut self, version: Option<u64>) -> Result<TrustResponse, NodeError> {
+        match version {
+            Some(version) => self.get(&format!("/v1/trust?version={version}")),
+            None => self.get("/v1/trust"),
+        }
     }
 
     /// `PUT /v1/key-package`: makes the device reachable for new conversations.

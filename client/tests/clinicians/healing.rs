@@ -91,3 +91,21 @@ fn a_change_that_the_owner_trust_has_refused_does_not_wait_for_ever() {
     assert_eq!(app.conversation("Rota").unwrap().state, ConversationState::Open);
     assert!(app.sync().unwrap().notices.is_empty());
 }
+
+#[test]
+fn a_device_that_was_away_takes_the_charters_that_it_missed_in_their_order() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [_mira, jo, _other_mira] = three(&world);
+    let second = next_with(&world, &world.charter, &world.authority, |_| true);
+    let third = next_with(&world, &second, &world.authority, |_| true);
+    let fourth = next_with(&world, &third, &world.authority, |_| true);
+    world.state().charter = Some(fourth);
+    let lost = jo.app().sync().unwrap().notices;
+    assert!(lost.iter().any(|n| n.contains("does not hold the versions in between")), "{lost:?}");
+
+    world.state().between = vec![second, third];
+    let caught_up = jo.app().sync().unwrap().notices;
+    assert!(caught_up.is_empty(), "{caught_up:?}");
+    world.state().between.clear();
+    assert!(jo.app().sync().unwrap().notices.is_empty(), "version 4 was kept");
+}

@@ -16,7 +16,7 @@ use serde_bytes::ByteBuf;
 
 use crate::admit::stored;
 use crate::erase;
-use crate::holding::Holding;
+use crate::holding::{Holding, LAYERS};
 use crate::keys;
 use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
 use crate::spread::{self, Progress};
@@ -253,11 +253,17 @@ pub fn entry(view: &dyn View, device: &Fingerprint) -> Result<Option<Decoded>, S
     })
 }
 
-/// The charter in force and the revocation lists, as records.
-pub fn trust(view: &dyn View) -> Result<TrustResponse, StorageError> {
-    let charter = match view.get(Tree::Meta, b"charter")? {
-        Some(id) => view.get(Tree::Records, &id)?.unwrap_or_default(),
-        None => Vec::new(),
+/// A charter and the revocation lists in force, as records: the charter of this version, if it is still held, otherwise the one
+/// in force.
+pub fn trust(view: &dyn View, version: Option<u64>) -> Result<TrustResponse, StorageError> {
+    let earlier = match version {
+        Some(version) => charter(view, version)?,
+        None => None,
+    };
+    let charter = match (earlier, view.get(Tree::Meta, b"charter")?) {
+        (Some(earlier), _) => earlier,
+        (None, Some(id)) => view.get(Tree::Records, &id)?.unwrap_or_default(),
+        (None, None) => Vec::new(),
     };
     let mut crls = Vec::new();
     for_each(view, Tree::Revocations, &[], |_, id| {
@@ -265,6 +271,21 @@ pub fn trust(view: &dyn View) -> Result<TrustResponse, StorageError> {
         Ok(())
     })?;
     Ok(TrustResponse { charter, crls })
+}
+
+fn charter(view: &dyn View, version: u64) -> Result<Option<Vec<u8>>, StorageError> {
+    let mut found = None;
+    for_each(view, Tree::Index, &[LAYERS[0]], |key, _| {
+        if let (None, Some((_, id))) = (&found, keys::index_parts(key))
+            && let Some((held, record)) = stored(view, &id)?
+            && held.kind == Kind::Charter as u8
+            && matches!(record.body(), Body::Charter(charter) if charter.version == version)
+        {
+            found = Some(record.bytes().to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// How much is held and how much waits, for the operator.

@@ -224,6 +224,7 @@ fn open_store(config: &Config, prepared: &Prepared) -> Result<SledStore, RunErro
     let mut owner = Sha256::new();
     owner.update(prepared.key.public());
     owner.update(prepared.network.id().as_bytes());
+    owner.update(prepared.certificate.subject().trust.as_str());
     Ok(SledStore::open(SledOptions { dir, owner: owner.finalize().into(), store_key })?)
 }
 

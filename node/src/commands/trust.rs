@@ -106,6 +106,18 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
     let root = read_certificate(&args.dir.join(ROOT))?;
     let registrar = read_certificate(&args.dir.join(REGISTRAR))?;
     let registrar_key = read_key(&args.dir.join(REGISTRAR_KEY))?;
+    let earlier = args.out.join(NODE);
+    if earlier.exists() {
+        let (ours, theirs) =
+            (&registrar.subject().trust, read_certificate(&earlier)?.subject().trust.clone());
+        if *ours != theirs {
+            return Err(CommandError::Usage(format!(
+                "{} is a node of {theirs}, and {} holds the keys of {ours}: give the directory of {theirs}, or another --out",
+                args.out.display(),
+                args.dir.display()
+            )));
+        }
+    }
     files::create_directory(&args.out)?;
     let key_path = args.out.join(NODE_KEY);
     let renewed = key_path.exists();

@@ -108,8 +108,8 @@ impl Backend for Engine {
         self.0.read(move |view, network| query::directory(view, network, &words, time::now())).boxed()
     }
 
-    fn trust_records(&self) -> Answer<'_, TrustResponse> {
-        self.0.read(|view, _| query::trust(view)).boxed()
+    fn trust_records(&self, version: Option<u64>) -> Answer<'_, TrustResponse> {
+        self.0.read(move |view, _| query::trust(view, version)).boxed()
     }
 
     fn entry(&self, device: Fingerprint) -> Answer<'_, Option<Decoded>> {

@@ -97,12 +97,22 @@ async fn enrol(
         gateway.backend.note(Note { event: "enrolled", code: "", detail, address: None }).await;
     }
     let chain = [certificate.der(), registrar.certificate().der()].map(ByteBuf::from).into();
-    let charter = gateway.backend.trust_records().await?.charter;
+    let charter = gateway.backend.trust_records(None).await?.charter;
     Ok(Cbor(EnrolResponse { chain, charter }))
 }
 
-async fn trust(State(gateway): Shared, _device: Device) -> Outcome<TrustResponse> {
-    Ok(Cbor(gateway.backend.trust_records().await?))
+#[derive(Deserialize)]
+struct Version {
+    version: Option<u64>,
+}
+
+async fn trust(
+    State(gateway): Shared,
+    _device: Device,
+    query: Result<Query<Version>, QueryRejection>,
+) -> Outcome<TrustResponse> {
+    let Query(Version { version }) = query.map_err(|e| Refused::new("malformed", e.to_string()))?;
+    Ok(Cbor(gateway.backend.trust_records(version).await?))
 }
 
 async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {

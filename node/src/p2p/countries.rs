@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use lanyard_crypto::residency::Country;
@@ -25,8 +25,13 @@ pub enum CountriesError {
     #[error("network {0} is assigned to two countries")]
     Twice(Network),
     /// The database cannot be read.
-    #[error("country database: {0}")]
-    Database(#[from] MaxMindDbError),
+    #[error("the country database {} cannot be read: {reason}", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// The reader's words.
+        reason: MaxMindDbError,
+    },
 }
 
 /// Assigned networks and, if there is one, a database.
@@ -56,7 +61,9 @@ impl Countries {
     /// # Errors
     /// The file cannot be read, or is not an MMDB file.
     pub fn with_database(self, path: &Path) -> Result<Self, CountriesError> {
-        Ok(Self { database: Some(Reader::open_readfile(path)?), ..self })
+        let reader = Reader::open_readfile(path);
+        let reader = reader.map_err(|reason| CountriesError::Database { path: path.into(), reason })?;
+        Ok(Self { database: Some(reader), ..self })
     }
 
     /// The country of an address, if it is known. The longest assigned prefix wins over shorter ones, and any
@@ -196,6 +203,55 @@ mod tests {
         assert_eq!(place(&table, "192.168.1.1"), None);
         assert_eq!(place(&table, "::1"), None);
         assert_eq!(place(&Countries::default(), "127.0.0.1"), None);
+    }
+
+    #[test]
+    fn a_database_answers_for_global_addresses_that_no_network_names() {
+        use maxminddb_writer::Database;
+        use maxminddb_writer::paths::IpAddrWithMask;
+
+        #[derive(serde::Serialize)]
+        struct MaxMind<'a> {
+            country: Iso<'a>,
+        }
+        #[derive(serde::Serialize)]
+        struct Iso<'a> {
+            iso_code: &'a str,
+        }
+        #[derive(serde::Serialize)]
+        struct Flat<'a> {
+            country_code: &'a str,
+        }
+
+        let mut database = Database::default();
+        database.metadata.binary_format_major_version = 2;
+        database.metadata.database_type = "Test-Country".into();
+        let values = [
+            ("81.2.69.0/24", database.insert_value(MaxMind { country: Iso { iso_code: "GB" } }).unwrap()),
+            ("2.125.160.0/24", database.insert_value(Flat { country_code: "IE" }).unwrap()),
+            ("8.8.8.0/24", database.insert_value(Flat { country_code: "US" }).unwrap()),
+            ("9.9.9.0/24", database.insert_value(Flat { country_code: "unknown" }).unwrap()),
+            ("127.0.0.0/8", database.insert_value(Flat { country_code: "GB" }).unwrap()),
+        ];
+        for (network, value) in values {
+            database.insert_node(network.parse::<IpAddrWithMask>().unwrap(), value);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("countries.mmdb");
+        database.write_to(std::fs::File::create(&path).unwrap()).unwrap();
+
+        let table = countries(&[("81.2.69.142/32", "FR")]).with_database(&path).unwrap();
+        assert_eq!(place(&table, "81.2.69.141").as_deref(), Some("GB"));
+        assert_eq!(place(&table, "::ffff:2.125.160.9").as_deref(), Some("IE"));
+        assert_eq!(place(&table, "8.8.8.8").as_deref(), Some("US"));
+        assert_eq!(place(&table, "81.2.69.142").as_deref(), Some("FR"), "the operator's word goes first");
+        for unknown in ["9.9.9.9", "81.2.70.1", "127.0.0.1", "2001:4860:4860::8888"] {
+            assert_eq!(place(&table, unknown), None, "{unknown}");
+        }
+
+        std::fs::write(&path, "no database").unwrap();
+        let said = Countries::default().with_database(&path).unwrap_err().to_string();
+        assert!(said.contains("countries.mmdb"), "{said}");
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct State {
     pub invitations: BTreeMap<Vec<u8>, Subject>,
     /// The charter in force, if it is not the first one.
     pub charter: Option<Decoded>,
+    /// Charters between the first and that one.
+    pub between: Vec<Decoded>,
     /// The code with which the hub has refused every submission.
     pub hub_refuses: Option<String>,
     /// The hub answers no submissions while this is set.
@@ -161,10 +163,13 @@ impl World {
         let mut state = self.state();
         match (method, path) {
             ("POST", "/v1/enrol") => self.enrol(&mut state, trust, &read(body)),
-            ("GET", "/v1/trust") => Ok(cbor::to_vec(&TrustResponse {
-                charter: state.charter.as_ref().unwrap_or(&self.charter).bytes().to_vec(),
-                crls: Vec::new(),
-            })),
+            ("GET", "/v1/trust") => {
+                let is_asked =
+                    |c: &&Decoded| matches!(c.body(), Body::Charter(c) if c.version.to_string() == value);
+                let charter = state.between.iter().find(is_asked).or(state.charter.as_ref());
+                let charter = charter.unwrap_or(&self.charter).bytes().to_vec();
+                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new() }))
+            }
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));
                 let entries = entries.map(|(_, e)| ByteBuf::from(e.clone())).collect();

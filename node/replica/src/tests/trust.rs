@@ -34,7 +34,10 @@ fn a_new_charter_is_in_force_everywhere_and_after_a_restart() {
         assert!(told(&world, at));
         world.restart(at);
         assert_eq!(version(&world, at), 2);
-        assert_eq!(query::trust(&world.nodes[at].store).unwrap().charter, second.bytes().to_vec());
+        let charter = |version| query::trust(&world.nodes[at].store, version).unwrap().charter;
+        assert_eq!(charter(None), second.bytes().to_vec());
+        assert_eq!(charter(Some(1)), world.charter.bytes().to_vec(), "for who has missed it");
+        assert_eq!(charter(Some(3)), second.bytes().to_vec());
     }
 }
 

@@ -76,7 +76,7 @@ async fn charters_that_do_not_follow_are_refused_however_they_come() {
         }
     }
     assert_eq!(node.running.engine.network().charter_id(), in_force);
-    let trust = node.running.engine.trust_records().await.unwrap();
+    let trust = node.running.engine.trust_records(None).await.unwrap();
     assert_eq!(trust.charter, third.bytes().to_vec());
     assert_eq!(node.held(), held);
 

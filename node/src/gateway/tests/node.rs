@@ -148,7 +148,7 @@ impl Backend for TestNode {
         nothing("directory")
     }
 
-    fn trust_records(&self) -> Answer<'_, TrustResponse> {
+    fn trust_records(&self, _: Option<u64>) -> Answer<'_, TrustResponse> {
         let charter = self.charter.clone();
         async { Ok(TrustResponse { charter, crls: Vec::new() }) }.boxed()
     }
