@@ -142,3 +142,31 @@ fn while_the_owner_is_away_messages_flow_and_changes_of_members_wait() {
         "what was before is not for new members"
     );
 }
+
+#[test]
+fn a_person_reads_and_writes_on_each_of_their_devices() {
+    let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION[..2]).unwrap();
+    cluster.enrol_all().unwrap();
+    let (owner, phone) = (&cluster.trusts[0].people[0], &cluster.trusts[1].people[0]);
+    let (trust, node) = (phone.trust(), &cluster.trusts[1].node);
+    let profile = cluster.path().join("tablet");
+    let tablet = Person::enrol(&cluster.programs, *phone.plan(), trust, node, &profile).unwrap();
+    wait::until("both devices can be invited", SOON, || {
+        let found = owner.json(&["find", phone.plan().registration])?;
+        let devices = found["people"][0]["devices"].as_array().cloned().unwrap_or_default();
+        let reachable = devices.iter().filter(|device| device["reachable"] == true).count();
+        Ok(if reachable == 2 { Ok(()) } else { Err(found) })
+    })
+    .unwrap();
+
+    let conversation = owner.converse("Ward round", "clinical", [phone]).unwrap();
+    let all = [owner, phone, &tablet];
+    all.iter().for_each(|device| drop(device.await_joined(&conversation, 3).unwrap()));
+    for (sender, text) in all.iter().zip(["from the owner", "from the phone", "from the tablet"]) {
+        sender.send(&conversation, text).unwrap();
+        for reader in all {
+            let message = reader.await_message(&conversation, text).unwrap();
+            assert_eq!(message["sender"]["name"], sender.name(), "{message}");
+        }
+    }
+}
