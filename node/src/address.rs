@@ -6,12 +6,7 @@ use std::net::IpAddr;
 
 use lanyard_crypto::NodeId;
 
-/// How the peer id of an Ed25519 key begins: identity multihash of 36 bytes; protobuf with key type 1 and a
-/// key of 32 bytes (libp2p specification, "Peer Ids and Keys").
-const ED25519_PEER: [u8; 6] = [0x00, 0x24, 0x08, 0x01, 0x12, 0x20];
-const BASE58: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-/// 38 bytes in base58 take 52 digits.
-const PEER_DIGITS_MAX: usize = 64;
+use crate::p2p;
 
 /// What an address must look like, for messages.
 pub const NEEDED: &str = "a multiaddress is needed, such as \"/ip4/192.0.2.7/udp/4001/quic-v1\" or \
@@ -19,12 +14,12 @@ pub const NEEDED: &str = "a multiaddress is needed, such as \"/ip4/192.0.2.7/udp
 
 /// The libp2p peer id of a node, as text.
 pub fn peer_id(node: &NodeId) -> String {
-    base58([&ED25519_PEER[..], node.as_bytes()].concat())
+    p2p::peer_id(node)
 }
 
 /// The node with this peer id; none if the text is no peer id of an Ed25519 key.
 pub fn node_of(peer_id: &str) -> Option<NodeId> {
-    NodeId::try_from(from_base58(peer_id)?.strip_prefix(&ED25519_PEER)?).ok()
+    p2p::node_in(peer_id)
 }
 
 /// A multiaddress of a node.
@@ -64,47 +59,6 @@ impl NodeAddress {
         };
         parts.next().is_none().then_some(Self { ip, port, quic, node })
     }
-}
-
-fn base58(bytes: Vec<u8>) -> String {
-    let zeros = bytes.iter().take_while(|b| **b == 0).count();
-    let mut digits: Vec<u8> = Vec::new();
-    for byte in &bytes {
-        let mut carry = u32::from(*byte);
-        for digit in &mut digits {
-            carry += u32::from(*digit) << 8;
-            *digit = (carry % 58) as u8;
-            carry /= 58;
-        }
-        while carry > 0 {
-            digits.push((carry % 58) as u8);
-            carry /= 58;
-        }
-    }
-    let leading = std::iter::repeat_n('1', zeros);
-    leading.chain(digits.iter().rev().map(|d| char::from(BASE58[usize::from(*d)]))).collect()
-}
-
-fn from_base58(text: &str) -> Option<Vec<u8>> {
-    if text.len() > PEER_DIGITS_MAX {
-        return None;
-    }
-    let mut bytes: Vec<u8> = Vec::new();
-    for digit in text.bytes() {
-        let mut carry = BASE58.iter().position(|b| *b == digit)? as u32;
-        for byte in &mut bytes {
-            carry += u32::from(*byte) * 58;
-            *byte = carry as u8;
-            carry >>= 8;
-        }
-        while carry > 0 {
-            bytes.push(carry as u8);
-            carry >>= 8;
-        }
-    }
-    bytes.extend(text.bytes().take_while(|b| *b == b'1').map(|_| 0));
-    bytes.reverse();
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -46,6 +46,17 @@ pub(super) fn node_of(peer: &PeerId) -> Option<NodeId> {
     NodeId::try_from(bytes.strip_prefix(&ED25519_PEER)?).ok()
 }
 
+/// The peer id of a node, as text.
+pub fn peer_id(node: &NodeId) -> String {
+    let bytes = [&ED25519_PEER[..], node.as_bytes()].concat();
+    PeerId::from_bytes(&bytes).expect("an identity multihash of 36 bytes is a peer id").to_string()
+}
+
+/// The node with this peer id, as text; none if it is none of an Ed25519 key.
+pub fn node_in(peer_id: &str) -> Option<NodeId> {
+    node_of(&peer_id.parse().ok()?)
+}
+
 /// The key pair of a node.
 pub(super) fn keypair(seed: &[u8; 32]) -> Keypair {
     let mut seed = zeroize::Zeroizing::new(*seed);

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use libp2p::Swarm;
 use tokio::sync::mpsc;
 
-pub use address::{AddressError, check as check_address};
+pub use address::{AddressError, check as check_address, node_in, peer_id};
 pub use countries::{Countries, CountriesError, Network};
 pub use event::{Event, Refused};
 pub use handle::{Handle, Verdict};
