@@ -9,6 +9,7 @@
 //! `docs/internals/model.md` says what is modelled and what is not, and how a counterexample reads.
 
 pub mod deletion;
+pub mod hub;
 
 use std::fmt::Debug;
 use std::hash::Hash;
