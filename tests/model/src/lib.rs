@@ -14,13 +14,13 @@ pub mod hub;
 use std::fmt::Debug;
 use std::hash::Hash;
 
-use stateright::{Checker, Model};
+use stateright::{Checker, Model, Path};
 
-/// A shortest sequence of actions that leads to where the property says something: to a breach of what must always hold, or to
+/// A shortest path that leads to where the property says something: to a breach of what must always hold, or to
 /// an example of what must sometimes occur. None if there is none of at most `steps_max` actions.
 ///
-/// The same model gives the same sequence each time. The checker itself reports the last that it has seen, which is long.
-pub fn shortest<M>(model: &M, property: &'static str, steps_max: usize) -> Option<Vec<M::Action>>
+/// The same model gives the same path each time. The checker itself reports the last that it has seen, which is long.
+pub fn shortest<M>(model: &M, property: &'static str, steps_max: usize) -> Option<Path<M::State, M::Action>>
 where
     M: Model + Clone + Send + Sync + 'static,
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
@@ -29,6 +29,6 @@ where
     (0..=steps_max).find_map(|steps| {
         // A state at the depth limit is not looked at any more, and the first state has depth 1.
         let checker = model.clone().checker().target_max_depth(steps + 2).spawn_bfs().join();
-        checker.discovery(property).map(|path| path.into_actions())
+        checker.discovery(property)
     })
 }

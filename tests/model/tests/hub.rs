@@ -20,7 +20,7 @@ fn without(guard: Guard) -> Hub {
 
 /// The shortest way to a breach, checked to be one.
 fn breach(model: &Hub, property: &'static str) -> Vec<Action> {
-    let path = shortest(model, property, STEPS_MAX).unwrap();
+    let path = shortest(model, property, STEPS_MAX).unwrap().into_actions();
     println!("{property}: {path:?}");
     path
 }

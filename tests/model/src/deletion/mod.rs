@@ -93,7 +93,7 @@ pub enum Record {
     Void,
 }
 
-/// In the order in which anti-entropy compares them.
+/// In the order in which anti-entropy compares them; the two tombstones may go in the other order as well.
 pub const RECORDS: [Record; 4] = [Record::Tombstone, Record::Void, Record::Message(0), Record::Message(1)];
 
 /// The times in a record's header.
@@ -120,6 +120,8 @@ pub enum Action {
     Arrive(Record, usize),
     /// Two replicas complete a round of anti-entropy.
     Sync(usize, usize),
+    /// The same, and the tombstone without right goes before the other: in a frame they go by their ids.
+    SyncVoidFirst(usize, usize),
     /// A replica is replaced by an empty one.
     Replace(usize),
 }
@@ -186,8 +188,12 @@ impl Deletion {
     }
 
     /// A round of anti-entropy (`sync`): tombstones before envelopes, in both directions, each record through the door.
-    fn sync(&self, state: &mut State, a: usize, b: usize) {
-        for record in RECORDS {
+    fn sync(&self, state: &mut State, a: usize, b: usize, void_first: bool) {
+        let mut records = RECORDS;
+        if void_first {
+            records.swap(0, 1);
+        }
+        for record in records {
             let Some(times) = self.times(state, record) else { continue };
             // What each offers is settled before it hears of the other's.
             let offers = [(a, b), (b, a)].map(|(from, to)| {
@@ -210,7 +216,7 @@ impl Deletion {
             replica.expire(self, order);
         }
         for _ in 0..2 {
-            PAIRS.iter().for_each(|(a, b)| self.sync(&mut state, *a, *b));
+            PAIRS.iter().for_each(|(a, b)| self.sync(&mut state, *a, *b, true));
         }
         state
     }
@@ -279,6 +285,9 @@ impl Model for Deletion {
             actions.extend(MAY_DELETE.map(Action::Delete));
         }
         actions.extend(PAIRS.map(|(a, b)| Action::Sync(a, b)));
+        if self.liar {
+            actions.extend(PAIRS.map(|(a, b)| Action::SyncVoidFirst(a, b)));
+        }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
@@ -292,7 +301,8 @@ impl Model for Deletion {
             }
             Action::Delete(by) => self.delete(&mut state, by)?,
             Action::Arrive(record, at) => self.arrive(&mut state, record, at)?.ok()?,
-            Action::Sync(a, b) => self.sync(&mut state, a, b),
+            Action::Sync(a, b) => self.sync(&mut state, a, b, false),
+            Action::SyncVoidFirst(a, b) => self.sync(&mut state, a, b, true),
             Action::Replace(at) => {
                 let clock = state.replicas[at].clock;
                 state.replicas[at] = Replica { clock, ..Replica::default() };

@@ -112,7 +112,8 @@ fn converged(model: &Deletion, state: &State) -> bool {
     let settled = model.settled(state);
     let [first, ..] = &settled.replicas;
     let alike = |record| settled.replicas.iter().all(|r| r.holds(record) == first.holds(record));
-    let at_rest = || PAIRS.iter().all(|(a, b)| model.next_state(&settled, Action::Sync(*a, *b)).is_none());
+    let rounds = PAIRS.iter().flat_map(|(a, b)| [Action::Sync(*a, *b), Action::SyncVoidFirst(*a, *b)]);
+    let at_rest = || rounds.clone().all(|round| model.next_state(&settled, round).is_none());
     RECORDS.into_iter().all(alike) && stays_deleted(model, &settled) && at_rest()
 }
 
