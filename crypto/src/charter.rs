@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::limits::{AUTHORITIES_MAX, CHARTER_TRUSTS_MAX, LIFE_SECS_MAX};
+use crate::limits::{AUTHORITIES_MAX, CHARTER_TRUSTS_MAX, RETENTION_SECS_MAX};
 use crate::residency::{self, Country};
 use crate::x509::{Certificate, Purpose};
 use crate::{RecordId, TrustId};
@@ -150,8 +150,8 @@ impl Charter {
                 "`countries` holds {country}; only the UK and the EEA's are possible"
             )));
         }
-        if self.policy.retention_secs_max == 0 || self.policy.retention_secs_max > LIFE_SECS_MAX {
-            return Err(invalid(format!("`retention_secs_max` must be from 1 to {LIFE_SECS_MAX}")));
+        if self.policy.retention_secs_max == 0 || self.policy.retention_secs_max > RETENTION_SECS_MAX {
+            return Err(invalid(format!("`retention_secs_max` must be from 1 to {RETENTION_SECS_MAX}")));
         }
         self.trusts.iter().map(|m| self.root_of(m)).collect()
     }

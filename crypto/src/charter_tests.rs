@@ -2,7 +2,7 @@
 
 use crate::NetworkId;
 use crate::charter::{Authorities, Charter, CharterError, Policy};
-use crate::limits::LIFE_SECS_MAX;
+use crate::limits::RETENTION_SECS_MAX;
 use crate::record::tests::fixtures::{self, DAY, Scene, Trust};
 use crate::record::{self, Body, Decoded, VerifyError, open_trusted, verify};
 use crate::x509::SecretKey;
@@ -138,7 +138,7 @@ fn what_contradicts_itself_is_refused() {
         |c| c.countries.reverse(),
         |c| c.countries = vec!["US".parse().unwrap()],
         |c| c.policy = Policy { retention_secs_max: 0 },
-        |c| c.policy = Policy { retention_secs_max: LIFE_SECS_MAX + 1 },
+        |c| c.policy = Policy { retention_secs_max: RETENTION_SECS_MAX + 1 },
     ];
     let keys: Vec<_> = scene.authorities.iter().take(2).collect();
     for (i, change) in changes.into_iter().enumerate() {

@@ -25,8 +25,11 @@ pub const KEY_PACKAGE_BYTES_MAX: usize = 16 * 1024;
 /// Largest difference between two clocks that we accept, in seconds. A record from further in the future is refused,
 /// and a tombstone outlives what it names by twice as much.
 pub const CLOCK_SKEW_SECS_MAX: u64 = 300;
-/// Longest life of any record, in seconds (10 years): what a charter may allow at most.
+/// Longest life of any record, in seconds (10 years).
 pub const LIFE_SECS_MAX: u64 = 10 * 366 * 24 * 3600;
+/// Longest life of an envelope that any charter may allow, in seconds (8 years). A deletion of a whole conversation outlives this: charters
+/// change, and what one of them let in must not come back under the next.
+pub const RETENTION_SECS_MAX: u64 = 8 * 366 * 24 * 3600;
 
 const _: () = assert!(RECORD_BYTES_MAX < HANDSHAKE_RECORD_BYTES_MAX);
 const _: () = assert!(TOMBSTONE_TARGETS_MAX * 34 + 4096 < RECORD_BYTES_MAX);

@@ -3,7 +3,7 @@
 //! What holds for every replica alike (rights, bounds, tombstones) comes before what depends on this one (custody), so
 //! that gossip relays to others only what they would take.
 
-use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, HANDSHAKE_RECORD_BYTES_MAX};
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, HANDSHAKE_RECORD_BYTES_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::mls::peek::{Content, Peek};
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Target, Tombstone, Verified};
@@ -84,7 +84,7 @@ fn check(
         Body::Crl(_) => check_crl(record, network, view)?,
         Body::Entry(_) => check_entry(record, view)?,
         Body::Envelope(envelope) => check_envelope(record, envelope, network, view)?,
-        Body::Tombstone(tombstone) => check_tombstone(record, tombstone, network, view)?,
+        Body::Tombstone(tombstone) => check_tombstone(record, tombstone, view)?,
         Body::Receipt(_) => Ok(()),
     };
     if outcome.is_ok() && !Holding::of(record).is_for(own) {
@@ -203,7 +203,6 @@ fn check_content(envelope: &Envelope) -> Result<(), Refusal> {
 fn check_tombstone(
     record: &Verified,
     tombstone: &Tombstone,
-    network: &Network,
     view: &dyn View,
 ) -> Result<Result<(), Refusal>, StorageError> {
     let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
@@ -217,7 +216,7 @@ fn check_tombstone(
             if *up_to > record.header().issued {
                 return Ok(Err(Refusal::TombstoneTooShort));
             }
-            let last = up_to.plus_secs(network.charter().policy.retention_secs_max + margin);
+            let last = up_to.plus_secs(RETENTION_SECS_MAX + margin);
             if record.header().expires < last {
                 return Ok(Err(Refusal::TombstoneTooShort));
             }

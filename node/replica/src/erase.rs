@@ -272,12 +272,27 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     Ok(())
 }
 
+/// The name under which [`Tree::Meta`] notes up to when records have been dropped.
+const EXPIRED_UNTIL: &str = "expired-until";
+
+/// The time of a step: the clock's, but after the clock was set back it stands still at the moment up to which records have been dropped, so
+/// that what has expired stays away. A clock that goes back by more than clocks may differ was wrong before, and is followed.
+pub(crate) fn time(view: &dyn View, clock: Timestamp) -> Result<Timestamp, StorageError> {
+    let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
+    let until = Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row)));
+    Ok(if until <= clock.plus_secs(2 * CLOCK_SKEW_SECS_MAX) { until.max(clock) } else { clock })
+}
+
 /// Drops what has expired, as much as one step takes; the next tick goes on.
 pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     use std::ops::Bound;
     let end = keys::expiry(turn.now.plus_secs(1), &RecordId::new([0; 32]));
     let range = (Bound::Unbounded, Bound::Excluded(end.as_slice()));
-    for (key, _) in turn.rows.scan(Tree::Expiry, range, EXPIRE_PER_STEP_MAX)? {
+    let expired = turn.rows.scan(Tree::Expiry, range, EXPIRE_PER_STEP_MAX)?;
+    if !expired.is_empty() {
+        turn.rows.put(Tree::Meta, EXPIRED_UNTIL, turn.now.as_secs().to_be_bytes());
+    }
+    for (key, _) in expired {
         if turn.is_full() {
             return Ok(());
         }

@@ -164,7 +164,7 @@ impl Replica {
     /// # Errors
     /// The view's alone; then nothing has happened, and the replica is to be opened anew.
     pub fn step(&mut self, input: Input, now: Timestamp, view: &dyn View) -> Result<Step, StorageError> {
-        let mut turn = Turn::new(view, now, self.step_changes_max);
+        let mut turn = Turn::new(view, erase::time(view, now)?, self.step_changes_max);
         match input {
             Input::Records { from, arrivals } => self.records(&mut turn, from, arrivals)?,
             Input::Request { ticket, request } => self.request(&mut turn, ticket, request)?,

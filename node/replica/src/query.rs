@@ -49,14 +49,20 @@ pub fn for_each(
 }
 
 /// What waits for a trust: record ids and bytes after the outbox position `after`, enough for one frame, with the position of the
-/// last.
-pub fn outbox(view: &dyn View, to: &TrustId, after: u64) -> Result<(u64, Vec<ByteBuf>), StorageError> {
+/// last. What has expired by `now` is not given out any more.
+pub fn outbox(
+    view: &dyn View,
+    to: &TrustId,
+    after: u64,
+    now: Timestamp,
+) -> Result<(u64, Vec<ByteBuf>), StorageError> {
     let (low, high) = (keys::outbox(to, after), keys::outbox(to, u64::MAX));
     let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
     let (mut last, mut bytes, mut records) = (after, 0, Vec::new());
     for (key, id) in view.scan(Tree::Outbox, range, FRAME_RECORDS_MAX)? {
         let Ok(id) = RecordId::try_from(id.as_slice()) else { continue };
         if let Some(held) = Holding::get(view, &id)?
+            && held.expires > now
             && !erase::is_withheld(view, &id, &held)?
             && let Some(record) = view.get(held.tree(), id.as_bytes())?
         {

@@ -139,8 +139,8 @@ impl Replica {
                 if by != Deleter::Officer {
                     return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
                 }
-                expires =
-                    expires.max(up_to.plus_secs(self.network.charter().policy.retention_secs_max + margin));
+                // Whatever an earlier charter let in, or a later one will.
+                expires = expires.max(up_to.plus_secs(limits::RETENTION_SECS_MAX + margin));
                 query::for_each(
                     &turn.rows,
                     Tree::Conversations,

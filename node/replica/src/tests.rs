@@ -2,6 +2,7 @@
 
 mod admission;
 mod clients;
+mod clocks;
 mod erasure;
 mod fixtures;
 mod hub;

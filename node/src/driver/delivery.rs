@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use super::engine::Message;
 use super::shared::{Peer, Shared};
 use super::wanted::{Wanted, wanted};
-use crate::p2p;
+use crate::{p2p, time};
 
 /// What was sent and not answered for is sent again after so long, if the connection still stands.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -115,7 +115,9 @@ async fn deliver(shared: Arc<Shared>, node: NodeId, trust: TrustId, wake: Arc<No
     let mut after = 0;
     loop {
         let to = trust.clone();
-        let Ok((last, records)) = shared.read(move |view, _| query::outbox(view, &to, after)).await else {
+        let Ok((last, records)) =
+            shared.read(move |view, _| query::outbox(view, &to, after, time::now())).await
+        else {
             return;
         };
         if records.is_empty() && last == after {

@@ -1,6 +1,6 @@
 //! Deletion and expiry (promises P6 and P7). The conversation is RXA's; RXB sends; RXC is a custodian and neither.
 
-use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
 use lanyard_storage::Tree;
@@ -32,7 +32,8 @@ impl Scene {
     }
 
     fn order(&self, by: usize, target: Target) -> Decoded {
-        let header = self.world.header(&ALL, RETENTION + DAY);
+        let life = if matches!(target, Target::UpTo(_)) { RETENTION_SECS_MAX } else { RETENTION };
+        let header = self.world.header(&ALL, life + DAY);
         self.world.trusts[by].sign(header, fixtures::tombstone(&self.conversation, target))
     }
 }
@@ -137,7 +138,7 @@ fn all_of_a_conversation_is_deleted_by_its_owner_alone() {
     let elsewhere = ConversationId::new([8; 16], s.world.trusts[0].id.clone());
     let other = s.world.message(2, &elsewhere, 3, &ALL);
     let up_to = Target::UpTo(s.message.header().issued);
-    let life = RETENTION + 3 * CLOCK_SKEW_SECS_MAX;
+    let life = RETENTION_SECS_MAX + 3 * CLOCK_SKEW_SECS_MAX;
     let header = s.world.header(&ALL, life);
     for by in [1, 2] {
         let refused =

@@ -1,6 +1,7 @@
 //! Replicas that learn the same records end up with the same, whatever the order and however often (promise P5).
 
 use lanyard_crypto::RecordId;
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::record::{Decoded, Kind, Target};
 use lanyard_storage::Tree;
 use proptest::prelude::*;
@@ -27,7 +28,7 @@ fn records(world: &mut World) -> Vec<Decoded> {
         order(2, named(&[ids[0]]), RETENTION + DAY),
         order(2, named(&[late.id()]), DAY),
         order(1, named(&[late.id()]), RETENTION + DAY),
-        order(0, Target::UpTo(up_to), RETENTION + DAY),
+        order(0, Target::UpTo(up_to), RETENTION_SECS_MAX + DAY),
         world.trusts[0].sign(world.header(&ALL, DAY), fixtures::commit(&conversation, 1, 1)),
     ];
     [messages, vec![late], orders].concat()

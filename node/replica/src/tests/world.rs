@@ -149,7 +149,7 @@ impl World {
         let mut after = 0;
         loop {
             let trust = self.trusts[to].id.clone();
-            let (last, records) = query::outbox(&self.nodes[at].store, &trust, after).unwrap();
+            let (last, records) = query::outbox(&self.nodes[at].store, &trust, after, self.now).unwrap();
             if last == after {
                 return;
             }

@@ -76,6 +76,8 @@ pub struct Deletion {
     pub prune: Prune,
     /// Whether a clock may be set back.
     pub clocks_step_back: bool,
+    /// Whether a replica's time then stands still until the clock has caught up, as far as clocks may differ.
+    pub time_stands_still: bool,
     /// Whether copies may arrive by themselves. If not, only rounds of anti-entropy move records.
     pub copies: bool,
     /// Whether the outbox gives out a message that has expired and waits for the next tick to drop it.
@@ -145,6 +147,7 @@ impl Deletion {
             liar: true,
             prune: Prune::PastTargets { margin: MARGIN },
             clocks_step_back: false,
+            time_stands_still: true,
             copies: true,
             unchecked_outbox: false,
         }
@@ -176,7 +179,7 @@ impl Deletion {
         if !(0..self.messages).all(|m| replica.holds(Record::Message(m))) {
             return None;
         }
-        let issued = replica.clock;
+        let issued = replica.time();
         let expires = match self.prune {
             Prune::PastTargets { margin } => EXPIRES[self.messages - 1].max(issued) + margin,
             Prune::PastFirst { margin } => EXPIRES[0].max(issued) + margin,

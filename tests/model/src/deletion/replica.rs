@@ -1,6 +1,6 @@
 //! One replica: what it holds of the three records, and the rules by which that changes.
 
-use super::{Deletion, EXPIRES, ISSUED, Issued, MESSAGES_MAX, Record, SKEW};
+use super::{Deletion, EXPIRES, ISSUED, Issued, MARGIN, MESSAGES_MAX, Record, SKEW};
 
 /// Where a replica stands with a message. What it holds is [`Message::Held`] or [`Message::Back`]; the rest remembers, for the
 /// properties, what the engine has no reason to remember.
@@ -59,6 +59,8 @@ impl Refusal {
 pub struct Replica {
     /// What its clock shows.
     pub clock: u8,
+    /// Up to when it has dropped what had expired, if the model has it remember.
+    pub expired_until: u8,
     /// The messages.
     pub messages: [Message; MESSAGES_MAX],
     /// The rightful tombstone.
@@ -68,6 +70,15 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// `erase::time`: the clock's, unless it was set back.
+    pub fn time(&self) -> u8 {
+        if self.expired_until <= self.clock + MARGIN {
+            self.clock.max(self.expired_until)
+        } else {
+            self.clock
+        }
+    }
+
     /// Whether the record is on its disk.
     pub fn holds(&self, record: Record) -> bool {
         match record {
@@ -84,10 +95,10 @@ impl Replica {
             return Ok(());
         }
         // `admit::check_time`
-        if times.issued > self.clock + SKEW {
+        if times.issued > self.time() + SKEW {
             return Err(Refusal::Future);
         }
-        if times.expires <= self.clock {
+        if times.expires <= self.time() {
             return Err(Refusal::Expired);
         }
         match record {
@@ -114,26 +125,30 @@ impl Replica {
     /// `erase::expire`, with each tick: drops the messages and the tombstones that are past their expiry. This is also how a
     /// tombstone is pruned: there is no other rule than its own expiry, which `request::Replica::delete` sets.
     pub(super) fn expire(&mut self, model: &Deletion, order: Option<Issued>) {
+        let (before, now) = (self.clone(), self.time());
         for (m, expires) in EXPIRES.into_iter().enumerate() {
-            if expires <= self.clock {
+            if expires <= now {
                 self.erase(m);
             }
         }
-        if self.holds(Record::Tombstone) && order.is_some_and(|order| order.expires <= self.clock) {
+        if self.holds(Record::Tombstone) && order.is_some_and(|order| order.expires <= now) {
             self.tombstone = Tombstone::Pruned;
         }
-        self.void &= self.clock < model.void().expires;
+        self.void &= now < model.void().expires;
+        if model.clocks_step_back && model.time_stands_still && *self != before {
+            self.expired_until = now;
+        }
     }
 
     /// Whether it gives the record to who asks: `sync::Replica::send_records` and `query::inbox` ask for its expiry.
     pub(super) fn serves(&self, model: &Deletion, record: Record, times: Issued) -> bool {
         let outbox = model.unchecked_outbox && matches!(record, Record::Message(_));
-        self.holds(record) && (outbox || self.clock < times.expires)
+        self.holds(record) && (outbox || self.time() < times.expires)
     }
 
     /// Whether nothing but a tombstone could speak against this message, if it came now.
     pub fn is_in_time(&self, message: usize) -> bool {
-        self.clock < EXPIRES[message] && ISSUED <= self.clock + SKEW
+        self.time() < EXPIRES[message] && ISSUED <= self.time() + SKEW
     }
 
     fn erase(&mut self, message: usize) {
