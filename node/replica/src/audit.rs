@@ -4,7 +4,7 @@ use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{AUDIT_DETAIL_BYTES_MAX, AUDIT_ENTRIES_MAX};
+use crate::limits::{AUDIT_DETAIL_BYTES_MAX, AUDIT_ENTRIES_MAX, SCAN_ROWS};
 use crate::turn::Turn;
 
 /// One line of the audit log. Field order is its format.
@@ -68,6 +68,27 @@ pub(crate) fn append(turn: &mut Turn<'_>, mut entry: AuditEntry) -> Result<Audit
         turn.rows.delete(Tree::Audit, oldest.to_be_bytes());
     }
     Ok(entry)
+}
+
+/// Of the entries with one of these events, the newest one's event.
+///
+/// # Errors
+/// The view's.
+pub fn newest(view: &dyn View, events: &[&str]) -> Result<Option<String>, StorageError> {
+    use std::ops::Bound;
+    let mut before: Option<Vec<u8>> = None;
+    loop {
+        let to = before.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = view.scan_back(Tree::Audit, (Bound::Unbounded, to), SCAN_ROWS)?;
+        let entries = rows.iter().filter_map(|(_, row)| cbor::from_slice::<AuditEntry>(row, 8 * 1024).ok());
+        if let Some(entry) = entries.into_iter().find(|entry| events.contains(&entry.event.as_str())) {
+            return Ok(Some(entry.event));
+        }
+        match rows.last() {
+            Some((oldest, _)) => before = Some(oldest.clone()),
+            None => return Ok(None),
+        }
+    }
 }
 
 /// Up to `limit` entries after the position `after`, or without one the newest, each with its position, oldest first.

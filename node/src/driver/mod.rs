@@ -11,6 +11,7 @@ mod arrivals;
 mod backend;
 mod delivery;
 mod engine;
+mod lifetime;
 mod shared;
 mod wanted;
 
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard_crypto::record::Decoded;
-use lanyard_replica::{Own, Replica};
+use lanyard_replica::{Input, Own, Replica};
 use lanyard_storage::{SledStore, Store};
 use serde_bytes::ByteBuf;
 use tokio::sync::mpsc;
@@ -85,7 +86,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     if !founding.is_empty() {
         store.commit(founding).map_err(lanyard_replica::OpenError::Storage)?;
     }
-    let replica = Replica::open(&*store, own.clone(), &charter)?;
+    let mut replica = Replica::open(&*store, own.clone(), &charter)?;
+    lifetime::begin(&mut replica, &store).map_err(lanyard_replica::OpenError::Storage)?;
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shared = Arc::new(Shared::new(own.trust.clone(), replica.network(), store.clone(), inputs.clone()));
 
@@ -134,6 +136,8 @@ impl Running {
         self.network.shutdown().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         let Engine(shared) = self.engine;
+        let stopped = Input::Note(lifetime::ended());
+        shared.push(Message::Input(stopped)).await;
         shared.push(Message::Stop).await;
         let _ = self.ended.await;
     }
@@ -144,7 +148,7 @@ async fn tick(inputs: mpsc::Sender<Message>) {
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         second.tick().await;
-        if inputs.send(Message::Input(lanyard_replica::Input::Tick)).await.is_err() {
+        if inputs.send(Message::Input(Input::Tick)).await.is_err() {
             return;
         }
     }
