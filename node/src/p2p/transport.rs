@@ -32,7 +32,9 @@ pub(super) fn build(
         .upgrade(Version::V1)
         .authenticate(noise::Config::new(keypair)?)
         .multiplex(yamux)
-        .timeout(admission_max)
+        // A dial is bounded by the border, from when its turn comes: addresses of a peer are tried one after the other, and this
+        // bound would run out while another one is tried.
+        .inbound_timeout(admission_max)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
 
     let either = quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed();

@@ -67,6 +67,19 @@ async fn a_wanted_peer_is_dialled_until_it_is_there_and_when_it_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let mut world = World::new();
+    world.timing.admission_max = Duration::from_secs(2);
+    // As behind a firewall that UDP does not pass.
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("/ip4/127.0.0.1/udp/{}/quic-v1", socket.local_addr().unwrap().port());
+    let b = world.start(2, "RJ1", &[TCP]).await;
+    let mut a = world.start(1, "RYJ", &[QUIC]).await;
+    a.handle.set_wanted(&[(b.node, vec![silent, b.addresses[0].clone()])]).await.unwrap();
+    a.connected_to(b.node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_name_is_resolved_and_its_addresses_pass_the_gate() {
     let world = World::new();
     let mut a = world.start(1, "RYJ", &[TCP]).await;
