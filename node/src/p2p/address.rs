@@ -97,6 +97,11 @@ pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// Whether a multiaddress is one of TCP.
+pub(super) fn is_tcp(address: &Multiaddr) -> bool {
+    Target::of(address).is_some_and(|target| !target.quic)
+}
+
 /// The peer id at the end of a multiaddress.
 pub(super) fn peer_in(address: &Multiaddr) -> Option<PeerId> {
     match address.iter().last() {

@@ -18,7 +18,9 @@ use std::task::{Context, Poll};
 use libp2p::PeerId;
 use libp2p::core::Endpoint;
 use libp2p::core::muxing::StreamMuxerBox;
-use libp2p::core::transport::{Boxed, DialOpts, ListenerId, Transport, TransportError, TransportEvent};
+use libp2p::core::transport::{
+    Boxed, DialOpts, ListenerId, PortUse, Transport, TransportError, TransportEvent,
+};
 use libp2p::multiaddr::Multiaddr;
 
 use super::address;
@@ -69,8 +71,13 @@ impl Transport for Gate {
     fn dial(
         &mut self,
         address: Multiaddr,
-        options: DialOpts,
+        mut options: DialOpts,
     ) -> Result<Self::Dial, TransportError<io::Error>> {
+        if address::is_tcp(&address) {
+            // To leave from the port that is listened on serves hole punching alone, and fails where another program has that port
+            // on any address of this machine.
+            options.port_use = PortUse::New;
+        }
         match self.pass(&address, false, options.role) {
             Ok(()) => self.inner.dial(address, options),
             Err(reason) => Err(TransportError::Other(io::Error::other(reason))),

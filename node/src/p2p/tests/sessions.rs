@@ -80,6 +80,17 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_program_with_the_same_port_on_another_address_hinders_no_dial() {
+    let world = World::new();
+    let mut a = world.start(1, "RYJ", &[TCP]).await;
+    let b = world.start(2, "RJ1", &[TCP]).await;
+    let port: u16 = a.addresses[0].split('/').find_map(|part| part.parse().ok()).unwrap();
+    let _other = std::net::TcpListener::bind(("127.0.0.9", port)).unwrap();
+    a.handle.dial(b.node, &b.addresses).await.unwrap();
+    a.connected_to(b.node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_name_is_resolved_and_its_addresses_pass_the_gate() {
     let world = World::new();
     let mut a = world.start(1, "RYJ", &[TCP]).await;
