@@ -11,7 +11,7 @@ use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Errand;
-use super::shared::Shared;
+use super::shared::{Shared, failed};
 
 /// Inputs that are stepped into one commit.
 const STEPS_MAX: usize = 128;
@@ -82,6 +82,10 @@ impl Thread {
                 // What was not answered was not acknowledged. The store tells at the next start what it holds.
                 Err(error) => {
                     tracing::error!(%error, "the store has failed: the node stops");
+                    for (_, answer) in waiters.answers {
+                        // Who asked may have gone away.
+                        let _ = answer.send(Err(failed()));
+                    }
                     return error.to_string();
                 }
             }

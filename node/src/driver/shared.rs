@@ -163,6 +163,11 @@ impl Shared {
     }
 }
 
+/// The answer to those whose request the store has not taken.
+pub(super) fn failed() -> Refusal {
+    refusal("disk", "this node cannot write to its disk, and stops: its operator must look at the node's log")
+}
+
 pub(super) fn stopped() -> Refusal {
     refusal("stopping", "this node is stopping: try again in a moment")
 }

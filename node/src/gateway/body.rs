@@ -86,7 +86,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "duplicate-commit" | "superseded" | "deleted" | "invitation-used" => StatusCode::CONFLICT,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
         "busy" | "no-registrar" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
-        "storage" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
