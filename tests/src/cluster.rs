@@ -117,13 +117,27 @@ impl Cluster {
     /// # Errors
     /// What a command says.
     pub fn found(programs: &Programs, plans: &[TrustPlan]) -> Result<Self, HarnessError> {
+        Self::found_in(programs, plans, Subnet::free()?, |_| Ok(()))
+    }
+
+    /// As [`Cluster::found`], with addresses in `subnet`; `prepare` sees the nodes before the charter names their addresses.
+    ///
+    /// # Errors
+    /// What a command says, or `prepare`.
+    pub fn found_in(
+        programs: &Programs,
+        plans: &[TrustPlan],
+        subnet: Subnet,
+        prepare: impl FnOnce(&mut [Trust]) -> Result<(), HarnessError>,
+    ) -> Result<Self, HarnessError> {
         let temporary = tempfile::Builder::new().prefix("lanyard-").tempdir();
         let temporary = temporary.map_err(HarnessError::system("temporary directory"))?;
-        let (dir, subnet) = (temporary.path().to_path_buf(), Subnet::free()?);
+        let dir = temporary.path().to_path_buf();
         let mut trusts = Vec::new();
         for (plan, place) in plans.iter().zip(1..) {
             trusts.push(Trust::make(programs, plan, &dir, subnet, place)?);
         }
+        prepare(&mut trusts)?;
         let charter = dir.join("charter.cbor");
         let cluster = Self {
             trusts,

@@ -6,19 +6,27 @@
 //! id, when the cluster is dropped.
 
 pub mod capture;
+pub mod clock;
 pub mod cluster;
+pub mod draw;
 pub mod error;
 pub mod interrupt;
+pub mod links;
 pub mod loopback;
 pub mod node;
 pub mod person;
 pub mod process;
+pub mod space;
 pub mod traces;
 pub mod wait;
 
 pub use capture::Capture;
+pub use clock::Clocks;
 pub use cluster::{Cluster, Trust, TrustPlan};
+pub use draw::Draw;
 pub use error::HarnessError;
+pub use links::Links;
 pub use node::Node;
 pub use person::{Person, PersonPlan};
 pub use process::Programs;
+pub use space::Space;

@@ -14,7 +14,7 @@ pub const PEER_PORT: u16 = 4001;
 
 /// Networks that are tried before giving up.
 const TRIES: u32 = 200;
-/// X is from 64 up to 254: lower ones are what people and systems use by hand.
+/// X is from 64 up to 254: lower ones are what people and systems use by hand, and where [`Subnet::ARCHIVED`] is.
 const NETWORKS: u32 = 191 * 256;
 
 static TAKEN: AtomicU32 = AtomicU32::new(0);
@@ -27,6 +27,9 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// For networks that come out of an archive: profiles and charters remember their addresses.
+    pub const ARCHIVED: Self = Self { base: Ipv4Addr::new(127, 63, 7, 0) };
+
     /// A network on whose first address the ports are free. Where the search begins depends on the process id, so that
     /// clusters of several processes meet rarely.
     ///

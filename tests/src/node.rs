@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::loopback::{GATEWAY_PORT, PEER_PORT, Subnet};
-use crate::process::{self, Daemon, Outcome, Programs};
+use crate::process::{self, Daemon, Outcome, Programs, Surroundings};
 use crate::wait::{self, SOON};
 use crate::{HarnessError, person::PersonPlan};
 
@@ -20,6 +20,8 @@ pub struct Node {
     dir: PathBuf,
     address: Ipv4Addr,
     peer_id: String,
+    front: Option<Ipv4Addr>,
+    surroundings: Surroundings,
     daemon: Option<Daemon>,
 }
 
@@ -52,6 +54,8 @@ impl Node {
             dir: dir.into(),
             address,
             peer_id,
+            front: None,
+            surroundings: Surroundings::default(),
             daemon: None,
         };
         let (inside, outside) = (subnet.cidr_inside(), subnet.cidr_outside());
@@ -63,6 +67,43 @@ impl Node {
             ),
         )?;
         Ok(node)
+    }
+
+    /// The node whose directory this is, as [`Node::issue`] made it, on this machine or another one.
+    ///
+    /// # Errors
+    /// What the command says that reads its certificate.
+    pub fn existing(programs: &Programs, dir: &Path, address: Ipv4Addr) -> Result<Self, HarnessError> {
+        let chain = text(&dir.join("node.pem"));
+        let shown = process::run(&programs.node(), ["trust", "show", &chain, "--json"], None)?;
+        Ok(Self {
+            programs: programs.clone(),
+            name: shown.clone().json_text("/0/name")?,
+            dir: dir.into(),
+            address,
+            peer_id: shown.json_text("/0/peer_id")?,
+            front: None,
+            surroundings: Surroundings::default(),
+            daemon: None,
+        })
+    }
+
+    /// Has other nodes dial it at the address `front`, where something passes on to it what comes.
+    ///
+    /// # Errors
+    /// As [`Node::configure`].
+    pub fn stand_behind(&mut self, front: Ipv4Addr) -> Result<(), HarnessError> {
+        let announce = format!(
+            "announce = [\"/ip4/{front}/udp/{PEER_PORT}/quic-v1\", \"/ip4/{front}/tcp/{PEER_PORT}\"]"
+        );
+        self.configure("[gateway]", &format!("{announce}\n\n[gateway]"))?;
+        self.front = Some(front);
+        Ok(())
+    }
+
+    /// Where its process runs from its next start on.
+    pub fn surround(&mut self, surroundings: Surroundings) {
+        self.surroundings = surroundings;
     }
 
     /// Replaces a part of `node.toml`.
@@ -103,7 +144,7 @@ impl Node {
 
     /// The multiaddresses under which other nodes find it.
     pub fn multiaddresses(&self) -> [String; 2] {
-        let (ip, peer_id) = (self.address, &self.peer_id);
+        let (ip, peer_id) = (self.front.unwrap_or(self.address), &self.peer_id);
         [
             format!("/ip4/{ip}/udp/{PEER_PORT}/quic-v1/p2p/{peer_id}"),
             format!("/ip4/{ip}/tcp/{PEER_PORT}/p2p/{peer_id}"),
@@ -150,7 +191,8 @@ impl Node {
         }
         let (config, ready) = (text(&self.config()), text(&ready));
         let arguments = ["run", "--config", &config, "--ready-file", &ready];
-        self.daemon = Some(Daemon::start(&self.name, &self.programs.node(), &arguments, &self.log())?);
+        let (program, log) = (self.programs.node(), self.log());
+        self.daemon = Some(Daemon::start_under(&self.surroundings, &self.name, &program, &arguments, &log)?);
         Ok(())
     }
 
@@ -189,6 +231,33 @@ impl Node {
     /// See [`Daemon::kill`].
     pub fn kill(&mut self) -> Result<(), HarnessError> {
         self.daemon.take().map_or(Ok(()), Daemon::kill)
+    }
+
+    /// Stops the process by SIGSTOP, until [`Node::resume`].
+    ///
+    /// # Errors
+    /// See [`Daemon::pause`].
+    pub fn pause(&self) -> Result<(), HarnessError> {
+        self.daemon.as_ref().map_or(Ok(()), Daemon::pause)
+    }
+
+    /// Lets the process go on.
+    ///
+    /// # Errors
+    /// See [`Daemon::resume`].
+    pub fn resume(&self) -> Result<(), HarnessError> {
+        self.daemon.as_ref().map_or(Ok(()), Daemon::resume)
+    }
+
+    /// Waits until the process ends by itself; its exit code, and what it wrote to its log.
+    ///
+    /// # Errors
+    /// See [`Daemon::await_end`].
+    pub fn await_end(&mut self) -> Result<(Option<i32>, String), HarnessError> {
+        let ended = self.daemon.as_mut().map_or(Ok(None), |daemon| daemon.await_end(SOON))?;
+        self.daemon = None;
+        let log = fs::read(self.log()).map_err(HarnessError::system(text(&self.log())))?;
+        Ok((ended, String::from_utf8_lossy(&log).into_owned()))
     }
 
     /// Leaves the process running when this is dropped.

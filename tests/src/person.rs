@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::node::text;
-use crate::process::{self, Outcome, Programs};
+use crate::process::{self, Outcome, Programs, Surroundings};
 use crate::wait::{self, SOON};
 use crate::{HarnessError, Node};
 
@@ -29,6 +29,7 @@ pub struct Person {
     plan: PersonPlan,
     trust: String,
     profile: PathBuf,
+    surroundings: Surroundings,
 }
 
 impl Person {
@@ -43,13 +44,24 @@ impl Person {
         node: &Node,
         profile: &Path,
     ) -> Result<Self, HarnessError> {
-        let person = Self { programs: programs.clone(), plan, trust: trust.into(), profile: profile.into() };
+        let person = Self::existing(programs, plan, trust, profile);
         let line = node.invite(&plan)?;
         let enrolled = person.json(&["enrol", &line])?;
         crate::error::promise(enrolled["name"] == plan.name && enrolled["trust"] == trust, || {
             format!("{} of {trust} was enrolled as {enrolled}", plan.name)
         })?;
         Ok(person)
+    }
+
+    /// Who enrolled earlier, with this profile.
+    pub fn existing(programs: &Programs, plan: PersonPlan, trust: &str, profile: &Path) -> Self {
+        let (programs, trust, profile) = (programs.clone(), trust.to_owned(), profile.to_path_buf());
+        Self { programs, plan, trust, profile, surroundings: Surroundings::default() }
+    }
+
+    /// Where their program runs from now on.
+    pub fn surround(&mut self, surroundings: Surroundings) {
+        self.surroundings = surroundings;
     }
 
     /// Their name.
@@ -79,7 +91,7 @@ impl Person {
     pub fn command(&self, arguments: &[&str]) -> Result<Outcome, HarnessError> {
         let profile = text(&self.profile);
         let all = ["--profile", &profile].into_iter().chain(arguments.iter().copied());
-        process::run(&self.programs.client(), all, None)
+        process::run_under(&self.surroundings, &self.programs.client(), all, None)
     }
 
     /// As [`Person::command`], with `--json`; the command must come out.

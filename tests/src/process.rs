@@ -69,6 +69,31 @@ fn beside_this_program() -> Result<PathBuf, HarnessError> {
     Ok(if dir.ends_with("deps") { dir.parent().unwrap_or(dir).into() } else { dir.into() })
 }
 
+/// Where a program runs, if not in the surroundings of the test: with another clock, or on another file system.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    launcher: Vec<OsString>,
+}
+
+impl Surroundings {
+    /// Those that these words make for the program that stands behind them, as `env` and `nsenter` do. The launcher must become
+    /// the program, and not start another process.
+    pub fn new<W: Into<OsString>>(launcher: impl IntoIterator<Item = W>) -> Self {
+        Self { launcher: launcher.into_iter().map(Into::into).collect() }
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        match self.launcher.split_first() {
+            None => Command::new(program),
+            Some((launcher, words)) => {
+                let mut command = Command::new(launcher);
+                command.args(words).arg(program);
+                command
+            }
+        }
+    }
+}
+
 /// What a command left.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -143,12 +168,30 @@ where
     I: IntoIterator,
     I::Item: Into<OsString>,
 {
+    run_under(&Surroundings::default(), program, arguments, input)
+}
+
+/// As [`run`], in these surroundings.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_under<I>(
+    surroundings: &Surroundings,
+    program: &Path,
+    arguments: I,
+    input: Option<&str>,
+) -> Result<Outcome, HarnessError>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString>,
+{
     let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let words = arguments.iter().map(|a| quoted(&a.to_string_lossy()));
     let command = [name].into_iter().chain(words).collect::<Vec<_>>().join(" ");
     let failed = || HarnessError::system(command.clone());
-    let mut child = Command::new(program)
+    let mut child = surroundings
+        .command(program)
         .args(&arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -213,10 +256,24 @@ impl Daemon {
     /// # Errors
     /// [`HarnessError::System`].
     pub fn start(name: &str, program: &Path, arguments: &[&str], log: &Path) -> Result<Self, HarnessError> {
+        Self::start_under(&Surroundings::default(), name, program, arguments, log)
+    }
+
+    /// As [`Daemon::start`], in these surroundings.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_under(
+        surroundings: &Surroundings,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        log: &Path,
+    ) -> Result<Self, HarnessError> {
         let failed = || HarnessError::system(format!("{} ({name})", program.display()));
         let file = File::options().create(true).append(true).open(log).map_err(failed())?;
         let copy = file.try_clone().map_err(failed())?;
-        let mut command = Command::new(program);
+        let mut command = surroundings.command(program);
         command.args(arguments).stdin(Stdio::null()).stdout(file).stderr(copy);
         let child = command.spawn().map_err(failed())?;
         Ok(Self { name: name.into(), child, log: log.into(), kept: false })
@@ -239,6 +296,33 @@ impl Daemon {
                 Err(HarnessError::Ended { node: self.name.clone(), log })
             }
         }
+    }
+
+    /// Stops it by SIGSTOP, as a machine that is suspended would, until [`Daemon::resume`].
+    ///
+    /// # Errors
+    /// [`HarnessError::System`].
+    pub fn pause(&self) -> Result<(), HarnessError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`Daemon::pause`].
+    ///
+    /// # Errors
+    /// [`HarnessError::System`].
+    pub fn resume(&self) -> Result<(), HarnessError> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Waits until it ends by itself, and returns its exit code; none if a signal ended it.
+    ///
+    /// # Errors
+    /// [`HarnessError::TimedOut`] if it does not.
+    pub fn await_end(&mut self, within: Duration) -> Result<Option<i32>, HarnessError> {
+        wait::until(format!("{} ends by itself", self.name), within, || {
+            let ended = self.child.try_wait().map_err(HarnessError::system(self.name.clone()))?;
+            Ok(ended.map(|status| status.code()).ok_or("still running"))
+        })
     }
 
     /// Asks it to end by SIGTERM, and waits until it has.
@@ -274,8 +358,9 @@ impl Daemon {
         if let Some(status) = self.child.try_wait().map_err(failed)? {
             return Ok(status);
         }
-        kill_process(Pid::from_child(&self.child), Signal::TERM)
-            .map_err(|e| HarnessError::system(self.name.clone())(e.into()))?;
+        self.signal(Signal::TERM)?;
+        // A process that is paused takes no signal but this one.
+        self.signal(Signal::CONT)?;
         let end = std::time::Instant::now() + STOP_MAX;
         // An interruption must not cut this wait short: it is how an interrupted run cleans up.
         while std::time::Instant::now() < end {
@@ -286,6 +371,11 @@ impl Daemon {
         }
         let what = format!("{} ends after SIGTERM", self.name);
         Err(HarnessError::TimedOut { what, within: STOP_MAX, last: self.log_tail() })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), HarnessError> {
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.map_err(|error| HarnessError::system(self.name.clone())(error.into()))
     }
 
     fn log_tail(&self) -> String {
