@@ -1,0 +1,30 @@
+//! Real nodes and clients under faults (promises P4, P5 and P6). After each: every message that was acknowledged is at every
+//! custodian once and is shown once, what was deleted is at none, and the audit logs explain what happened. What is done to the
+//! processes, and how to run more of it, is in `docs/internals/faults.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod addresses;
+mod clocks;
+mod disk;
+mod kills;
+mod ledger;
+mod links;
+mod log;
+mod pauses;
+mod upgrade;
+
+use lanyard_tests::cluster::REGION;
+use lanyard_tests::{Person, TrustPlan};
+
+/// The three trusts, with one clinician each.
+const PLANS: [TrustPlan; 3] = [
+    TrustPlan { people: REGION[0].people.split_at(1).0, ..REGION[0] },
+    TrustPlan { people: REGION[1].people.split_at(1).0, ..REGION[1] },
+    TrustPlan { people: REGION[2].people.split_at(1).0, ..REGION[2] },
+];
+
+/// The first clinician of each trust.
+fn clinicians(cluster: &lanyard_tests::Cluster) -> Vec<Person> {
+    cluster.trusts.iter().map(|trust| trust.people[0].clone()).collect()
+}
