@@ -21,7 +21,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
+use lanyard_crypto::{NodeId, Timestamp};
 use lanyard_replica::{Input, Own, Replica};
 use lanyard_storage::{SledStore, Store};
 use serde_bytes::ByteBuf;
@@ -155,28 +157,37 @@ async fn tick(inputs: mpsc::Sender<Message>) {
 }
 
 /// A chain as the border carries it: a CBOR array of DER.
-fn encode_chain(chain: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn encode_chain(chain: &[Vec<u8>]) -> Vec<u8> {
     lanyard_crypto::cbor::to_vec(&chain.iter().map(|c| ByteBuf::from(c.clone())).collect::<Vec<_>>())
+}
+
+/// Who the peer with the key `node` is by such a chain, at this moment, with the certificates in it; or why it is refused.
+pub(crate) fn judge(
+    network: &Network,
+    node: NodeId,
+    chain: &[u8],
+    at: Timestamp,
+) -> Result<(p2p::PeerInfo, Vec<Vec<u8>>), String> {
+    use lanyard_crypto::x509::Purpose;
+    let chain: Vec<ByteBuf> = lanyard_crypto::cbor::from_slice(chain, p2p::limits::MAX_CHAIN)
+        .map_err(|e| format!("not a certificate chain: {e}"))?;
+    let identity = network.verify_chain(&chain, Purpose::Node, at).map_err(|e| e.to_string())?;
+    if identity.certificate.node_id() != Some(node) || identity.node() != node {
+        return Err("the certificate names another PeerId than the connection's".into());
+    }
+    let country = identity.certificate.hosting_country().ok_or("the certificate states no country")?;
+    let chain = chain.into_iter().map(ByteBuf::into_vec).collect();
+    Ok((p2p::PeerInfo { trust: identity.trust, country }, chain))
 }
 
 /// The border's questions, answered from the charter in force.
 fn policy(shared: &Arc<Shared>) -> p2p::Policy {
-    use lanyard_crypto::x509::Purpose;
     let (admits, permits) = (shared.clone(), shared.clone());
     p2p::Policy {
         admit: Arc::new(move |node, chain| {
-            let chain: Vec<ByteBuf> = lanyard_crypto::cbor::from_slice(chain, p2p::limits::MAX_CHAIN)
-                .map_err(|e| format!("not a certificate chain: {e}"))?;
-            let network = admits.network();
-            let identity =
-                network.verify_chain(&chain, Purpose::Node, crate::time::now()).map_err(|e| e.to_string())?;
-            if identity.certificate.node_id() != Some(node) || identity.node() != node {
-                return Err("the certificate names another PeerId than the connection's".into());
-            }
-            admits.show(node, chain.into_iter().map(ByteBuf::into_vec).collect());
-            let country =
-                identity.certificate.hosting_country().ok_or("the certificate states no country")?;
-            Ok(p2p::PeerInfo { trust: identity.trust, country })
+            let (info, chain) = judge(&admits.network(), node, chain, crate::time::now())?;
+            admits.show(node, chain);
+            Ok(info)
         }),
         permit: Arc::new(move |country| permits.network().permits(country)),
     }

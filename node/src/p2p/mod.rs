@@ -17,6 +17,7 @@ mod gossip;
 mod handle;
 pub mod limits;
 mod options;
+mod rehearsal;
 mod sessions;
 mod streams;
 mod transport;
@@ -36,6 +37,7 @@ pub use countries::{Countries, CountriesError, Network};
 pub use event::{Event, Refused};
 pub use handle::{Handle, Verdict};
 pub use options::{Options, PeerInfo, Policy, Timing};
+pub use rehearsal::{rehearse_border, rehearse_stream};
 
 use border::Authority;
 use dialler::Dialler;

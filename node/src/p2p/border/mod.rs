@@ -12,6 +12,7 @@
 mod admitted;
 mod authority;
 mod exchange;
+mod rehearsal;
 
 use std::future::poll_fn;
 use std::io;
@@ -30,6 +31,7 @@ use libp2p::multiaddr::Multiaddr;
 use tokio::time::{Instant, timeout, timeout_at};
 
 pub(super) use authority::{Authority, Incarnation};
+pub(super) use rehearsal::rehearse;
 
 use super::address;
 use super::event::Reason;

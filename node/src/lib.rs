@@ -1,0 +1,36 @@
+//! A trust's Lanyard node, and the operator's commands: the program `lanyard-node`, whose only caller is `main.rs`, and
+//! [`outside`], which lets fuzz targets and property tests reach what decodes bytes here.
+
+mod address;
+mod admin;
+mod backend;
+mod cli;
+mod commands;
+mod config;
+mod driver;
+mod files;
+mod gateway;
+mod invitations;
+pub mod outside;
+mod p2p;
+mod refusals;
+mod registrar;
+#[cfg(test)]
+mod testing;
+mod time;
+mod tls;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The program: reads the command line, carries the command out, and says on stderr why it could not.
+pub fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lanyard-node: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What decodes bytes from outside in this program, over bytes in memory: the same functions that the node runs, without
+//! its sockets, clock and files. Called by the harnesses in `tests/harnesses`; nothing here decides anything.
+
+use std::path::Path;
+
+use lanyard_crypto::network::Network;
+use lanyard_crypto::{NodeId, Timestamp, TrustId};
+
+use crate::address::NodeAddress;
+use crate::config::Config;
+use crate::{driver, p2p};
+
+/// Reads the text of a `node.toml`.
+///
+/// # Errors
+/// What the operator is told: every mistake in the file, one a line.
+pub fn configuration(text: &str) -> Result<(), String> {
+    Config::parse(Path::new("node.toml"), text).map(drop).map_err(|error| error.to_string())
+}
+
+/// Runs the certificate exchange at the border with a peer that has proven the key `node` and says no more than `bytes`; `dials`
+/// tells whether this side began. Returns the peer's trust, and what was said to it.
+///
+/// # Errors
+/// The reason for the refusal, as it is audited; and what was said to the peer until then.
+pub fn border(
+    network: &Network,
+    own_chain: &[Vec<u8>],
+    node: NodeId,
+    dials: bool,
+    bytes: &[u8],
+    at: Timestamp,
+) -> (Result<TrustId, String>, Vec<u8>) {
+    let network = network.clone();
+    let admit = move |node, chain: &[u8]| driver::judge(&network, node, chain, at).map(|(info, _)| info);
+    let (outcome, said) = p2p::rehearse_border(admit, driver::encode_chain(own_chain), node, dials, bytes);
+    (outcome.map(|info| info.trust), said)
+}
+
+/// Reads a peer's frame stream that ends after `bytes`. Returns the frames, and why the stream ended.
+pub fn stream(bytes: &[u8]) -> (Vec<Vec<u8>>, String) {
+    p2p::rehearse_stream(bytes)
+}
+
+/// Reads an address of the node `node` as a charter, a directory entry or a configuration spells it. Tells whether
+/// [the text form](NodeAddress) is one of ours, and whether it is one that can be dialled.
+pub fn address(node: &NodeId, text: &str) -> (bool, bool) {
+    (NodeAddress::parse(text).is_some(), p2p::check_address(node, text).is_ok())
+}
