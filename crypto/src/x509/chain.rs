@@ -10,7 +10,7 @@ use super::name::lies_under;
 use super::{Certificate, ISSUERS_MAX, Purpose};
 use crate::ids::{Fingerprint, Timestamp, TrustId};
 
-/// A certificate of a chain, as a refusal names it.
+/// A certificate of a chain, as a refusal names it: without the name of a person, since refusals are logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link(Certificate);
 
@@ -27,8 +27,16 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let subject = self.0.subject();
-        write!(f, "the {} certificate of {} ({})", self.0.purpose(), subject.common_name, subject.trust)
+        let (subject, purpose) = (self.0.subject(), self.0.purpose());
+        match purpose {
+            // A reason goes to logs, which name nobody: whose it is, the fingerprint tells those who may know.
+            Purpose::Device | Purpose::Officer => {
+                write!(f, "the {purpose} certificate {} ({})", self.0.fingerprint(), subject.trust)
+            }
+            Purpose::Root | Purpose::Registrar | Purpose::Node => {
+                write!(f, "the {purpose} certificate of {} ({})", subject.common_name, subject.trust)
+            }
+        }
     }
 }
 
