@@ -56,6 +56,9 @@ pub enum PublicGroupError {
         /// The conversation's.
         current: u64,
     },
+    /// The conversation is in an epoch after which none can be counted: its founder's fault.
+    #[error("epoch {0} is the last that can be counted")]
+    LastEpoch(u64),
     /// Not made with the one cipher suite.
     #[error("the group has another cipher suite")]
     Suite,
@@ -229,6 +232,10 @@ impl<V: ChainVerifier> PublicGroup<V> {
         let Peek::Public { member: Some(committer), .. } = Peek::of_message(&message) else {
             return Err(RuleError::NotAllowed("an external commit").into());
         };
+        // The library adds one without asking. Who founds a conversation states its first epoch, and may state the last.
+        if self.epoch() == u64::MAX {
+            return Err(PublicGroupError::LastEpoch(u64::MAX));
+        }
         let before = self.members()?;
         let committer =
             self.group.roster().member_with_index(committer).map_err(|_| RuleError::UnknownSender)?;
