@@ -26,8 +26,13 @@ pub(crate) enum Progress {
     Refused(String),
 }
 
+/// What is kept of a peer's word for a refusal, in characters; ours have fewer than 32.
+const CODE_CHARS_MAX: usize = 64;
+/// A row, in bytes: a character takes up to four.
+const PROGRESS_BYTES_MAX: usize = 4 * CODE_CHARS_MAX + 16;
+
 pub(crate) fn progress(row: &[u8]) -> Option<Progress> {
-    cbor::from_slice(row, 256).ok()
+    cbor::from_slice(row, PROGRESS_BYTES_MAX).ok()
 }
 
 /// Puts a record into a trust's outbox.
@@ -58,7 +63,7 @@ pub(crate) fn answered(
         if turn.is_full() {
             return Ok(());
         }
-        let code: String = code.chars().take(64).collect();
+        let code: String = code.chars().take(CODE_CHARS_MAX).collect();
         settle(turn, id, by, &Progress::Refused(code))?;
     }
     Ok(())
