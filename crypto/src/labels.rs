@@ -8,12 +8,17 @@ pub const CHARTER: &[u8] = b"lanyard/charter/v1";
 pub const INVITATION: &[u8] = b"lanyard/invitation/v1";
 /// SHA-256 over who a person is, as the list of a conversation's administrators names them.
 pub const PERSON: &[u8] = b"lanyard/person/v1";
+/// SHA-512 over a record's id, as the digests of anti-entropy add it up.
+pub const DIGEST: &[u8] = b"lanyard/digest/v1";
+/// What a node signs to draw the salt of one question of anti-entropy; no signature of a record begins so.
+pub const SALT: &[u8] = b"lanyard/salt/v1";
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        let all = [super::RECORD, super::CHARTER, super::INVITATION, super::PERSON];
+        let all =
+            [super::RECORD, super::CHARTER, super::INVITATION, super::PERSON, super::DIGEST, super::SALT];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
                 assert!(i == j || !a.starts_with(b));

@@ -46,8 +46,12 @@ catalogue! {
     Envelopes = "envelopes", sealed;
     /// What expires when. Key: expires u64 ‖ record id. Value: the record's kind, one byte. Owner: replica.
     Expiry = "expiry", plain;
-    /// What anti-entropy compares. Key: layer u8 ‖ bucket u64 ‖ record id. Value: custodians. Owner: replica.
+    /// What anti-entropy compares. Key: layer u8 ‖ bucket u64 ‖ record id. Value: the custodians, each a trust (8 bytes); none
+    /// means every member. Owner: replica.
     Index = "index", plain;
+    /// Sums over the index, by custodian. Key: layer u8 ‖ trust (8 bytes; zeros for records without custodians), and for a bucket
+    /// ‖ bucket u64. Value: count u64 ‖ sum (32 bytes, of a bucket 16). Owner: replica.
+    Digests = "digests", plain;
     /// Envelopes by conversation. Key: conversation ‖ sent u64 ‖ record id. Value: class. Owner: replica.
     Conversations = "conversations", plain;
     /// What is known of each record that is held. Key: record id. Value: its holding. Owner: replica.

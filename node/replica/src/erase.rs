@@ -15,6 +15,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditEntry;
+use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::limits::{EXPIRE_PER_STEP_MAX, SCAN_ROWS};
@@ -255,6 +256,7 @@ fn deliver_tombstone(
 /// Removes a record and every row about it. The store makes sealed values unreadable with the commit.
 pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Result<(), StorageError> {
     spread::forget(turn, id)?;
+    digest::leave(turn, id, held)?;
     let rows = &mut turn.rows;
     rows.delete(held.tree(), *id.as_bytes());
     rows.delete(Tree::Holdings, *id.as_bytes());
@@ -262,9 +264,6 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     if let Some(handed_in) = rows.get(Tree::Submitted, id.as_bytes())? {
         rows.delete(Tree::Submitted, handed_in);
         rows.delete(Tree::Submitted, *id.as_bytes());
-    }
-    if let Some(layer) = held.layer() {
-        rows.delete(Tree::Index, keys::index(layer, held.issued, id));
     }
     if let (true, Some(conversation)) = (held.kind == Kind::Envelope as u8, &held.conversation) {
         rows.delete(Tree::Conversations, keys::conversation_row(conversation, held.issued, id));
@@ -307,7 +306,7 @@ pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
         };
         if is_in_force(turn, &id, &held)? {
             turn.rows.delete(Tree::Expiry, key);
-            turn.rows.delete(Tree::Index, keys::index(crate::holding::LAYERS[0], held.issued, &id));
+            digest::leave(turn, &id, &held)?;
             continue;
         }
         drop_record(turn, &id, &held)?;

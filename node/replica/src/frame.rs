@@ -1,12 +1,20 @@
 //! What two admitted nodes say to each other on their streams. Variant and field order are wire format; each frame
 //! is deterministic CBOR of at most [`FRAME_BYTES_MAX`] bytes.
+//!
+//! Anti-entropy, whose frames these mostly are, is told in `docs/internals/anti-entropy.md`. A question carries a number that its answer
+//! repeats; nothing else is remembered of a frame by who answers it.
 
 use lanyard_crypto::RecordId;
 use lanyard_crypto::cbor::{self, CborError};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::limits::{FRAME_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_MAX, SUMMARY_BUCKETS_MAX};
+pub use crate::digest::Root;
+use crate::holding::LAYERS;
+use crate::limits::{
+    FRAME_BYTES_MAX, FRAME_IDS_MAX, FRAME_RECORDS_MAX, LIST_IDS_MAX, RANGES_MAX, SHORT_BYTES,
+    SKETCH_BYTES_MAX, SYMBOL_BYTES_MAX, SYMBOLS_MAX, WANT_IDS_MAX,
+};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,12 +28,26 @@ pub enum Frame {
         /// Not accepted, for good.
         refused: Vec<Refused>,
     },
-    /// Anti-entropy, first step: what the sender holds that both should hold, by time bucket.
-    Summary(Summary),
-    /// Second step, for a bucket that differs: all ids in it.
-    Bucket(Bucket),
-    /// Third step: what the sender lacks.
-    Want(Vec<RecordId>),
+    /// Begins a round: the digest of what the sender holds that both should hold, for each layer.
+    Roots(Vec<Root>),
+    /// Where a layer may differ. Answers [`Frame::Roots`] for each layer that does.
+    Ranges(Ranges),
+    /// Asks for coded symbols of a span.
+    Ask(Ask),
+    /// Answers [`Frame::Ask`].
+    Symbols(Symbols),
+    /// All ids that the sender holds in a small span; asks for the others.
+    List(List),
+    /// Ids that the sender holds and the receiver may lack. Answers [`Frame::List`], or stands alone.
+    Offer(Offer),
+    /// Asks for records.
+    Want(Want),
+    /// Asks for all records of a span, newest first.
+    Fetch(Fetch),
+    /// Ends the records that answer [`Frame::Want`] or [`Frame::Fetch`].
+    Done(Done),
+    /// Answers a question of this number: not now, ask again in a second.
+    Wait(u64),
 }
 
 /// A record that the receiver does not accept.
@@ -37,41 +59,124 @@ pub struct Refused {
     pub code: String,
 }
 
-/// Digests of the buckets of one layer, from `from` up to and without `until`. A bucket that is not listed is empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Summary {
+/// Records of one layer that were issued in some hours; within one hour, perhaps only some of them, by their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
     /// Which layer of [`crate::holding::Holding::layer`].
     pub layer: u8,
-    /// The first bucket that is spoken of.
+    /// The first bucket: hours since 1970.
     pub from: u64,
-    /// The first bucket that is not spoken of any more.
+    /// The first bucket that is not meant any more.
     pub until: u64,
-    /// Sorted by bucket.
-    pub buckets: Vec<BucketDigest>,
+    /// The lowest first byte of an id; 0 unless there is one bucket.
+    pub low: u8,
+    /// The highest first byte of an id; 255 unless there is one bucket.
+    pub high: u8,
 }
 
-/// SHA-256 over the sorted ids in a bucket.
+/// Sums over what the sender holds of a layer that both should hold, newest first, without gaps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BucketDigest {
-    /// Hours since 1970 of the records' issue.
-    pub bucket: u64,
-    /// The digest.
-    pub digest: RecordId,
-}
-
-/// The ids in one bucket above `after` (if given) and up to `until` (if given), sorted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bucket {
+pub struct Ranges {
     /// Which layer.
     pub layer: u8,
-    /// Hours since 1970 of the records' issue.
-    pub bucket: u64,
-    /// Speaks of ids above this one.
-    pub after: Option<RecordId>,
-    /// Speaks of ids up to this one.
-    pub until: Option<RecordId>,
-    /// What the sender holds.
+    /// The digest of the whole layer, if that is spoken of.
+    pub root: Option<Root>,
+    /// The first bucket that is not spoken of any more.
+    pub until: u64,
+    /// Each from its first bucket up to the one before it.
+    pub ranges: Vec<Range>,
+}
+
+/// First bucket, number of records, and sum of a range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range(pub u64, pub u64, #[serde(with = "serde_bytes")] pub [u8; 16]);
+
+/// What the sender knows of a span whose symbols it asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Of the question.
+    pub number: u64,
+    /// Which records.
+    pub span: Span,
+    /// Under which symbols and sketch are made.
+    #[serde(with = "serde_bytes")]
+    pub salt: [u8; 16],
+    /// At least so many symbols: as many as were too few before, twice.
+    pub least: u32,
+    /// The sender's sketch: numbers as in [`Symbols::cells`].
+    pub sketch: ByteBuf,
+}
+
+/// Coded symbols of a span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Symbols {
+    /// Of the question.
+    pub number: u64,
+    /// How many records differ, by the sketches.
+    pub estimate: u64,
+    /// The sum of the span as in [`Range`], if it is of whole buckets.
+    pub sum: Option<ByteBuf>,
+    /// Each 16 bytes of ids, 8 of check values, and a count of 1 to 9 bytes. None at all: the span is to be divided.
+    pub cells: ByteBuf,
+}
+
+/// See [`Frame::List`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Of the question.
+    pub number: u64,
+    /// Which records.
+    pub span: Span,
+    /// All of the sender's.
     pub ids: Vec<RecordId>,
+}
+
+/// See [`Frame::Offer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Of the list that it answers; 0 for none.
+    pub number: u64,
+    /// Of these records.
+    pub layer: u8,
+    /// The first 16 bytes of each id.
+    pub ids: ByteBuf,
+}
+
+/// See [`Frame::Want`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Want {
+    /// Of the question.
+    pub number: u64,
+    /// The first 16 bytes of each id.
+    pub ids: ByteBuf,
+}
+
+/// See [`Frame::Fetch`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Of the question.
+    pub number: u64,
+    /// Which records.
+    pub span: Span,
+    /// What [`Done::next`] said; none to begin.
+    pub before: Option<ByteBuf>,
+}
+
+/// See [`Frame::Done`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// Of the question.
+    pub number: u64,
+    /// Where a fetch goes on; none at its end.
+    pub next: Option<ByteBuf>,
+}
+
+impl Want {
+    /// Asks for these.
+    pub fn of(number: u64, ids: &[RecordId]) -> Self {
+        let ids: Vec<u8> = ids.iter().flat_map(|id| &id.as_bytes()[..SHORT_BYTES]).copied().collect();
+        Self { number, ids: ByteBuf::from(ids) }
+    }
 }
 
 impl Frame {
@@ -83,13 +188,37 @@ impl Frame {
     /// Reads a frame; refuses one beyond its bounds.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
         let frame: Frame = cbor::from_slice(bytes, FRAME_BYTES_MAX)?;
+        let shorts = |ids: &ByteBuf| ids.len().div_ceil(SHORT_BYTES);
         let (actual, max) = match &frame {
             Frame::Records(records) => (records.len(), FRAME_RECORDS_MAX),
             Frame::Answers { stored, refused } => (stored.len() + refused.len(), FRAME_IDS_MAX),
-            Frame::Summary(summary) => (summary.buckets.len(), SUMMARY_BUCKETS_MAX),
-            Frame::Bucket(bucket) => (bucket.ids.len(), FRAME_IDS_MAX),
-            Frame::Want(ids) => (ids.len(), FRAME_IDS_MAX),
+            Frame::Roots(roots) => (roots.len(), LAYERS.len()),
+            Frame::Ranges(ranges) => (ranges.ranges.len(), RANGES_MAX),
+            Frame::Ask(ask) => (ask.sketch.len(), SKETCH_BYTES_MAX),
+            Frame::Symbols(symbols) => (symbols.cells.len(), SYMBOLS_MAX * SYMBOL_BYTES_MAX),
+            Frame::List(list) => (list.ids.len(), LIST_IDS_MAX),
+            Frame::Offer(offer) => (shorts(&offer.ids), FRAME_IDS_MAX),
+            Frame::Want(want) => (shorts(&want.ids), WANT_IDS_MAX),
+            Frame::Fetch(Fetch { before: place, .. }) | Frame::Done(Done { next: place, .. }) => {
+                (place.as_ref().map_or(0, |p| p.len()), 40)
+            }
+            Frame::Wait(_) => (0, 0),
         };
         if actual > max { Err(CborError::TooLong { actual, max }) } else { Ok(frame) }
+    }
+
+    /// How many bytes it holds, about.
+    pub fn weight(&self) -> usize {
+        64 + match self {
+            Frame::Records(records) => records.iter().map(|r| r.len()).sum(),
+            Frame::Answers { stored, refused } => 34 * stored.len() + 64 * refused.len(),
+            Frame::Roots(roots) => 48 * roots.len(),
+            Frame::Ranges(ranges) => 32 * ranges.ranges.len(),
+            Frame::Ask(ask) => ask.sketch.len(),
+            Frame::Symbols(symbols) => symbols.cells.len(),
+            Frame::List(list) => 34 * list.ids.len(),
+            Frame::Offer(Offer { ids, .. }) | Frame::Want(Want { ids, .. }) => ids.len(),
+            Frame::Fetch(_) | Frame::Done(_) | Frame::Wait(_) => 64,
+        }
     }
 }

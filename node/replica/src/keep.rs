@@ -16,6 +16,7 @@ use serde_bytes::ByteBuf;
 use crate::Replica;
 use crate::admit::{self, Admitted};
 use crate::audit::AuditEntry;
+use crate::digest;
 use crate::erase;
 use crate::holding::{Holding, node_trust};
 use crate::input::Output;
@@ -39,9 +40,7 @@ impl Replica {
         turn.rows.put(held.tree(), *id.as_bytes(), record.bytes().to_vec());
         turn.rows.put(Tree::Holdings, *id.as_bytes(), held.to_row());
         turn.rows.put(Tree::Expiry, keys::expiry(held.expires, &id), [held.kind]);
-        if let Some(layer) = held.layer() {
-            turn.rows.put(Tree::Index, keys::index(layer, held.issued, &id), held.to_row());
-        }
+        digest::enter(turn, &id, &held);
         self.follow(turn, record, &held)?;
         if origin {
             self.spread(turn, record, &held)?;

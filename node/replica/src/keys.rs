@@ -53,6 +53,15 @@ pub(crate) fn index_parts(key: &[u8]) -> Option<(u64, RecordId)> {
     Some((u64::from_be_bytes(*bucket), RecordId::try_from(id).ok()?))
 }
 
+/// Where the sum over a trust's records of a layer stands; zeros for those of every member.
+pub(crate) fn digest_root(layer: u8, trust: &[u8; 8]) -> Vec<u8> {
+    [&[layer][..], trust].concat()
+}
+
+pub(crate) fn digest_bucket(layer: u8, trust: &[u8; 8], bucket: u64) -> Vec<u8> {
+    [&digest_root(layer, trust)[..], &bucket.to_be_bytes()].concat()
+}
+
 /// What a device has handed in: its fingerprint, and the SHA-256 of the content.
 pub(crate) fn handed_in(device: &Fingerprint, content: &[u8]) -> Vec<u8> {
     [device.as_bytes().as_slice(), RecordId::of(content).as_bytes()].concat()

@@ -21,6 +21,7 @@
 
 mod admit;
 pub mod audit;
+mod digest;
 mod erase;
 pub mod frame;
 pub mod holding;
@@ -52,6 +53,7 @@ use admit::Admission;
 use audit::AuditEntry;
 use frame::{Frame, Refused};
 pub use input::{Arrival, Deleter, Input, Output, Reply, Request, Source, Step};
+use sync::Arrived;
 use turn::Turn;
 use verdict::{Refusal, Verdict};
 
@@ -85,6 +87,9 @@ pub enum OpenError {
     /// The disk's: what the store names is not there.
     #[error("the charter in force is missing from the store: restore it from a backup")]
     Missing,
+    /// The caller's: an earlier version wrote the store, and [`upgrade`] was not called.
+    #[error("the store is of an earlier version, and was not brought up to this one")]
+    Earlier,
 }
 
 /// The engine. Opened from a store, fed by [`Replica::step`].
@@ -98,8 +103,10 @@ pub struct Replica {
     rounds: BTreeMap<NodeId, Timestamp>,
     /// Peers with which a round is wanted sooner.
     due: BTreeSet<NodeId>,
-    /// What each peer has been served by anti-entropy within this second, in bytes.
-    served: BTreeMap<NodeId, usize>,
+    /// What is yet to be asked of each peer by anti-entropy, and what is on its way.
+    sessions: sync::Sessions,
+    /// What each peer has been served by anti-entropy lately.
+    served: BTreeMap<NodeId, sync::Served>,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
 }
@@ -107,8 +114,22 @@ pub struct Replica {
 /// What came of a record that arrived.
 enum Taken {
     Stored,
+    Known,
     Relayed,
     Refused(Refusal),
+}
+
+impl Taken {
+    fn arrived(&self) -> Arrived {
+        match self {
+            Taken::Stored => Arrived::Kept,
+            Taken::Known | Taken::Relayed => Arrived::Known,
+            // Without what it names, which may go, it is acceptable.
+            Taken::Refused(Refusal::MayNotDelete(_) | Refusal::TombstoneTooShort) => Arrived::NotNow,
+            Taken::Refused(why) if why.ruling().last => Arrived::Refused,
+            Taken::Refused(_) => Arrived::NotNow,
+        }
+    }
 }
 
 impl Replica {
@@ -116,6 +137,9 @@ impl Replica {
     /// perhaps newer one, of the same network.
     pub fn open(view: &dyn View, own: Own, charter: &Decoded) -> Result<Self, OpenError> {
         let trusted = record::open_trusted(charter).map_err(OpenError::Charter)?;
+        if !digest::are_there(view)? {
+            return Err(OpenError::Earlier);
+        }
         let mut network = match view.get(Tree::Meta, b"charter")? {
             None => trusted,
             Some(id) => {
@@ -149,6 +173,7 @@ impl Replica {
             penalties: BTreeMap::new(),
             rounds: BTreeMap::new(),
             due: BTreeSet::new(),
+            sessions: sync::Sessions::default(),
             served: BTreeMap::new(),
             step_changes_max: limits::STEP_CHANGES_MAX,
         })
@@ -188,22 +213,26 @@ impl Replica {
                 self.connected.remove(&node);
                 self.rounds.remove(&node);
                 self.due.remove(&node);
+                self.sessions.end(&node);
                 turn.audit(AuditEntry::new("disconnected", "", "").node(node))?;
             }
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
             Input::Tick => {
-                self.served.clear();
                 erase::go_on(&mut turn)?;
                 keep::go_on(&mut turn)?;
                 erase::expire(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;
+                self.press_on(&mut turn)?;
             }
         }
         self.attest(&mut turn)?;
-        Ok(turn.finish())
+        if turn.trust_changed {
+            self.sessions.forget_refusals();
+        }
+        turn.finish()
     }
 
     /// Lets a test see what a step leaves for the next.
@@ -230,14 +259,15 @@ impl Replica {
                     if !matches!(from, Source::Local { .. })
                         && turn.rows.contains(Tree::Holdings, id.as_bytes())? =>
                 {
-                    (id, Taken::Stored)
+                    (id, Taken::Known)
                 }
                 Arrival::Refused { id, why } => (id, Taken::Refused(why)),
                 Arrival::Verified(record) => (record.id(), self.take(turn, *record, &from)?),
             };
             penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
+            self.arrived(&from, &id, taken.arrived());
             match taken {
-                Taken::Stored => stored.push(id),
+                Taken::Stored | Taken::Known => stored.push(id),
                 Taken::Refused(why) if why.ruling().last => {
                     refused.push(Refused { id, code: why.ruling().code.into() });
                 }
@@ -251,7 +281,9 @@ impl Replica {
         }
         // After the answers, from which the peer may learn.
         match from {
-            Source::Peer(node) | Source::Gossip { from: node, .. } => self.punish(turn, node, penalty),
+            Source::Peer(node) | Source::Gossip { from: node, .. } => {
+                self.punish(turn, node, penalty, "penalties", "too many unacceptable records")
+            }
             Source::Local { .. } => Ok(()),
         }
     }
@@ -259,7 +291,7 @@ impl Replica {
     fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
         let origin = matches!(from, Source::Local { .. });
         Ok(match admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)? {
-            Admission::Known => Taken::Stored,
+            Admission::Known => Taken::Known,
             // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
             Admission::No(Refusal::NotCustodian) if matches!(from, Source::Gossip { .. }) => Taken::Relayed,
             Admission::No(why) => Taken::Refused(why),
@@ -286,7 +318,7 @@ impl Replica {
     ) -> Result<u32, StorageError> {
         let ruling = match taken {
             Taken::Refused(why) => Some(why.ruling()),
-            Taken::Stored | Taken::Relayed => None,
+            Taken::Stored | Taken::Known | Taken::Relayed => None,
         };
         if let Taken::Refused(why) = taken {
             let entry = AuditEntry::new("refused", why.ruling().code, why.to_string()).record(id);
@@ -305,7 +337,7 @@ impl Replica {
             Source::Local { ticket } => {
                 let reply = match taken {
                     Taken::Refused(why) => Err(why.to_answer()),
-                    Taken::Stored | Taken::Relayed => Ok(Reply::Done),
+                    Taken::Stored | Taken::Known | Taken::Relayed => Ok(Reply::Done),
                 };
                 turn.reply(*ticket, reply);
                 0
@@ -313,14 +345,21 @@ impl Replica {
         })
     }
 
-    fn punish(&mut self, turn: &mut Turn<'_>, node: NodeId, penalty: u32) -> Result<(), StorageError> {
+    fn punish(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: NodeId,
+        penalty: u32,
+        code: &str,
+        why: &str,
+    ) -> Result<(), StorageError> {
         let points = self.penalties.entry(node).or_default();
         *points = points.saturating_add(penalty);
         if *points < limits::PENALTY_MAX {
             return Ok(());
         }
         *points = 0;
-        self.drop_peer(turn, node, "penalties", "too many unacceptable records")
+        self.drop_peer(turn, node, code, why)
     }
 
     /// Closes all connections to a peer. What else it sent before it hears of that changes nothing.
@@ -332,6 +371,7 @@ impl Replica {
         why: &str,
     ) -> Result<(), StorageError> {
         let Some(trust) = self.connected.remove(&node) else { return Ok(()) };
+        self.sessions.end(&node);
         turn.outputs.push(Output::Disconnect { node, why: why.into() });
         turn.audit(AuditEntry::new("peer-dropped", code, why).node(node).trust(trust))
     }
@@ -347,12 +387,12 @@ impl Replica {
                 spread::answered(turn, &trust, &stored, &refused)?;
                 self.doubt(turn, &refused)
             }
-            Frame::Summary(summary) => {
-                self.rounds.insert(from, turn.now);
-                self.compare(turn, from, &trust, &summary)
+            frame => {
+                if matches!(frame, Frame::Roots(_)) {
+                    self.rounds.insert(from, turn.now);
+                }
+                self.reconcile(turn, from, &trust, frame)
             }
-            Frame::Bucket(bucket) => self.exchange(turn, from, &trust, &bucket),
-            Frame::Want(ids) => self.send_records(turn, from, &trust, &ids),
         }
     }
 
@@ -379,8 +419,10 @@ impl Replica {
         for (node, trust) in self.connected.clone() {
             let last = self.rounds.get(&node);
             let patience_secs = limits::SYNC_INTERVAL_SECS * if self.own.node < node { 2 } else { 3 } / 2;
+            let patience_secs = patience_secs * self.patience(&node);
             let old = last.is_none_or(|at| at.plus_secs(patience_secs) <= turn.now);
-            if old || self.due.remove(&node) {
+            let due = self.due.remove(&node);
+            if old || due {
                 self.rounds.insert(node, turn.now);
                 self.begin_round(turn, node, &trust)?;
             }
@@ -398,7 +440,16 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
         batch.put(Tree::Meta, "charter", *charter.id().as_bytes());
         batch.put(Tree::Records, *charter.id().as_bytes(), charter.bytes().to_vec());
         batch.put(Tree::Holdings, *charter.id().as_bytes(), held.to_row());
-        batch.put(Tree::Index, keys::index(0, header.issued, &charter.id()), held.to_row());
+        digest::found(view, &mut batch, &charter.id(), &held)?;
     }
     Ok(batch)
+}
+
+/// The next batch that brings a store of an earlier version up to this one: to be committed before the replica is opened, and asked for
+/// again until there is none. Each leaves a store from which the next call goes on.
+///
+/// # Errors
+/// The view's alone.
+pub fn upgrade(view: &dyn View) -> Result<Option<lanyard_storage::Batch>, StorageError> {
+    digest::upgrade(view)
 }

@@ -1,6 +1,8 @@
 //! The engine's limits (promise P8): one table, with the relations between them asserted.
 
-use lanyard_crypto::limits::{CHARTER_TRUSTS_MAX, HANDSHAKE_RECORD_BYTES_MAX, RECORD_BYTES_MAX};
+use lanyard_crypto::limits::{
+    CHARTER_TRUSTS_MAX, CUSTODIANS_MAX, HANDSHAKE_RECORD_BYTES_MAX, RECORD_BYTES_MAX,
+};
 use lanyard_storage::limits::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, VALUE_BYTES_MAX};
 
 /// A frame between two nodes, in bytes.
@@ -11,20 +13,68 @@ pub const FRAME_RECORDS_BYTES_MAX: usize = 3 * 512 * 1024;
 pub const FRAME_RECORDS_MAX: usize = 1024;
 /// Record ids in one frame.
 pub const FRAME_IDS_MAX: usize = 16 * 1024;
-/// Buckets in one summary.
-pub const SUMMARY_BUCKETS_MAX: usize = 4096;
-/// What one step sends to bring a peer up to date, in bytes; the rest follows in the next round.
-pub const CATCH_UP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The beginning of a record's id by which anti-entropy names it, in bytes.
+pub const SHORT_BYTES: usize = 16;
+/// Ranges in one answer about a layer.
+pub const RANGES_MAX: usize = 256;
+/// Of these, so many are single buckets, the newest that are not empty: most differences are recent.
+pub const RANGES_FINE: usize = 32;
+/// Records of a span that is reconciled at once, on either side.
+pub const SPAN_RECORDS_MAX: usize = 64 * 1024;
+/// Rows of the index that are read for one answer, whosever they are.
+pub const SPAN_ROWS_MAX: usize = 256 * 1024;
+/// Coded symbols in one answer.
+pub const SYMBOLS_MAX: usize = 48 * 1024;
+/// One coded symbol, in bytes.
+pub const SYMBOL_BYTES_MAX: usize = 16 + 8 + 9;
+/// The sketch of a question, in bytes: 128 numbers.
+pub const SKETCH_BYTES_MAX: usize = 128 * 9;
+/// Records on both sides up to which a span is compared by a list of ids: it takes less than a sketch and symbols.
+pub const SMALL_SPAN_RECORDS_MAX: usize = 32;
+/// Ids in one list.
+pub const LIST_IDS_MAX: usize = 2048;
+/// Times that symbols are asked for before a span is compared by lists.
+pub const TRIES_MAX: u8 = 3;
+/// Ids that one question asks for.
+pub const WANT_IDS_MAX: usize = 2048;
+/// Questions about what differs that wait for one peer's answer. Records are asked for once at a time.
+pub const ASKS_MAX: usize = 16;
+/// What is yet to be asked of one peer.
+pub const TASKS_MAX: usize = 1024;
+/// Ids that are yet to be asked for, of one peer.
+pub const PEER_IDS_MAX: usize = 128 * 1024;
+/// The same of all peers.
+pub const ALL_IDS_MAX: usize = 512 * 1024;
+/// Ids that were refused for good, or are not to be had from a peer, and are not asked for again.
+pub const REFUSED_IDS_MAX: usize = 64 * 1024;
+/// What answers one question for records, in bytes: half of what may wait for a peer on its stream.
+pub const TRANSFER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What one peer is served by anti-entropy within a second, in bytes.
-pub const SERVED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What an answer to one summary counts for in this: it reads the index, whatever comes of it.
-pub const SUMMARY_COST_BYTES: usize = 256 * 1024;
+pub const SERVED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What it may be served at once after a time of rest, in bytes.
+pub const SERVED_BURST_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What reading a row of the index counts for in this.
+pub const ROW_COST_BYTES: usize = 128;
+/// Questions that a peer may put within a second after it was told to wait: those that are on their way.
+pub const WAITS_MAX: u32 = 4 * ASKS_MAX as u32;
+/// How often a peer may read all that it shares with us in rows, in quick succession, before it is one that never has enough.
+pub const APPETITE_TIMES_MAX: u64 = 16;
+/// Rows that do not count in this.
+pub const APPETITE_ROWS_FREE: u64 = 4 * SPAN_ROWS_MAX as u64;
+/// In so many seconds what was read once is forgotten: who reads everything once a round is never held to have read too much.
+pub const APPETITE_SECS: u64 = SYNC_INTERVAL_SECS;
+/// How long a peer may take to answer, in seconds.
+pub const REPLY_SECS_MAX: u64 = 60;
+/// Rounds that found a difference and changed nothing: so many times the time between rounds is doubled.
+pub const FRUITLESS_MAX: u32 = 3;
 /// Width of a time bucket of anti-entropy, in seconds.
 pub const BUCKET_SECS: u64 = 3600;
 /// Time between two rounds of anti-entropy with a connected peer, in seconds; the peer begins one itself after half as much more.
 pub const SYNC_INTERVAL_SECS: u64 = 30;
 /// Rows that are read at once in a scan.
 pub const SCAN_ROWS: usize = 4096;
+/// Rows of the index that one batch brings up from an earlier version of the store.
+pub const UPGRADE_ROWS: usize = 512;
 /// Records that one step expires; the next step goes on.
 pub const EXPIRE_PER_STEP_MAX: usize = 1024;
 /// Changes of rows at which a step takes on no more work: what is left comes again, or in the next step. One record that
@@ -39,8 +89,9 @@ pub const AUDIT_DETAIL_BYTES_MAX: usize = 512;
 /// Devices of this trust in one conversation.
 pub const LOCAL_MEMBERS_MAX: usize = 4096;
 /// Changes of rows that one record brings about at most: a commit and a welcome, each with two rows for each device of this
-/// trust, one of them new to the conversation; and what waits for each trust.
-pub const RECORD_CHANGES_MAX: usize = 5 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 64;
+/// trust, one of them new to the conversation; what waits for each trust; and the digests of each custodian.
+pub const RECORD_CHANGES_MAX: usize =
+    5 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 2 * CUSTODIANS_MAX + 64;
 /// Records that are verified again because one frame of answers doubts them.
 pub const DOUBTS_MAX: usize = 64;
 /// Penalty points at which a peer loses its connection; each second forgives one.
@@ -50,11 +101,16 @@ pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
 
 const _: () = assert!(FRAME_RECORDS_BYTES_MAX + FRAME_RECORDS_MAX * 8 < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_IDS_MAX * 34 + 1024 < FRAME_BYTES_MAX);
-const _: () = assert!(CATCH_UP_BYTES_MAX < SERVED_BYTES_MAX);
-const _: () = assert!(SUMMARY_BUCKETS_MAX * 64 + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(TRANSFER_BYTES_MAX < SERVED_BYTES_MAX && SERVED_BYTES_MAX < SERVED_BURST_BYTES_MAX);
+const _: () = assert!(RANGES_MAX * 48 + 1024 < FRAME_BYTES_MAX && RANGES_FINE < RANGES_MAX);
+const _: () = assert!(SYMBOLS_MAX * SYMBOL_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
+const _: () = assert!(LIST_IDS_MAX <= FRAME_IDS_MAX && SMALL_SPAN_RECORDS_MAX <= LIST_IDS_MAX);
+const _: () = assert!(RANGES_MAX < TASKS_MAX && PEER_IDS_MAX <= ALL_IDS_MAX);
+const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < TRANSFER_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECEIPT_LIFE_SECS < lanyard_crypto::limits::LIFE_SECS_MAX);
+const _: () = assert!(UPGRADE_ROWS * (1 + CUSTODIANS_MAX) + 5 * CHARTER_TRUSTS_MAX < BATCH_CHANGES_MAX);
 // A driver may commit several steps at once: a third of a batch is left to it.
 const _: () = assert!(STEP_CHANGES_MAX + RECORD_CHANGES_MAX < BATCH_CHANGES_MAX * 2 / 3);
 const _: () = assert!(STEP_BYTES_MAX + VALUE_BYTES_MAX + FRAME_BYTES_MAX < BATCH_BYTES_MAX * 2 / 3);

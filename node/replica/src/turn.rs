@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::gateway;
 use lanyard_crypto::record::ReceiptItem;
-use lanyard_crypto::{Fingerprint, RecordId, Timestamp, TrustId};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{Overlay, StorageError, Tree, View};
 
 use crate::audit::{self, AuditEntry};
+use crate::digest;
+use crate::frame::Frame;
 use crate::input::{Output, Reply, Step};
 use crate::keys;
 use crate::limits::STEP_BYTES_MAX;
@@ -21,6 +23,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
     /// Set once the network's trust has changed.
     pub(crate) trust_changed: bool,
+    /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
+    pub(crate) digests: digest::Pending,
     changes_max: usize,
     notify: BTreeMap<Fingerprint, u64>,
     wake: BTreeSet<TrustId>,
@@ -34,6 +38,7 @@ impl<'a> Turn<'a> {
             outputs: Vec::new(),
             erased: BTreeMap::new(),
             trust_changed: false,
+            digests: digest::Pending::default(),
             changes_max,
             notify: BTreeMap::new(),
             wake: BTreeSet::new(),
@@ -43,17 +48,18 @@ impl<'a> Turn<'a> {
     /// Whether the step has done as much as it should: its batch must stay within what the store takes at once.
     pub(crate) fn is_full(&self) -> bool {
         let batch = self.rows.batch();
-        batch.len() >= self.changes_max || batch.byte_len() >= STEP_BYTES_MAX
+        batch.len() + self.digests.len() >= self.changes_max || batch.byte_len() >= STEP_BYTES_MAX
     }
 
     /// Ends the step. Devices and trusts are told once, however much there is for them.
-    pub(crate) fn finish(mut self) -> Step {
+    pub(crate) fn finish(mut self) -> Result<Step, StorageError> {
+        digest::settle(&mut self)?;
         if self.trust_changed {
             self.outputs.push(Output::TrustChanged);
         }
         self.outputs.extend(self.wake.into_iter().map(Output::Wake));
         self.outputs.extend(self.notify.into_iter().map(|(device, seq)| Output::Notify { device, seq }));
-        Step { batch: self.rows.into_batch(), outputs: self.outputs }
+        Ok(Step { batch: self.rows.into_batch(), outputs: self.outputs })
     }
 
     /// The next of the numbers that `name` counts: 1, 2, 3, …
@@ -72,6 +78,10 @@ impl<'a> Turn<'a> {
         self.rows.put(Tree::Inbox, keys::inbox(device, seq), *record.as_bytes());
         self.notify.insert(*device, seq);
         Ok(())
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, frame: Frame) {
+        self.outputs.push(Output::Send { to, frame });
     }
 
     pub(crate) fn wake(&mut self, trust: &TrustId) {

@@ -5,6 +5,8 @@ use lanyard_crypto::gateway;
 use lanyard_crypto::network::IdentityError;
 use lanyard_crypto::record::{DecodeError, VerifyError};
 
+use crate::limits::PENALTY_MAX;
+
 /// Why a record, or a request, was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -172,5 +174,56 @@ fn unverified(error: &VerifyError) -> Ruling {
                 E::OtherNetwork { .. } => rule("other-network", Reject, 20, true),
             }
         }
+    }
+}
+
+/// What a peer did wrong in anti-entropy, apart from the records that it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misconduct {
+    /// A frame that no honest node makes.
+    Malformed,
+    /// A question that it has not answered in time, or kept putting off.
+    Unfinished,
+    /// It sent nothing of what it had said that it holds.
+    Undelivered,
+    /// A page of records without one that was lacking.
+    Empty,
+    /// Symbols out of which nothing can be read, again and again.
+    Unreadable,
+    /// Questions, although it was told to wait.
+    Impatient,
+    /// It asks for everything, again and again.
+    Insatiable,
+}
+
+impl Misconduct {
+    /// The table: the stable word for it, its points, and what an operator reads when the peer loses its connection by it.
+    const fn ruling(self) -> (&'static str, u32, &'static str) {
+        match self {
+            Misconduct::Malformed => ("malformed-frame", 50, "sent frames that say nothing"),
+            // One is forgiven after a minute and a quarter: a node may be stopped for a while. Three in a row are not.
+            Misconduct::Unfinished => ("unfinished", 75, "does not answer what it is asked"),
+            // What expires between two frames, by two clocks, is undelivered too.
+            Misconduct::Undelivered => ("undelivered", 10, "does not deliver what it says that it holds"),
+            Misconduct::Empty => ("undelivered", 2, "does not deliver what it says that it holds"),
+            Misconduct::Unreadable => ("unreadable", 20, "answers with symbols that make no sense"),
+            Misconduct::Impatient => ("impatient", 5, "asks on although it was told to wait"),
+            Misconduct::Insatiable => ("insatiable", PENALTY_MAX, "asks for everything again and again"),
+        }
+    }
+
+    /// The stable word for it, in the audit log.
+    pub fn code(self) -> &'static str {
+        self.ruling().0
+    }
+
+    /// Points against the peer; at [`PENALTY_MAX`] it loses its connection.
+    pub fn penalty(self) -> u32 {
+        self.ruling().1
+    }
+
+    /// For the log.
+    pub fn reason(self) -> &'static str {
+        self.ruling().2
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
-use lanyard_replica::frame::Frame;
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -226,9 +225,7 @@ fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option
 /// How many bytes an output holds, about.
 fn weight(output: &Output) -> usize {
     match output {
-        Output::Send { frame: Frame::Records(records), .. } => records.iter().map(|r| r.len()).sum(),
-        Output::Send { frame: Frame::Bucket(bucket), .. } => 32 * bucket.ids.len(),
-        Output::Send { frame: Frame::Want(ids), .. } => 32 * ids.len(),
+        Output::Send { frame, .. } => frame.weight(),
         Output::Publish(record) => record.len(),
         _ => 256,
     }

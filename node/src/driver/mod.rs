@@ -88,6 +88,9 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     if !founding.is_empty() {
         store.commit(founding).map_err(lanyard_replica::OpenError::Storage)?;
     }
+    while let Some(batch) = lanyard_replica::upgrade(&*store).map_err(lanyard_replica::OpenError::Storage)? {
+        store.commit(batch).map_err(lanyard_replica::OpenError::Storage)?;
+    }
     let mut replica = Replica::open(&*store, own.clone(), &charter)?;
     lifetime::begin(&mut replica, &store).map_err(lanyard_replica::OpenError::Storage)?;
     let (inputs, waiting) = mpsc::channel(INPUTS);

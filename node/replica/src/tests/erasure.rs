@@ -297,8 +297,12 @@ fn a_long_conversation_is_erased_in_several_steps() {
     // What is left is not served any more.
     let ids: Vec<_> = s.world.ids(0, Tree::Envelopes).into_iter().collect();
     let (from, before) = (s.world.trusts[1].node_id(), s.world.nodes[0].outputs.len());
-    s.world.step(0, crate::Input::Frame { from, frame: crate::frame::Frame::Want(ids) });
-    assert_eq!(s.world.nodes[0].outputs.len(), before);
+    let want = crate::frame::Want::of(1, &ids);
+    s.world.step(0, crate::Input::Frame { from, frame: crate::frame::Frame::Want(want) });
+    let sent = &s.world.nodes[0].outputs[before..];
+    let done =
+        |o: &crate::Output| matches!(o, crate::Output::Send { frame: crate::frame::Frame::Done(_), .. });
+    assert!(sent.len() == 1 && sent.iter().all(done), "{sent:?}");
     s.world.settle();
     assert_eq!((s.world.rows(1, Tree::Envelopes), s.world.rows(2, Tree::Envelopes)), (0, 0));
 

@@ -1,0 +1,173 @@
+//! What a peer answers, and what follows from it.
+
+use lanyard_crypto::{NodeId, TrustId};
+use lanyard_storage::StorageError;
+
+use super::coded::{self, Difference, Short};
+use super::session::{Asked, Task, Transfer};
+use super::{shorts, to_shorts};
+use crate::Replica;
+use crate::frame::{Done, Frame, Offer, Symbols};
+use crate::holding::LAYERS;
+use crate::limits::{ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, REFUSED_IDS_MAX, SYMBOLS_MAX, TRIES_MAX};
+use crate::turn::Turn;
+use crate::verdict::Misconduct;
+
+impl Replica {
+    /// Reads out of a peer's symbols what differs.
+    pub(super) fn peel(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        trust: &TrustId,
+        symbols: &Symbols,
+    ) -> Result<(), StorageError> {
+        // An answer to a question that was given up says nothing any more.
+        let Some(asked) = self.answered(turn, from, symbols.number) else { return Ok(()) };
+        let Asked { task: Task::Compare { span, theirs, tries, .. }, salt } = asked else {
+            return self.misconduct(turn, from, Misconduct::Malformed);
+        };
+        let Some(cells) = coded::from_bytes(&symbols.cells, SYMBOLS_MAX) else {
+            return self.misconduct(turn, from, Misconduct::Malformed);
+        };
+        if cells.is_empty() {
+            let parts = 1 + usize::try_from(symbols.estimate).unwrap_or(usize::MAX) / (SYMBOLS_MAX / 2);
+            self.divide(turn, from, trust, span, parts.min(ASKS_MAX), tries)?;
+            return self.go_on(turn, from, trust);
+        }
+        let count = cells.len();
+        let own = span.keyed(&turn.rows, trust, &salt)?.ids.unwrap_or_default();
+        match coded::decode(&salt, cells, &own) {
+            Some(Difference { theirs: lacking, ours }) => {
+                let nothing = lacking.is_empty() && ours.is_empty();
+                let sum = span.sum(&turn.rows, trust)?.to_bytes();
+                if nothing && symbols.sum.as_ref().is_some_and(|theirs| theirs[..] != sum) {
+                    // The sums differ, and no symbol does: two ids begin alike.
+                    self.sessions.of(from).put_back(Task::List(span));
+                }
+                self.want(from, span.layer, lacking, false);
+                for ids in ours.chunks(FRAME_IDS_MAX) {
+                    let offer = Offer { number: 0, layer: span.layer, ids: to_shorts(ids) };
+                    turn.send(from, Frame::Offer(offer));
+                }
+            }
+            None if tries + 1 < TRIES_MAX => {
+                let least = (2 * count).min(SYMBOLS_MAX);
+                let task = Task::Compare { span, theirs, least, tries: tries + 1 };
+                self.sessions.of(from).put_back(task);
+            }
+            None => {
+                self.misconduct(turn, from, Misconduct::Unreadable)?;
+                self.sessions.of(from).put_back(Task::List(span));
+            }
+        }
+        self.go_on(turn, from, trust)
+    }
+
+    /// A peer names records that are perhaps lacking here.
+    pub(super) fn offered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        trust: &TrustId,
+        offer: &Offer,
+    ) -> Result<(), StorageError> {
+        let Some(ids) = shorts(&offer.ids).filter(|_| LAYERS.contains(&offer.layer)) else {
+            return self.misconduct(turn, from, Misconduct::Malformed);
+        };
+        // Who answers a list knows whole ids.
+        let known = offer.number != 0 && self.answered(turn, from, offer.number).is_some();
+        self.want(from, offer.layer, ids, known);
+        self.go_on(turn, from, trust)
+    }
+
+    /// The end of what a peer sends for one question.
+    pub(super) fn done(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        trust: &TrustId,
+        done: Done,
+    ) -> Result<(), StorageError> {
+        let session = self.sessions.of(from);
+        let Some(Transfer { task, delivered, .. }) = session.transfer.take_if(|t| t.number == done.number)
+        else {
+            return Ok(());
+        };
+        session.since = Some(turn.now);
+        session.rests = 0;
+        let fetched = matches!(task, Task::Fetch { .. });
+        match task {
+            Task::Want { layer, ids, known } => {
+                let left: Vec<Short> =
+                    ids.into_iter().filter(|id| self.sessions.claims.get(id) == Some(&from)).collect();
+                self.sessions.release(&from);
+                if delivered == 0 && !left.is_empty() {
+                    let missing = &mut self.sessions.of(from).missing;
+                    if missing.len() + left.len() > REFUSED_IDS_MAX {
+                        missing.clear();
+                    }
+                    missing.extend(left);
+                    self.misconduct(turn, from, Misconduct::Undelivered)?;
+                } else if !left.is_empty() {
+                    self.sessions.of(from).put_back(Task::Want { layer, ids: left, known });
+                }
+            }
+            Task::Fetch { span, theirs, before } => {
+                if let Some(next) = done.next {
+                    if next.len() != 40 || before.is_some_and(|before| next >= before) {
+                        return self.misconduct(turn, from, Misconduct::Malformed);
+                    }
+                    self.sessions.of(from).put_back(Task::Fetch { span, theirs, before: Some(next) });
+                }
+                if delivered == 0 {
+                    self.misconduct(turn, from, Misconduct::Empty)?;
+                }
+            }
+            Task::Compare { .. } | Task::List(_) => unreachable!("a transfer is of records"),
+        }
+        self.go_on(turn, from, trust)?;
+        // Others may have waited for the span.
+        if fetched {
+            for (peer, trust) in self.connected.clone() {
+                self.go_on(turn, peer, &trust)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer cannot answer now: the question goes back, and nothing is asked of it before the next tick.
+    pub(super) fn wait(&mut self, turn: &Turn<'_>, from: NodeId, number: u64) {
+        let session = self.sessions.of(from);
+        let asked = session.asked.remove(&number).map(|asked| asked.task);
+        let transfer = session.transfer.take_if(|t| t.number == number).map(|t| t.task);
+        let Some(task) = asked.or(transfer) else { return };
+        session.put_back(task);
+        session.since = Some(turn.now);
+        if !std::mem::replace(&mut session.resting, true) {
+            session.rests += 1;
+        }
+        if session.transfer.is_none() {
+            self.sessions.release(&from);
+        }
+    }
+
+    /// Adds records that are to be asked for.
+    pub(super) fn want(&mut self, from: NodeId, layer: u8, mut ids: Vec<Short>, known: bool) {
+        ids.retain(|id| !self.sessions.is_vain(id, &from));
+        if ids.is_empty() || self.sessions.ids() + ids.len() > ALL_IDS_MAX {
+            return;
+        }
+        // What is too much now shows again in a later round.
+        self.sessions.of(from).add(Task::Want { layer, ids, known });
+    }
+
+    /// The question of this number is answered.
+    fn answered(&mut self, turn: &Turn<'_>, from: NodeId, number: u64) -> Option<Asked> {
+        let session = self.sessions.of(from);
+        let asked = session.asked.remove(&number)?;
+        session.since = Some(turn.now);
+        session.rests = 0;
+        Some(asked)
+    }
+}

@@ -1,0 +1,212 @@
+//! What this node is about to ask of each peer, and has asked: bounded, in memory, and gone when the connection is. Who
+//! answers remembers nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use lanyard_crypto::{NodeId, Timestamp};
+use serde_bytes::ByteBuf;
+
+use super::coded::Short;
+use crate::digest::Sum;
+use crate::frame::Span;
+use crate::limits::{PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
+
+/// Something to be asked.
+#[derive(Clone, Debug)]
+pub(crate) enum Task {
+    /// What differs, by symbols. `theirs` is what the peer said that it holds, if it did.
+    Compare { span: Span, theirs: Option<Sum>, least: usize, tries: u8 },
+    /// What differs, by lists of ids.
+    List(Span),
+    /// All of it.
+    Fetch { span: Span, theirs: Option<Sum>, before: Option<ByteBuf> },
+    /// These. `known` if they are surely lacking here, though the beginning of an id may say otherwise.
+    Want { layer: u8, ids: Vec<Short>, known: bool },
+}
+
+impl Task {
+    pub(crate) fn layer(&self) -> u8 {
+        match self {
+            Task::Compare { span, .. } | Task::List(span) | Task::Fetch { span, .. } => span.layer,
+            Task::Want { layer, .. } => *layer,
+        }
+    }
+
+    fn ids(&self) -> usize {
+        match self {
+            Task::Want { ids, .. } => ids.len(),
+            Task::Compare { .. } | Task::List(_) | Task::Fetch { .. } => 0,
+        }
+    }
+}
+
+/// A question about what differs that waits for its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) task: Task,
+    pub(crate) salt: [u8; 16],
+}
+
+/// A question for records that waits for its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) number: u64,
+    pub(crate) task: Task,
+    /// Records that came.
+    pub(crate) delivered: usize,
+}
+
+/// All of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pub(crate) asked: BTreeMap<u64, Asked>,
+    pub(crate) transfer: Option<Transfer>,
+    todo: VecDeque<Task>,
+    /// Since when the peer owes an answer.
+    pub(crate) since: Option<Timestamp>,
+    /// The peer has asked for a second's rest.
+    pub(crate) resting: bool,
+    /// How often in a row it has.
+    pub(crate) rests: u32,
+    /// Whether there was anything to do since the session was last at rest.
+    pub(crate) active: bool,
+    /// Whether a record came of it.
+    pub(crate) gained: bool,
+    /// Rounds that found a difference, and moved no record.
+    pub(crate) fruitless: u32,
+    /// What the peer has spoken of, and does not have.
+    pub(crate) missing: BTreeSet<Short>,
+}
+
+impl Session {
+    /// Adds something to do, after what is of the same layer or a lower one. False if there is too much already.
+    pub(crate) fn add(&mut self, task: Task) -> bool {
+        if self.todo.len() >= TASKS_MAX || self.ids() + task.ids() > PEER_IDS_MAX {
+            return false;
+        }
+        let at = self.todo.iter().position(|t| t.layer() > task.layer()).unwrap_or(self.todo.len());
+        self.todo.insert(at, task);
+        self.active = true;
+        true
+    }
+
+    /// Puts back what was begun: it goes on before everything else of its layer.
+    pub(crate) fn put_back(&mut self, task: Task) {
+        let at = self.todo.iter().position(|t| t.layer() >= task.layer()).unwrap_or(self.todo.len());
+        self.todo.insert(at, task);
+        self.active = true;
+    }
+
+    /// The next thing to do that `may` be done now, of the lowest layer of which anything is left.
+    pub(crate) fn next(&mut self, may: impl Fn(&Task) -> bool) -> Option<Task> {
+        let layer = self.layer()?;
+        let at = self.todo.iter().position(|task| task.layer() == layer && may(task))?;
+        self.todo.remove(at)
+    }
+
+    /// Whether something of this layer is under way.
+    pub(crate) fn is_about(&self, layer: u8) -> bool {
+        self.todo.iter().any(|t| t.layer() == layer) || self.under_way().any(|t| t.layer() == layer)
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.todo.is_empty() && self.owes_nothing()
+    }
+
+    /// Whether no answer is waited for.
+    pub(crate) fn owes_nothing(&self) -> bool {
+        self.asked.is_empty() && self.transfer.is_none()
+    }
+
+    /// Gives up all that was to be asked.
+    pub(crate) fn give_up(&mut self) {
+        self.asked.clear();
+        self.transfer = None;
+        self.todo.clear();
+        self.resting = false;
+        self.rests = 0;
+    }
+
+    /// Ids that are yet to be asked for.
+    pub(crate) fn ids(&self) -> usize {
+        self.todo.iter().map(Task::ids).sum()
+    }
+
+    fn layer(&self) -> Option<u8> {
+        // Tasks are in the order of their layers.
+        self.under_way().chain(self.todo.front()).map(Task::layer).min()
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = &Task> {
+        self.asked.values().map(|a| &a.task).chain(self.transfer.as_ref().map(|t| &t.task))
+    }
+}
+
+/// All peers, and what is known across them.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    pub(crate) by_peer: BTreeMap<NodeId, Session>,
+    /// Ids on their way, and from whom, so that no record is sent here twice.
+    pub(crate) claims: BTreeMap<Short, NodeId>,
+    /// What this node refuses for good, so that it is not asked for in each round.
+    refused: BTreeSet<Short>,
+    /// Of the last question.
+    numbers: u64,
+}
+
+impl Sessions {
+    pub(crate) fn of(&mut self, peer: NodeId) -> &mut Session {
+        self.by_peer.entry(peer).or_default()
+    }
+
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(crate) fn refuse(&mut self, id: Short) {
+        if self.refused.len() >= REFUSED_IDS_MAX {
+            self.refused.clear();
+        }
+        self.refused.insert(id);
+    }
+
+    pub(crate) fn forget_refusals(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Whether an id is not to be asked of this peer now: another one sends it, or it would be for nothing.
+    pub(crate) fn is_vain(&self, id: &Short, peer: &NodeId) -> bool {
+        self.refused.contains(id)
+            || self.claims.get(id).is_some_and(|by| by != peer)
+            || self.by_peer.get(peer).is_some_and(|s| s.missing.contains(id))
+    }
+
+    /// The spans that other peers are sending.
+    pub(crate) fn fetched_elsewhere(&self, peer: &NodeId) -> Vec<Span> {
+        let others = self.by_peer.iter().filter(|(other, _)| *other != peer);
+        let transfers = others.filter_map(|(_, session)| session.transfer.as_ref());
+        let span = |transfer: &Transfer| match transfer.task {
+            Task::Fetch { span, .. } => Some(span),
+            Task::Compare { .. } | Task::List(_) | Task::Want { .. } => None,
+        };
+        transfers.filter_map(span).collect()
+    }
+
+    /// What this peer was asked for is not on its way any more.
+    pub(crate) fn release(&mut self, peer: &NodeId) {
+        self.claims.retain(|_, by| by != peer);
+    }
+
+    /// Ids that are yet to be asked for, of all peers.
+    pub(crate) fn ids(&self) -> usize {
+        self.by_peer.values().map(Session::ids).sum()
+    }
+
+    /// The connection is gone.
+    pub(crate) fn end(&mut self, peer: &NodeId) {
+        self.release(peer);
+        self.by_peer.remove(peer);
+    }
+}
