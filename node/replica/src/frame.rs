@@ -138,7 +138,7 @@ pub struct Offer {
     pub number: u64,
     /// Of these records.
     pub layer: u8,
-    /// The first 16 bytes of each id.
+    /// Whole ids if it answers a list, otherwise the first 16 bytes of each.
     pub ids: ByteBuf,
 }
 

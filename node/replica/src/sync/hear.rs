@@ -1,10 +1,11 @@
 //! What a peer answers, and what follows from it.
 
-use lanyard_crypto::{NodeId, TrustId};
-use lanyard_storage::StorageError;
+use lanyard_crypto::{NodeId, RecordId, TrustId};
+use lanyard_storage::{StorageError, Tree, View};
 
 use super::coded::{self, Difference, Short};
 use super::session::{Asked, Task, Transfer};
+use super::span::short;
 use super::{shorts, to_shorts};
 use crate::Replica;
 use crate::frame::{Done, Frame, Offer, Symbols};
@@ -72,12 +73,24 @@ impl Replica {
         trust: &TrustId,
         offer: &Offer,
     ) -> Result<(), StorageError> {
-        let Some(ids) = shorts(&offer.ids).filter(|_| LAYERS.contains(&offer.layer)) else {
+        if !LAYERS.contains(&offer.layer) {
             return self.misconduct(turn, from, Misconduct::Malformed);
-        };
-        // Who answers a list knows whole ids.
-        let known = offer.number != 0 && self.answered(turn, from, offer.number).is_some();
-        self.want(from, offer.layer, ids, known);
+        }
+        if offer.number == 0 {
+            let Some(ids) = shorts(&offer.ids) else {
+                return self.misconduct(turn, from, Misconduct::Malformed);
+            };
+            self.want(from, offer.layer, ids, false);
+        } else {
+            let (ids, rest) = offer.ids.as_chunks::<32>();
+            if !rest.is_empty() {
+                return self.misconduct(turn, from, Misconduct::Malformed);
+            }
+            if self.answered(turn, from, offer.number).is_some() {
+                let ids = ids.iter().map(|id| RecordId::new(*id));
+                self.want_whole(turn, from, offer.layer, ids)?;
+            }
+        }
         self.go_on(turn, from, trust)
     }
 
@@ -150,6 +163,27 @@ impl Replica {
         if session.transfer.is_none() {
             self.sessions.release(&from);
         }
+    }
+
+    /// Adds records that are to be asked for, by their whole ids: one that begins as another that is held is lacking all the same.
+    pub(super) fn want_whole(
+        &mut self,
+        turn: &Turn<'_>,
+        from: NodeId,
+        layer: u8,
+        ids: impl Iterator<Item = RecordId>,
+    ) -> Result<(), StorageError> {
+        let (mut plain, mut alike) = (Vec::new(), Vec::new());
+        for id in ids {
+            if turn.rows.contains(Tree::Holdings, id.as_bytes())? {
+                continue;
+            }
+            let begins = turn.rows.scan_prefix(Tree::Holdings, &short(&id), 1)?;
+            if begins.is_empty() { plain.push(short(&id)) } else { alike.push(short(&id)) }
+        }
+        self.want(from, layer, plain, false);
+        self.want(from, layer, alike, true);
+        Ok(())
     }
 
     /// Adds records that are to be asked for.

@@ -42,7 +42,10 @@ impl Plan {
                 continue;
             }
             let grown = open.map(|(first, mut o, mut t)| {
-                (o.add(&passed.0), o.add(&own), t.add(&passed.1), t.add(&theirs));
+                o.add(&passed.0);
+                o.add(&own);
+                t.add(&passed.1);
+                t.add(&theirs);
                 (Span::buckets(span.layer, span.from, first.until), o, t)
             });
             match grown {

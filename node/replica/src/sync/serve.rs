@@ -8,9 +8,8 @@ use lanyard_crypto::{NodeId, RecordId, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 use serde_bytes::ByteBuf;
 
-use super::coded::{self, Short, Sketch};
-use super::span::short;
-use super::{numbers, shorts, to_shorts};
+use super::coded::{self, Sketch};
+use super::{numbers, shorts};
 use crate::Replica;
 use crate::digest;
 use crate::erase;
@@ -110,12 +109,12 @@ impl Replica {
         let mine: BTreeSet<RecordId> = read.ids.unwrap_or_default().into_iter().collect();
         let theirs: BTreeSet<RecordId> = list.ids.iter().copied().collect();
         let layer = list.span.layer;
-        let lacking: Vec<Short> = mine.difference(&theirs).take(FRAME_IDS_MAX).map(short).collect();
-        let offer = Offer { number: list.number, layer, ids: to_shorts(&lacking) };
-        turn.send(to, Frame::Offer(offer));
-        self.charge(turn, to, trust, read.rows, 16 * lacking.len())?;
-        let wanted: Vec<Short> = theirs.difference(&mine).map(short).collect();
-        self.want(to, layer, wanted, true);
+        let lacking: Vec<u8> =
+            mine.difference(&theirs).take(FRAME_IDS_MAX / 2).flat_map(|id| *id.as_bytes()).collect();
+        let (number, cost) = (list.number, lacking.len());
+        turn.send(to, Frame::Offer(Offer { number, layer, ids: ByteBuf::from(lacking) }));
+        self.charge(turn, to, trust, read.rows, cost)?;
+        self.want_whole(turn, to, layer, theirs.difference(&mine).copied())?;
         self.go_on(turn, to, trust)
     }
 
@@ -217,7 +216,7 @@ impl Replica {
     }
 
     /// Notes what an answer has cost.
-    pub(super) fn charge(
+    pub(crate) fn charge(
         &mut self,
         turn: &mut Turn<'_>,
         peer: NodeId,

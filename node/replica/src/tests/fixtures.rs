@@ -305,7 +305,7 @@ pub fn key(seed: u8) -> SecretKey {
 }
 
 fn term(serial: u8, days: u64) -> Term {
-    Term::new([serial; 16], NOW.minus_secs(DAY), NOW.plus_secs(days * DAY))
+    Term::new([serial; 16], NOW.minus_secs(30 * DAY), NOW.plus_secs(days * DAY))
 }
 
 fn subject(trust: &TrustId, name: &str) -> Subject {

@@ -7,7 +7,7 @@ use lanyard_storage::Tree;
 use proptest::prelude::*;
 
 use super::fixtures::{self, DAY, RETENTION, named};
-use super::world::World;
+use super::world::{World, assert_digests};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -68,6 +68,7 @@ proptest! {
             world.bring(1, 0, &records[*i]);
         }
         prop_assert_eq!(outcome(&world, 0), outcome(&world, 1));
+        (0..2).for_each(|at| assert_digests(&world, at));
         let late = records[3].id();
         prop_assert_eq!(world.ids(1, Tree::Envelopes), [late, records[9].id()].into());
     }

@@ -198,3 +198,14 @@ fn served(world: &World, at: usize) -> Vec<usize> {
     }
     answers
 }
+
+/// A message of RXC's conversation for RXA and RXB, which the node of `from` issued at this moment.
+pub fn message_at(world: &World, from: usize, n: u64, issued: lanyard_crypto::Timestamp) -> Decoded {
+    let header = fixtures::header(
+        world.network,
+        &[&world.trusts[0], &world.trusts[1], &world.trusts[2]],
+        issued,
+        RETENTION,
+    );
+    world.trusts[from].sign(header, fixtures::application(&fixtures::conversation(&world.trusts[2]), n))
+}

@@ -1,0 +1,72 @@
+//! Lanyard's benchmarks. Each measures against a yardstick of the same run, never against a remembered number; none is a test.
+
+mod network;
+mod pair;
+mod reconcile;
+mod restore;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATED: PeakAlloc = PeakAlloc;
+
+/// Measures what the engine costs. Run by `scripts/bench`, built for release.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Anti-entropy between two replicas: bytes, round trips and memory, for few and many differences, recent and scattered.
+    Reconcile(Size),
+    /// How long an empty replica takes to get everything, against verifying and writing the same.
+    Restore(Size),
+}
+
+#[derive(clap::Args)]
+struct Size {
+    /// A fiftieth of everything.
+    #[arg(long)]
+    quick: bool,
+    /// Records that are held; a million by default.
+    #[arg(long)]
+    records: Option<usize>,
+    /// One JSON object per line instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Size {
+    fn records(&self) -> usize {
+        self.records.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
+    }
+
+    fn show(&self, result: &serde_json::Value) {
+        if self.json {
+            println!("{result}");
+            return;
+        }
+        let fields = result.as_object().into_iter().flatten();
+        let line: Vec<_> = fields.map(|(name, value)| format!("{name} {value}")).collect();
+        println!("{}", line.join(", "));
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().what {
+        What::Reconcile(size) => reconcile::run(&size),
+        What::Restore(size) => restore::run(&size),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

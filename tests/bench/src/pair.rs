@@ -1,0 +1,234 @@
+//! Two replicas, and the wire between them, which counts what passes. It does what a node's driver does: verifies records, steps
+//! what waits, commits it as one batch, and only then carries out the outputs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lanyard_crypto::Timestamp;
+use lanyard_crypto::record::{self, Decoded};
+use lanyard_replica::frame::Frame;
+use lanyard_replica::{Arrival, Input, Output, Replica, Source, found};
+use lanyard_storage::{Batch, Overlay, Store};
+
+use crate::network::{NOW, Network, Trust};
+
+/// Commits are closed at this size, in bytes, as the driver's are.
+const COMMIT_BYTES: usize = 8 << 20;
+
+pub struct Site {
+    pub store: Box<dyn Store>,
+    replica: Replica,
+    /// Time that it has worked.
+    pub busy: Duration,
+    /// Of it, time in the store's commits.
+    pub committing: Duration,
+}
+
+/// What passed on the wire.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Bytes of frames, by their name.
+    pub bytes: BTreeMap<&'static str, usize>,
+    /// Records that were sent.
+    pub records: usize,
+    /// The longest chain of frames, each the answer to the one before, up to where it was known what differs.
+    pub legs: u32,
+}
+
+struct Parcel {
+    to: usize,
+    bytes: Vec<u8>,
+    leg: u32,
+}
+
+pub struct Pair {
+    pub network: Network,
+    pub sites: [Site; 2],
+    pub now: Timestamp,
+    pub tally: Tally,
+    wire: VecDeque<Parcel>,
+}
+
+impl Tally {
+    /// What reconciliation took: everything but the records, and the acknowledgement that each record gets whichever way it comes.
+    pub fn reconciliation(&self) -> usize {
+        self.bytes.iter().filter(|(name, _)| !matches!(**name, "records" | "answers")).map(|(_, n)| n).sum()
+    }
+}
+
+impl Pair {
+    pub fn new(stores: [Box<dyn Store>; 2]) -> Result<Self, Box<dyn Error>> {
+        let network = Network::new()?;
+        let [a, b] = stores;
+        let sites =
+            [Site::new(a, &network.trusts[0], &network)?, Site::new(b, &network.trusts[1], &network)?];
+        let mut pair = Self { network, sites, now: NOW, tally: Tally::default(), wire: VecDeque::new() };
+        // Each knows the other's certificate from now on.
+        pair.connect()?;
+        pair.part()?;
+        Ok(pair)
+    }
+
+    /// Stores records at a site, as if they had come before.
+    pub fn store(&mut self, at: usize, records: Vec<Decoded>) -> Result<(), Box<dyn Error>> {
+        let from = Source::Peer(self.network.trusts[1 - at].own.node);
+        for chunk in records.chunks(512) {
+            let arrivals = verified(&self.sites[at].replica, chunk.to_vec());
+            let input = Input::Records { from: from.clone(), arrivals };
+            self.sites[at].step(vec![input], self.now)?;
+        }
+        Ok(())
+    }
+
+    pub fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+        for at in [0, 1] {
+            let peer = self.network.trusts[1 - at].own.clone();
+            let input = Input::Connected { node: peer.node, trust: peer.trust, chain: peer.chain };
+            self.step(at, vec![input], 0)?;
+        }
+        Ok(())
+    }
+
+    pub fn part(&mut self) -> Result<(), Box<dyn Error>> {
+        self.wire.clear();
+        for at in [0, 1] {
+            let input = Input::Disconnected(self.network.trusts[1 - at].own.node);
+            self.step(at, vec![input], 0)?;
+        }
+        Ok(())
+    }
+
+    /// Whom a site believes.
+    pub fn replica_network(&self, at: usize) -> Arc<lanyard_crypto::network::Network> {
+        self.sites[at].replica.network()
+    }
+
+    /// Lets time pass, with one tick at its end.
+    pub fn pass(&mut self, secs: u64) -> Result<(), Box<dyn Error>> {
+        self.now = self.now.plus_secs(secs);
+        for at in [0, 1] {
+            self.step(at, vec![Input::Tick], 0)?;
+        }
+        Ok(())
+    }
+
+    /// Delivers all frames, and what comes of them.
+    pub fn settle(&mut self) -> Result<(), Box<dyn Error>> {
+        while let Some(first) = self.wire.pop_front() {
+            // What waits for one site is stepped together, as a driver would.
+            let (to, leg) = (first.to, first.leg);
+            let mut waiting = vec![first];
+            while let Some(next) = self.wire.pop_front_if(|next| next.to == to && next.leg == leg) {
+                waiting.push(next);
+            }
+            let begun = Instant::now();
+            let peer = self.network.trusts[1 - to].own.node;
+            let mut inputs = Vec::new();
+            for parcel in waiting {
+                inputs.push(match Frame::from_bytes(&parcel.bytes)? {
+                    Frame::Records(records) => {
+                        let decoded: Result<Vec<_>, _> =
+                            records.into_iter().map(|r| Decoded::from_bytes(&r)).collect();
+                        let arrivals = verified(&self.sites[to].replica, decoded?);
+                        Input::Records { from: Source::Peer(peer), arrivals }
+                    }
+                    frame => Input::Frame { from: peer, frame },
+                });
+            }
+            self.sites[to].busy += begun.elapsed();
+            self.step(to, inputs, leg)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, at: usize, inputs: Vec<Input>, leg: u32) -> Result<(), Box<dyn Error>> {
+        for output in self.sites[at].step(inputs, self.now)? {
+            match output {
+                Output::Send { frame, .. } => {
+                    let (bytes, leg) = (frame.to_bytes(), leg + 1);
+                    *self.tally.bytes.entry(name(&frame)).or_default() += bytes.len();
+                    match &frame {
+                        Frame::Records(records) => self.tally.records += records.len(),
+                        Frame::Roots(_)
+                        | Frame::Ranges(_)
+                        | Frame::Ask(_)
+                        | Frame::Symbols(_)
+                        | Frame::List(_)
+                        | Frame::Offer(_) => self.tally.legs = self.tally.legs.max(leg),
+                        _ => {}
+                    }
+                    self.wire.push_back(Parcel { to: 1 - at, bytes, leg });
+                }
+                Output::Disconnect { why, .. } => {
+                    return Err(format!("a replica dropped the other: {why}").into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Site {
+    fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
+        store.commit(found(&*store, &network.charter)?)?;
+        let replica = Replica::open(&*store, trust.own.clone(), &network.charter)?;
+        Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO })
+    }
+
+    fn step(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Output>, Box<dyn Error>> {
+        let begun = Instant::now();
+        let (mut batch, mut outputs) = (Batch::new(), Vec::new());
+        for input in inputs {
+            let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
+            let step = self.replica.step(input, now, &view)?;
+            batch = view.into_batch();
+            batch.append(step.batch);
+            outputs.extend(step.outputs);
+            if batch.byte_len() >= COMMIT_BYTES || batch.len() >= 20_000 {
+                self.commit(std::mem::take(&mut batch))?;
+            }
+        }
+        self.commit(batch)?;
+        self.busy += begun.elapsed();
+        Ok(outputs)
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), Box<dyn Error>> {
+        let begun = Instant::now();
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+        }
+        self.committing += begun.elapsed();
+        Ok(())
+    }
+}
+
+fn verified(replica: &Replica, records: Vec<Decoded>) -> Vec<Arrival> {
+    let ids: Vec<_> = records.iter().map(Decoded::id).collect();
+    let outcomes = record::verify_all(records, &replica.network());
+    let arrival = |(id, outcome)| match outcome {
+        Ok(record) => Arrival::Verified(Box::new(record)),
+        Err(why) => Arrival::Refused { id, why: lanyard_replica::verdict::Refusal::Unverified(why) },
+    };
+    ids.into_iter().zip(outcomes).map(arrival).collect()
+}
+
+fn name(frame: &Frame) -> &'static str {
+    match frame {
+        Frame::Records(_) => "records",
+        Frame::Answers { .. } => "answers",
+        Frame::Roots(_) => "roots",
+        Frame::Ranges(_) => "ranges",
+        Frame::Ask(_) => "ask",
+        Frame::Symbols(_) => "symbols",
+        Frame::List(_) => "list",
+        Frame::Offer(_) => "offer",
+        Frame::Want(_) => "want",
+        Frame::Fetch(_) => "fetch",
+        Frame::Done(_) => "done",
+        Frame::Wait(_) => "wait",
+    }
+}
