@@ -136,8 +136,8 @@ pub struct List {
 pub struct Offer {
     /// Of the list that it answers; 0 for none.
     pub number: u64,
-    /// Of these records.
-    pub layer: u8,
+    /// Where these records are.
+    pub span: Span,
     /// Whole ids if it answers a list, otherwise the first 16 bytes of each.
     pub ids: ByteBuf,
 }

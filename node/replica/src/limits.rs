@@ -65,6 +65,10 @@ pub const APPETITE_ROWS_FREE: u64 = 4 * SPAN_ROWS_MAX as u64;
 pub const APPETITE_SECS: u64 = SYNC_INTERVAL_SECS;
 /// How long a peer may take to answer, in seconds.
 pub const REPLY_SECS_MAX: u64 = 60;
+/// How long what one peer is sending is not asked of another one, in seconds, unless it answers.
+pub const CLAIM_SECS_MAX: u64 = 10;
+/// A page of fewer records lets another peer go on with the span, if one has it too.
+pub const PAGE_RECORDS_MIN: usize = 64;
 /// Rounds that found a difference and changed nothing: so many times the time between rounds is doubled.
 pub const FRUITLESS_MAX: u32 = 3;
 /// Width of a time bucket of anti-entropy, in seconds.

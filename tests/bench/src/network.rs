@@ -68,8 +68,9 @@ impl Network {
         content.extend(1u64.to_be_bytes());
         content.extend([1, 0, 8]);
         content.extend(n.to_be_bytes());
-        let ciphertext = bytes.saturating_sub(290).max(64);
-        content.extend((0x8000_0000 | ciphertext as u32).to_be_bytes());
+        // Its length takes two bytes: 64 to 16,383 (RFC 9420, section 2.1.2).
+        let ciphertext = bytes.saturating_sub(290).clamp(64, 16_000);
+        content.extend((0x4000 | ciphertext as u16).to_be_bytes());
         content.resize(content.len() + ciphertext, 7);
         let envelope = Envelope {
             conversation: self.conversation.clone(),

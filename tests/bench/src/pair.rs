@@ -77,7 +77,13 @@ impl Pair {
         for chunk in records.chunks(512) {
             let arrivals = verified(&self.sites[at].replica, chunk.to_vec());
             let input = Input::Records { from: from.clone(), arrivals };
-            self.sites[at].step(vec![input], self.now)?;
+            for output in self.sites[at].step(vec![input], self.now)? {
+                if let Output::Audit(entry) = output
+                    && entry.event == "refused"
+                {
+                    return Err(format!("a record was refused: {}", entry.detail).into());
+                }
+            }
         }
         Ok(())
     }

@@ -28,7 +28,8 @@ impl Replica {
         }
         loop {
             let room = self.sessions.ids() < ALL_IDS_MAX / 2;
-            let elsewhere = self.sessions.fetched_elsewhere(&peer);
+            let (fetched, looked_into) = self.sessions.elsewhere(&peer, turn.now);
+            let meets = |spans: &[Span], task: &Task| spans.iter().any(|other| other.meets(task.span()));
             let session = self.sessions.of(peer);
             if session.resting {
                 return Ok(());
@@ -37,20 +38,18 @@ impl Replica {
                 session.since = Some(turn.now);
             }
             let (asks, free) = (session.asked.len() < ASKS_MAX && room, session.transfer.is_none());
+            // Several peers that have the same share the work, and nothing comes twice.
             let task = session.next(|task| match task {
-                Task::Compare { .. } | Task::List(_) => asks,
-                Task::Want { .. } => free,
-                // Several peers that have the same share the work.
-                Task::Fetch { span, .. } => free && !elsewhere.iter().any(|other| other.meets(span)),
+                Task::Compare { .. } | Task::List(_) => asks && !meets(&fetched, task),
+                Task::Want { .. } => free && !meets(&fetched, task),
+                Task::Fetch { .. } => free && !meets(&fetched, task) && !meets(&looked_into, task),
             });
             match task {
                 Some(Task::Compare { span, theirs, least, tries }) => {
                     self.ask(turn, peer, trust, span, theirs, least, tries)?;
                 }
                 Some(Task::List(span)) => self.list(turn, peer, trust, span)?,
-                Some(Task::Want { layer, ids, known }) => {
-                    self.ask_for(turn, peer, layer, ids, known)?;
-                }
+                Some(Task::Want { span, ids, known }) => self.ask_for(turn, peer, span, ids, known)?,
                 Some(Task::Fetch { span, theirs, before }) => {
                     self.fetch(turn, peer, trust, span, theirs, before)?;
                 }
@@ -133,7 +132,7 @@ impl Replica {
         &mut self,
         turn: &mut Turn<'_>,
         peer: NodeId,
-        layer: u8,
+        span: Span,
         ids: Vec<Short>,
         known: bool,
     ) -> Result<(), StorageError> {
@@ -150,7 +149,7 @@ impl Replica {
         }
         let rest: Vec<Short> = ids.collect();
         if !rest.is_empty() {
-            self.sessions.of(peer).put_back(Task::Want { layer, ids: rest, known });
+            self.sessions.of(peer).put_back(Task::Want { span, ids: rest, known });
         }
         if asked.is_empty() {
             return Ok(());
@@ -158,7 +157,7 @@ impl Replica {
         let number = self.sessions.next_number();
         self.sessions.claims.extend(asked.iter().map(|id| (*id, peer)));
         turn.send(peer, Frame::Want(Want { number, ids: to_shorts(&asked) }));
-        let task = Task::Want { layer, ids: asked, known };
+        let task = Task::Want { span, ids: asked, known };
         self.sessions.of(peer).transfer = Some(Transfer { number, task, delivered: 0 });
         Ok(())
     }

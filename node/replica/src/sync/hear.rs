@@ -8,9 +8,10 @@ use super::session::{Asked, Task, Transfer};
 use super::span::short;
 use super::{shorts, to_shorts};
 use crate::Replica;
-use crate::frame::{Done, Frame, Offer, Symbols};
-use crate::holding::LAYERS;
-use crate::limits::{ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, REFUSED_IDS_MAX, SYMBOLS_MAX, TRIES_MAX};
+use crate::frame::{Done, Frame, Offer, Span, Symbols};
+use crate::limits::{
+    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, REFUSED_IDS_MAX, SYMBOLS_MAX, TRIES_MAX,
+};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
 
@@ -46,9 +47,9 @@ impl Replica {
                     // The sums differ, and no symbol does: two ids begin alike.
                     self.sessions.of(from).put_back(Task::List(span));
                 }
-                self.want(from, span.layer, lacking, false);
+                self.want(from, span, lacking, false);
                 for ids in ours.chunks(FRAME_IDS_MAX) {
-                    let offer = Offer { number: 0, layer: span.layer, ids: to_shorts(ids) };
+                    let offer = Offer { number: 0, span, ids: to_shorts(ids) };
                     turn.send(from, Frame::Offer(offer));
                 }
             }
@@ -73,14 +74,14 @@ impl Replica {
         trust: &TrustId,
         offer: &Offer,
     ) -> Result<(), StorageError> {
-        if !LAYERS.contains(&offer.layer) {
+        if !offer.span.is_sound() {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
         if offer.number == 0 {
             let Some(ids) = shorts(&offer.ids) else {
                 return self.misconduct(turn, from, Misconduct::Malformed);
             };
-            self.want(from, offer.layer, ids, false);
+            self.want(from, offer.span, ids, false);
         } else {
             let (ids, rest) = offer.ids.as_chunks::<32>();
             if !rest.is_empty() {
@@ -88,7 +89,7 @@ impl Replica {
             }
             if self.answered(turn, from, offer.number).is_some() {
                 let ids = ids.iter().map(|id| RecordId::new(*id));
-                self.want_whole(turn, from, offer.layer, ids)?;
+                self.want_whole(turn, from, offer.span, ids)?;
             }
         }
         self.go_on(turn, from, trust)
@@ -109,9 +110,9 @@ impl Replica {
         };
         session.since = Some(turn.now);
         session.rests = 0;
-        let fetched = matches!(task, Task::Fetch { .. });
+        let slow = matches!(task, Task::Fetch { .. }) && delivered < PAGE_RECORDS_MIN;
         match task {
-            Task::Want { layer, ids, known } => {
+            Task::Want { span, ids, known } => {
                 let left: Vec<Short> =
                     ids.into_iter().filter(|id| self.sessions.claims.get(id) == Some(&from)).collect();
                 self.sessions.release(&from);
@@ -123,7 +124,7 @@ impl Replica {
                     missing.extend(left);
                     self.misconduct(turn, from, Misconduct::Undelivered)?;
                 } else if !left.is_empty() {
-                    self.sessions.of(from).put_back(Task::Want { layer, ids: left, known });
+                    self.sessions.of(from).put_back(Task::Want { span, ids: left, known });
                 }
             }
             Task::Fetch { span, theirs, before } => {
@@ -139,12 +140,12 @@ impl Replica {
             }
             Task::Compare { .. } | Task::List(_) => unreachable!("a transfer is of records"),
         }
-        self.go_on(turn, from, trust)?;
         // Others may have waited for the span.
-        if fetched {
-            for (peer, trust) in self.connected.clone() {
-                self.go_on(turn, peer, &trust)?;
-            }
+        if !slow {
+            self.go_on(turn, from, trust)?;
+        }
+        for (peer, trust) in self.connected.clone() {
+            self.go_on(turn, peer, &trust)?;
         }
         Ok(())
     }
@@ -170,7 +171,7 @@ impl Replica {
         &mut self,
         turn: &Turn<'_>,
         from: NodeId,
-        layer: u8,
+        span: Span,
         ids: impl Iterator<Item = RecordId>,
     ) -> Result<(), StorageError> {
         let (mut plain, mut alike) = (Vec::new(), Vec::new());
@@ -181,19 +182,19 @@ impl Replica {
             let begins = turn.rows.scan_prefix(Tree::Holdings, &short(&id), 1)?;
             if begins.is_empty() { plain.push(short(&id)) } else { alike.push(short(&id)) }
         }
-        self.want(from, layer, plain, false);
-        self.want(from, layer, alike, true);
+        self.want(from, span, plain, false);
+        self.want(from, span, alike, true);
         Ok(())
     }
 
     /// Adds records that are to be asked for.
-    pub(super) fn want(&mut self, from: NodeId, layer: u8, mut ids: Vec<Short>, known: bool) {
+    pub(super) fn want(&mut self, from: NodeId, span: Span, mut ids: Vec<Short>, known: bool) {
         ids.retain(|id| !self.sessions.is_vain(id, &from));
         if ids.is_empty() || self.sessions.ids() + ids.len() > ALL_IDS_MAX {
             return;
         }
         // What is too much now shows again in a later round.
-        self.sessions.of(from).add(Task::Want { layer, ids, known });
+        self.sessions.of(from).add(Task::Want { span, ids, known });
     }
 
     /// The question of this number is answered.

@@ -3,7 +3,7 @@
 use super::session::Task;
 use crate::digest::Sum;
 use crate::frame::{Range, Ranges, Span};
-use crate::limits::SPAN_RECORDS_MAX;
+use crate::limits::{SMALL_SPAN_RECORDS_MAX, SPAN_RECORDS_MAX};
 
 /// A range with what each side holds of it.
 pub(super) struct Compared {
@@ -29,16 +29,12 @@ impl Plan {
         let mut passed = (Sum::default(), Sum::default());
         for Compared { span, own, theirs } in ranges {
             let differs = forged || own != theirs;
-            if differs && (own.count == 0 || theirs.count == 0) {
+            // Where one side has nothing, and it is worth a question of its own.
+            let few = SMALL_SPAN_RECORDS_MAX as u64;
+            if differs && (own.count == 0 && theirs.count > few || theirs.count == 0 && own.count > few) {
                 plan.close(open.take());
                 passed = Default::default();
-            }
-            if differs && own.count == 0 {
-                plan.fetch(span, theirs);
-                continue;
-            }
-            if differs && theirs.count == 0 {
-                plan.give(span, own);
+                plan.close(Some((span, own, theirs)));
                 continue;
             }
             let grown = open.map(|(first, mut o, mut t)| {
@@ -69,8 +65,13 @@ impl Plan {
     }
 
     fn close(&mut self, open: Option<(Span, Sum, Sum)>) {
-        if let Some((span, _, theirs)) = open {
-            self.tasks.push(Task::Compare { span, theirs: Some(theirs), least: 0, tries: 0 });
+        match open {
+            Some((span, own, theirs)) if own.count == 0 => self.fetch(span, theirs),
+            Some((span, own, theirs)) if theirs.count == 0 => self.give(span, own),
+            Some((span, _, theirs)) => {
+                self.tasks.push(Task::Compare { span, theirs: Some(theirs), least: 0, tries: 0 });
+            }
+            None => {}
         }
     }
 

@@ -108,13 +108,12 @@ impl Replica {
         let read = list.span.ids(&turn.rows, trust)?;
         let mine: BTreeSet<RecordId> = read.ids.unwrap_or_default().into_iter().collect();
         let theirs: BTreeSet<RecordId> = list.ids.iter().copied().collect();
-        let layer = list.span.layer;
         let lacking: Vec<u8> =
             mine.difference(&theirs).take(FRAME_IDS_MAX / 2).flat_map(|id| *id.as_bytes()).collect();
         let (number, cost) = (list.number, lacking.len());
-        turn.send(to, Frame::Offer(Offer { number, layer, ids: ByteBuf::from(lacking) }));
+        turn.send(to, Frame::Offer(Offer { number, span: list.span, ids: ByteBuf::from(lacking) }));
         self.charge(turn, to, trust, read.rows, cost)?;
-        self.want_whole(turn, to, layer, theirs.difference(&mine).copied())?;
+        self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
         self.go_on(turn, to, trust)
     }
 

@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 use super::coded::Short;
 use crate::digest::Sum;
 use crate::frame::Span;
-use crate::limits::{PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
+use crate::limits::{CLAIM_SECS_MAX, PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
 
 /// Something to be asked.
 #[derive(Clone, Debug)]
@@ -20,15 +20,21 @@ pub(crate) enum Task {
     List(Span),
     /// All of it.
     Fetch { span: Span, theirs: Option<Sum>, before: Option<ByteBuf> },
-    /// These. `known` if they are surely lacking here, though the beginning of an id may say otherwise.
-    Want { layer: u8, ids: Vec<Short>, known: bool },
+    /// These, of a span. `known` if they are surely lacking here, though the beginning of an id may say otherwise.
+    Want { span: Span, ids: Vec<Short>, known: bool },
 }
 
 impl Task {
     pub(crate) fn layer(&self) -> u8 {
+        self.span().layer
+    }
+
+    pub(crate) fn span(&self) -> &Span {
         match self {
-            Task::Compare { span, .. } | Task::List(span) | Task::Fetch { span, .. } => span.layer,
-            Task::Want { layer, .. } => *layer,
+            Task::Compare { span, .. }
+            | Task::List(span)
+            | Task::Fetch { span, .. }
+            | Task::Want { span, .. } => span,
         }
     }
 
@@ -183,15 +189,22 @@ impl Sessions {
             || self.by_peer.get(peer).is_some_and(|s| s.missing.contains(id))
     }
 
-    /// The spans that other peers are sending.
-    pub(crate) fn fetched_elsewhere(&self, peer: &NodeId) -> Vec<Span> {
-        let others = self.by_peer.iter().filter(|(other, _)| *other != peer);
-        let transfers = others.filter_map(|(_, session)| session.transfer.as_ref());
-        let span = |transfer: &Transfer| match transfer.task {
-            Task::Fetch { span, .. } => Some(span),
-            Task::Compare { .. } | Task::List(_) | Task::Want { .. } => None,
-        };
-        transfers.filter_map(span).collect()
+    /// The spans that other peers are sending as a whole, and those that they are otherwise asked about. Who is slow shares them.
+    pub(crate) fn elsewhere(&self, peer: &NodeId, now: Timestamp) -> (Vec<Span>, Vec<Span>) {
+        let (mut fetched, mut looked_into) = (Vec::new(), Vec::new());
+        for (other, session) in &self.by_peer {
+            if other == peer || session.since.is_none_or(|since| since.plus_secs(CLAIM_SECS_MAX) <= now) {
+                continue;
+            }
+            for task in session.under_way() {
+                let spans = match task {
+                    Task::Fetch { .. } => &mut fetched,
+                    Task::Compare { .. } | Task::List(_) | Task::Want { .. } => &mut looked_into,
+                };
+                spans.push(*task.span());
+            }
+        }
+        (fetched, looked_into)
     }
 
     /// What this peer was asked for is not on its way any more.

@@ -108,7 +108,10 @@ fn a_peer_that_offers_what_it_does_not_have_loses_its_link() {
         let ids: Vec<u8> = (0..100u64)
             .flat_map(|i| RecordId::of(&(n * 1000 + i).to_be_bytes()).as_bytes()[..16].to_vec())
             .collect();
-        let asked = say(&mut world, Frame::Offer(Offer { number: 0, layer: 3, ids: ids.into() }));
+        let asked = say(
+            &mut world,
+            Frame::Offer(Offer { number: 0, span: Span::buckets(3, 0, u64::MAX), ids: ids.into() }),
+        );
         for frame in asked {
             let Frame::Want(want) = frame else { panic!("{frame:?}") };
             questions += 1;
@@ -122,7 +125,8 @@ fn a_peer_that_offers_what_it_does_not_have_loses_its_link() {
 #[test]
 fn what_a_peer_does_not_have_is_not_asked_for_twice() {
     let mut world = pair();
-    let offer = || Frame::Offer(Offer { number: 0, layer: 3, ids: vec![7; 16].into() });
+    let offer =
+        || Frame::Offer(Offer { number: 0, span: Span::buckets(3, 0, u64::MAX), ids: vec![7; 16].into() });
     let asked = say(&mut world, offer());
     let [Frame::Want(want)] = &asked[..] else { panic!("{asked:?}") };
     say(&mut world, Frame::Done(Done { number: want.number, next: None }));
@@ -169,7 +173,7 @@ fn symbols_that_make_no_sense_cost_the_link_and_little_else() {
                     Frame::Symbols(Symbols { number, estimate: 3, sum: None, cells: vec![1; 25 * 20].into() })
                 }
                 Frame::List(list) => {
-                    Frame::Offer(Offer { number: list.number, layer: 3, ids: vec![].into() })
+                    Frame::Offer(Offer { number: list.number, span: list.span, ids: vec![].into() })
                 }
                 _ => continue,
             };

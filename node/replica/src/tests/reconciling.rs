@@ -252,7 +252,11 @@ fn strange_questions_have_bounded_answers() {
         fetch(whole, Some(40)),
         fetch(span(0, u64::MAX, 0, 0, 0), None),
         Frame::Want(crate::frame::Want { number: 1, ids: vec![0; 17].into() }),
-        Frame::Offer(crate::frame::Offer { number: 5, layer: 200, ids: vec![0; 16].into() }),
+        Frame::Offer(crate::frame::Offer {
+            number: 5,
+            span: span(200, 0, 1, 0, 255),
+            ids: vec![0; 16].into(),
+        }),
         Frame::Wait(77),
         Frame::Done(crate::frame::Done { number: 3, next: None }),
         Frame::Symbols(crate::frame::Symbols {
