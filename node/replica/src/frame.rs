@@ -101,7 +101,7 @@ pub struct Ask {
     /// Under which symbols and sketch are made.
     #[serde(with = "serde_bytes")]
     pub salt: [u8; 16],
-    /// At least so many symbols: as many as were too few before, twice.
+    /// At least so many symbols: half as many again as were too few before.
     pub least: u32,
     /// The sender's sketch: numbers as in [`Symbols::cells`].
     pub sketch: ByteBuf,

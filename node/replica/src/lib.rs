@@ -265,7 +265,7 @@ impl Replica {
                 Arrival::Verified(record) => (record.id(), self.take(turn, *record, &from)?),
             };
             penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
-            self.arrived(&from, &id, taken.arrived());
+            self.arrived(turn, &from, &id, taken.arrived());
             match taken {
                 Taken::Stored | Taken::Known => stored.push(id),
                 Taken::Refused(why) if why.ruling().last => {

@@ -27,8 +27,8 @@ pub const SPAN_ROWS_MAX: usize = 256 * 1024;
 pub const SYMBOLS_MAX: usize = 48 * 1024;
 /// One coded symbol, in bytes.
 pub const SYMBOL_BYTES_MAX: usize = 16 + 8 + 9;
-/// The sketch of a question, in bytes: 128 numbers.
-pub const SKETCH_BYTES_MAX: usize = 128 * 9;
+/// The sketch of a question, in bytes: 256 numbers.
+pub const SKETCH_BYTES_MAX: usize = 256 * 9;
 /// Records on both sides up to which a span is compared by a list of ids: it takes less than a sketch and symbols.
 pub const SMALL_SPAN_RECORDS_MAX: usize = 32;
 /// Ids in one list.

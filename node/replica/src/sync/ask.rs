@@ -22,8 +22,9 @@ impl Replica {
         peer: NodeId,
         trust: &TrustId,
     ) -> Result<(), StorageError> {
+        let at_rest = self.sessions.by_peer.get(&peer).is_none_or(|s| s.is_idle() && !s.active);
         // It may just have lost its connection by what it did.
-        if !self.connected.contains_key(&peer) {
+        if at_rest || !self.connected.contains_key(&peer) {
             return Ok(());
         }
         loop {
@@ -139,7 +140,7 @@ impl Replica {
         let (mut asked, mut ids) = (Vec::new(), ids.into_iter());
         for id in ids.by_ref() {
             let held = !known && !turn.rows.scan_prefix(Tree::Holdings, &id, 1)?.is_empty();
-            if held || self.sessions.is_vain(&id, &peer) {
+            if held || self.sessions.is_vain(&id, &peer, turn.now) {
                 continue;
             }
             asked.push(id);
@@ -158,7 +159,7 @@ impl Replica {
         self.sessions.claims.extend(asked.iter().map(|id| (*id, peer)));
         turn.send(peer, Frame::Want(Want { number, ids: to_shorts(&asked) }));
         let task = Task::Want { span, ids: asked, known };
-        self.sessions.of(peer).transfer = Some(Transfer { number, task, delivered: 0 });
+        self.sessions.of(peer).transfer = Some(Transfer { number, task, begun: turn.now, delivered: 0 });
         Ok(())
     }
 
@@ -184,7 +185,7 @@ impl Replica {
         let number = self.sessions.next_number();
         turn.send(peer, Frame::Fetch(Fetch { number, span, before: before.clone() }));
         let task = Task::Fetch { span, theirs, before };
-        self.sessions.of(peer).transfer = Some(Transfer { number, task, delivered: 0 });
+        self.sessions.of(peer).transfer = Some(Transfer { number, task, begun: turn.now, delivered: 0 });
         Ok(())
     }
 

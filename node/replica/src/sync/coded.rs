@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 /// The first 16 bytes of a record's id, as they stand in symbols. Two records with the same are told apart by lists of ids alone.
 pub(crate) type Short = [u8; 16];
 
-/// Numbers whose squares estimate the size of a difference. The standard error of the estimate is √(2 / this): 1 in 8.
-pub(crate) const SIGNS: usize = 128;
+/// Numbers whose squares estimate the size of a difference. The standard error of the estimate is √(2 / this): 1 in 11.
+pub(crate) const SIGNS: usize = 256;
 
 /// An id with what the salt makes of it.
 #[derive(Clone, Copy, Debug)]
@@ -21,14 +21,21 @@ pub(crate) struct Keyed {
     id: u128,
     check: u64,
     place: u64,
-    signs: u128,
+    signs: [u64; SIGNS / 64],
 }
 
 impl Keyed {
     pub(crate) fn new(salt: &[u8; 16], id: &Short) -> Self {
         let hash: [u8; 32] = Sha256::new().chain_update(salt).chain_update(id).finalize().into();
         let number = |at: usize| hash[at..].first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
-        let signs = u128::from(number(16)) << 64 | u128::from(number(24));
+        // As many bits as there are signs, out of what is left of the hash (Steele, Lea, Flood: SplitMix, 2014).
+        let mut state = number(16);
+        let signs = std::array::from_fn(|_| {
+            state = state.wrapping_add(number(24) | 1);
+            let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ mixed >> 31
+        });
         Self { id: u128::from_be_bytes(*id), check: number(0), place: number(8), signs }
     }
 }
@@ -42,10 +49,11 @@ impl Sketch {
     pub(crate) fn of(set: &[Keyed]) -> Self {
         let mut ones = vec![0i64; SIGNS];
         for keyed in set {
-            let mut signs = keyed.signs;
-            for one in &mut ones {
-                *one += (signs & 1) as i64;
-                signs >>= 1;
+            for (ones, mut signs) in ones.chunks_mut(64).zip(keyed.signs) {
+                for one in ones {
+                    *one += (signs & 1) as i64;
+                    signs >>= 1;
+                }
             }
         }
         let all = set.len() as i64;
@@ -65,8 +73,8 @@ impl Sketch {
 
 /// How many symbols very likely show a difference of this estimated size.
 pub(crate) fn symbols_for(difference: usize) -> usize {
-    // A quarter is two standard errors of the estimate; small tables need more.
-    let sure = difference.saturating_mul(5) / 4;
+    // A fifth is more than two standard errors of the estimate; small tables need more.
+    let sure = difference.saturating_mul(6) / 5;
     sure.saturating_mul(27) / 20 + 2 * sure.isqrt() + 12
 }
 

@@ -10,7 +10,8 @@ use super::{shorts, to_shorts};
 use crate::Replica;
 use crate::frame::{Done, Frame, Offer, Span, Symbols};
 use crate::limits::{
-    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, REFUSED_IDS_MAX, SYMBOLS_MAX, TRIES_MAX,
+    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, REFUSED_IDS_MAX, SHORT_BYTES, SYMBOLS_MAX,
+    TRIES_MAX,
 };
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
@@ -47,14 +48,14 @@ impl Replica {
                     // The sums differ, and no symbol does: two ids begin alike.
                     self.sessions.of(from).put_back(Task::List(span));
                 }
-                self.want(from, span, lacking, false);
+                self.want(turn, from, span, lacking, false);
                 for ids in ours.chunks(FRAME_IDS_MAX) {
                     let offer = Offer { number: 0, span, ids: to_shorts(ids) };
                     turn.send(from, Frame::Offer(offer));
                 }
             }
             None if tries + 1 < TRIES_MAX => {
-                let least = (2 * count).min(SYMBOLS_MAX);
+                let least = (count + count / 2).min(SYMBOLS_MAX);
                 let task = Task::Compare { span, theirs, least, tries: tries + 1 };
                 self.sessions.of(from).put_back(task);
             }
@@ -77,11 +78,15 @@ impl Replica {
         if !offer.span.is_sound() {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
+        if offer.number == 0 && !self.has_allowance(&from) {
+            return Ok(());
+        }
+        self.charge(turn, from, trust, offer.ids.len() / SHORT_BYTES, 0)?;
         if offer.number == 0 {
             let Some(ids) = shorts(&offer.ids) else {
                 return self.misconduct(turn, from, Misconduct::Malformed);
             };
-            self.want(from, offer.span, ids, false);
+            self.want(turn, from, offer.span, ids, false);
         } else {
             let (ids, rest) = offer.ids.as_chunks::<32>();
             if !rest.is_empty() {
@@ -182,14 +187,21 @@ impl Replica {
             let begins = turn.rows.scan_prefix(Tree::Holdings, &short(&id), 1)?;
             if begins.is_empty() { plain.push(short(&id)) } else { alike.push(short(&id)) }
         }
-        self.want(from, span, plain, false);
-        self.want(from, span, alike, true);
+        self.want(turn, from, span, plain, false);
+        self.want(turn, from, span, alike, true);
         Ok(())
     }
 
     /// Adds records that are to be asked for.
-    pub(super) fn want(&mut self, from: NodeId, span: Span, mut ids: Vec<Short>, known: bool) {
-        ids.retain(|id| !self.sessions.is_vain(id, &from));
+    pub(super) fn want(
+        &mut self,
+        turn: &Turn<'_>,
+        from: NodeId,
+        span: Span,
+        mut ids: Vec<Short>,
+        known: bool,
+    ) {
+        ids.retain(|id| !self.sessions.is_vain(id, &from, turn.now));
         if ids.is_empty() || self.sessions.ids() + ids.len() > ALL_IDS_MAX {
             return;
         }

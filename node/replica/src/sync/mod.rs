@@ -99,7 +99,7 @@ impl Replica {
     }
 
     /// A record came.
-    pub(crate) fn arrived(&mut self, from: &Source, id: &RecordId, what: Arrived) {
+    pub(crate) fn arrived(&mut self, turn: &Turn<'_>, from: &Source, id: &RecordId, what: Arrived) {
         let id = short(id);
         if what == Arrived::Refused {
             self.sessions.refuse(id);
@@ -113,7 +113,11 @@ impl Replica {
                 Task::Want { .. } => claimed == Some(*from),
                 _ => what != Arrived::Known,
             };
-            transfer.delivered += usize::from(due);
+            if due {
+                transfer.delivered += 1;
+                // A slow line is no silence.
+                session.since = Some(turn.now);
+            }
         }
         if what == Arrived::Kept {
             session.gained = true;
@@ -154,7 +158,7 @@ impl Replica {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
         // What is under way would be gone through twice.
-        if !self.sessions.of(from).is_idle() {
+        if !self.sessions.of(from).is_idle() || !self.has_allowance(&from) {
             return Ok(());
         }
         for (layer, (mine, theirs)) in LAYERS.into_iter().zip(roots(turn, trust)?.into_iter().zip(theirs)) {
@@ -189,7 +193,8 @@ impl Replica {
             Some(root) => *root == digest::root(&turn.rows, layer, trust)?,
             None => false,
         };
-        if equal || (whole && self.sessions.of(from).is_about(layer)) {
+        let known = equal || (whole && self.sessions.of(from).is_about(layer));
+        if known || !self.has_allowance(&from) {
             return Ok(());
         }
         let lowest = theirs.ranges.last().map_or(0, |r| r.0);

@@ -195,6 +195,11 @@ impl Replica {
         self.charge(turn, to, trust, read, bytes)
     }
 
+    /// Whether a peer may make us read any more in this second.
+    pub(super) fn has_allowance(&self, peer: &NodeId) -> bool {
+        self.served.get(peer).is_none_or(|served| served.allowance > 0)
+    }
+
     /// Whether a peer may be served any more in this second; if not, it is told.
     fn may_be_served(
         &mut self,

@@ -58,6 +58,8 @@ pub(crate) struct Asked {
 pub(crate) struct Transfer {
     pub(crate) number: u64,
     pub(crate) task: Task,
+    /// When it was asked.
+    pub(crate) begun: Timestamp,
     /// Records that came.
     pub(crate) delivered: usize,
 }
@@ -183,25 +185,27 @@ impl Sessions {
     }
 
     /// Whether an id is not to be asked of this peer now: another one sends it, or it would be for nothing.
-    pub(crate) fn is_vain(&self, id: &Short, peer: &NodeId) -> bool {
+    pub(crate) fn is_vain(&self, id: &Short, peer: &NodeId, now: Timestamp) -> bool {
+        let claimer = self.claims.get(id).filter(|by| *by != peer).and_then(|by| self.by_peer.get(by));
+        // Who sends slowly does not keep others from it.
+        let claimed = claimer.and_then(|session| session.transfer.as_ref());
         self.refused.contains(id)
-            || self.claims.get(id).is_some_and(|by| by != peer)
+            || claimed.is_some_and(|transfer| now < transfer.begun.plus_secs(CLAIM_SECS_MAX))
             || self.by_peer.get(peer).is_some_and(|s| s.missing.contains(id))
     }
 
     /// The spans that other peers are sending as a whole, and those that they are otherwise asked about. Who is slow shares them.
     pub(crate) fn elsewhere(&self, peer: &NodeId, now: Timestamp) -> (Vec<Span>, Vec<Span>) {
         let (mut fetched, mut looked_into) = (Vec::new(), Vec::new());
-        for (other, session) in &self.by_peer {
-            if other == peer || session.since.is_none_or(|since| since.plus_secs(CLAIM_SECS_MAX) <= now) {
-                continue;
+        let fresh = |at: Timestamp| now < at.plus_secs(CLAIM_SECS_MAX);
+        for session in self.by_peer.iter().filter(|(other, _)| *other != peer).map(|(_, session)| session) {
+            match session.transfer.as_ref().filter(|t| fresh(t.begun)).map(|t| &t.task) {
+                Some(task @ Task::Fetch { .. }) => fetched.push(*task.span()),
+                Some(task) => looked_into.push(*task.span()),
+                None => {}
             }
-            for task in session.under_way() {
-                let spans = match task {
-                    Task::Fetch { .. } => &mut fetched,
-                    Task::Compare { .. } | Task::List(_) | Task::Want { .. } => &mut looked_into,
-                };
-                spans.push(*task.span());
+            if session.since.is_some_and(fresh) {
+                looked_into.extend(session.asked.values().map(|a| *a.task.span()));
             }
         }
         (fetched, looked_into)

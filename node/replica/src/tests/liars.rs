@@ -8,7 +8,7 @@ use super::fixtures::{self, DAY};
 use super::reconciling::hold_in_common;
 use super::world::World;
 use crate::frame::{Ask, Done, Fetch, Frame, Offer, Range, Ranges, Root, Span, Symbols};
-use crate::limits::{REPLY_SECS_MAX, SERVED_BURST_BYTES_MAX, SYNC_INTERVAL_SECS};
+use crate::limits::{CLAIM_SECS_MAX, REPLY_SECS_MAX, SERVED_BURST_BYTES_MAX, SYNC_INTERVAL_SECS};
 use crate::{Input, Output};
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -296,4 +296,26 @@ fn rounds_become_frequent_again_once_one_is_of_use() {
         assert!(seconds <= 8 * SYNC_INTERVAL_SECS * 3 / 2, "it comes in the end");
     }
     assert!(world.nodes[0].replica.patience(&world.trusts[1].node_id()) == 1);
+}
+
+#[test]
+fn who_claims_everything_and_sends_nothing_does_not_keep_others_from_sending() {
+    let mut world = World::three();
+    world.gossips = false;
+    (0..3).for_each(|at| world.isolate(at));
+    let conversation = fixtures::conversation(&world.trusts[2]);
+    let records: Vec<_> = (0..50).map(|n| world.message(2, &conversation, n, &ALL)).collect();
+    for record in &records {
+        world.bring(2, 1, record);
+    }
+    world.lose();
+    world.connect(0, 1);
+    world.lose();
+    assert!(matches!(&say(&mut world, claim(5000))[..], [Frame::Fetch(_)]));
+    world.connect(0, 2);
+    world.settle();
+    for _ in 0..=CLAIM_SECS_MAX {
+        world.pass(1);
+    }
+    assert!(records.iter().all(|record| world.holds(0, &record.id())));
 }
