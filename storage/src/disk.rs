@@ -75,10 +75,13 @@ impl SledStore {
         let store_key = Secret::new(*store_key);
         let rows_dir = dir.join("rows");
         files::create_dir(&dir)?;
-        format::check_or_create(&dir, &rows_dir, &owner, &store_key)?;
+        let found = format::check_or_create(&dir, &rows_dir, &owner, &store_key)?;
 
         // The lock of the rows guards the key files too, so it comes first.
         let trees = Trees::open(rows_dir, Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME]))?;
+        if found < format::FORMAT {
+            format::write(&dir, &owner, &store_key)?;
+        }
         let keys = KeyShards::open(dir.join("keys"), store_key.derive(DERIVE_SHARD_WRAP))?;
         files::sync_dir(&dir)?;
         let row_key_secret = store_key.derive(DERIVE_ROW_KEY);

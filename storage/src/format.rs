@@ -13,21 +13,21 @@ use crate::labels::DERIVE_KEY_CHECK;
 use crate::seal::Secret;
 use crate::{StorageError, files};
 
-/// The format that this version writes.
-pub(crate) const FORMAT: u32 = 1;
+/// The format that this version writes. Since 2, the engine keeps digests of its index; it makes them itself when it finds none.
+pub(crate) const FORMAT: u32 = 2;
 
 const FILE: &str = "STORE";
 const DRAFT: &str = "STORE.new";
 const TITLE: &str = "lanyard-store";
 
 /// Checks that the data directory is of a known format, of this owner and under this store key, or makes it
-/// so if it is new. `rows` is the directory whose presence tells that it is not.
+/// so if it is new. `rows` is the directory whose presence tells that it is not. Returns the format that it has.
 pub(crate) fn check_or_create(
     dir: &Path,
     rows: &Path,
     owner: &[u8; 32],
     store_key: &Secret,
-) -> Result<(), StorageError> {
+) -> Result<u32, StorageError> {
     let path = dir.join(FILE);
     let key_check = store_key.derive(DERIVE_KEY_CHECK);
     match fs::read_to_string(&path) {
@@ -36,12 +36,19 @@ pub(crate) fn check_or_create(
             Err(StorageError::damaged(&path, "it is missing, although there are rows"))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let (owner, key_check) = (to_hex(owner), to_hex(key_check.as_bytes()));
-            let text = format!("{TITLE}\nformat {FORMAT}\nowner {owner}\nkey-check {key_check}\n");
-            files::replace(&path, &dir.join(DRAFT), text.as_bytes())
+            write(dir, owner, store_key)?;
+            Ok(FORMAT)
         }
         Err(error) => Err(StorageError::io(&path, error)),
     }
+}
+
+/// Says that the data directory has this version's format, before anything is written that an earlier one would misread.
+pub(crate) fn write(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<(), StorageError> {
+    let key_check = store_key.derive(DERIVE_KEY_CHECK);
+    let (owner, key_check) = (to_hex(owner), to_hex(key_check.as_bytes()));
+    let text = format!("{TITLE}\nformat {FORMAT}\nowner {owner}\nkey-check {key_check}\n");
+    files::replace(&dir.join(FILE), &dir.join(DRAFT), text.as_bytes())
 }
 
 fn check(
@@ -50,7 +57,7 @@ fn check(
     text: &str,
     owner: &[u8; 32],
     key_check: &Secret,
-) -> Result<(), StorageError> {
+) -> Result<u32, StorageError> {
     let mut lines = text.lines();
     if lines.next() != Some(TITLE) {
         return Err(StorageError::damaged(path, format!("its first line is not \"{TITLE}\"")));
@@ -71,7 +78,7 @@ fn check(
     if !bool::from(field("key-check")?.as_bytes().ct_eq(expected.as_bytes())) {
         return Err(StorageError::WrongStoreKey(dir.to_owned()));
     }
-    Ok(())
+    Ok(found)
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -28,10 +28,23 @@ fn a_newer_format_is_refused() {
     drop(open(dir.path()).unwrap());
     let path = dir.path().join("STORE");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("format 1\n", "format 2\n")).unwrap();
+    fs::write(&path, text.replace("format 2\n", "format 3\n")).unwrap();
     let error = open(dir.path()).unwrap_err();
-    assert!(matches!(error, StorageError::NewerFormat { found: 2, supported: 1, .. }));
+    assert!(matches!(error, StorageError::NewerFormat { found: 3, supported: 2, .. }));
     assert!(error.to_string().contains("start the version that wrote it"), "{error}");
+}
+
+#[test]
+fn an_earlier_format_becomes_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    put_envelope(&store, 1);
+    drop(store);
+    let path = dir.path().join("STORE");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("format 2\n", "format 1\n")).unwrap();
+    assert_eq!(envelopes(&open(dir.path()).unwrap(), 0..2), [1]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
 }
 
 #[test]
@@ -53,7 +66,7 @@ fn rows_without_their_identity_are_refused() {
         "something else\n",
         "lanyard-store\n",
         "lanyard-store\nformat one\n",
-        "lanyard-store\nformat 1\n",
+        "lanyard-store\nformat 2\n",
     ] {
         fs::write(&path, text).unwrap();
         assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })), "{text:?}");
