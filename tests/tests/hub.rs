@@ -247,7 +247,7 @@ impl Hub {
 
     /// What was published to the other trust's members, oldest first.
     fn for_members(&self) -> Vec<Incoming> {
-        let (_, records) = query::outbox(&self.store, &self.trusts[1].id, 0).unwrap();
+        let (_, records) = query::outbox(&self.store, &self.trusts[1].id, 0, NOW).unwrap();
         let incoming = |bytes: &[u8]| {
             let record = Decoded::from_bytes(bytes).unwrap();
             let Body::Envelope(envelope) = record.body().clone() else {

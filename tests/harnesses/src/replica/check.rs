@@ -68,6 +68,7 @@ pub(crate) fn waiting(world: &World, at: usize, to: usize, frame: &Frame) {
         let record = Decoded::from_bytes(bytes).expect("what is sent is a record");
         may_have(&record, to);
         assert!(held.deleted(&record).is_none(), "a deleted record is sent");
+        assert!(record.header().expires > world.now, "an expired record is sent");
     }
 }
 

@@ -161,7 +161,7 @@ impl World {
         let mut after = 0;
         while self.links[at].contains(&peer) {
             let trust = &fixtures::trusts()[peer].id;
-            let (last, records) = query::outbox(&self.sites[at].store, trust, after).unwrap();
+            let (last, records) = query::outbox(&self.sites[at].store, trust, after, self.now).unwrap();
             if last == after {
                 return;
             }
