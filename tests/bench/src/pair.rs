@@ -12,6 +12,7 @@ use lanyard_replica::frame::Frame;
 use lanyard_replica::{Arrival, Input, Output, Replica, Source, found};
 use lanyard_storage::{Batch, Overlay, Store};
 
+use crate::ALLOCATED;
 use crate::network::{NOW, Network, Trust};
 
 /// Commits are closed at this size, in bytes, as the driver's are.
@@ -33,6 +34,8 @@ pub struct Tally {
     pub bytes: BTreeMap<&'static str, usize>,
     /// Records that were sent.
     pub records: usize,
+    /// Bytes that one step allocated at most, beyond what it left.
+    pub transient: usize,
     /// The longest chain of frames, each the answer to the one before, up to where it was known what differs.
     pub legs: u32,
 }
@@ -150,7 +153,11 @@ impl Pair {
     }
 
     fn step(&mut self, at: usize, inputs: Vec<Input>, leg: u32) -> Result<(), Box<dyn Error>> {
-        for output in self.sites[at].step(inputs, self.now)? {
+        ALLOCATED.reset_peak_usage();
+        let outputs = self.sites[at].step(inputs, self.now)?;
+        let transient = ALLOCATED.peak_usage().saturating_sub(ALLOCATED.current_usage());
+        self.tally.transient = self.tally.transient.max(transient);
+        for output in outputs {
             match output {
                 Output::Send { frame, .. } => {
                     let (bytes, leg) = (frame.to_bytes(), leg + 1);

@@ -7,9 +7,9 @@ use lanyard_crypto::Timestamp;
 use lanyard_storage::{MemoryStore, Store};
 use serde_json::json;
 
+use crate::Size;
 use crate::network::{DAY, NOW, SPREAD};
 use crate::pair::{Pair, Tally};
-use crate::{ALLOCATED, Size};
 
 /// Bytes of a record here: what it costs to find it does not depend on them.
 const RECORD_BYTES: usize = 400;
@@ -56,7 +56,6 @@ fn scenario(
     }
     pair.tally = Tally::default();
     let before: Vec<_> = pair.sites.iter().map(|site| site.busy).collect();
-    ALLOCATED.reset_peak_usage();
     pair.connect()?;
     pair.settle()?;
     let mut seconds = 0;
@@ -68,8 +67,6 @@ fn scenario(
             return Err(format!("the replicas do not come together: {:?}", pair.tally).into());
         }
     }
-    // What was allocated above what was held when it was done.
-    let memory = ALLOCATED.peak_usage().saturating_sub(ALLOCATED.current_usage());
     let busy: f64 = pair.sites.iter().zip(before).map(|(site, b)| (site.busy - b).as_secs_f64()).sum();
     let (bytes, legs) = (pair.tally.reconciliation(), pair.tally.legs);
     let parts = std::mem::take(&mut pair.tally);
@@ -90,7 +87,7 @@ fn scenario(
         "round trips": legs.div_ceil(2),
         "records sent": parts.records,
         "seconds of waiting": seconds,
-        "MiB above what is held": memory >> 20,
+        "MiB of a step, beyond what it left": parts.transient >> 20,
         "busy seconds of both": (busy * 100.0).round() / 100.0,
         "idle bytes": idle,
         "parts": parts.bytes,

@@ -34,7 +34,7 @@ impl Replica {
             return self.misconduct(turn, from, Misconduct::Malformed);
         };
         if cells.is_empty() {
-            let parts = 1 + usize::try_from(symbols.estimate).unwrap_or(usize::MAX) / (SYMBOLS_MAX / 2);
+            let parts = 1 + usize::try_from(symbols.estimate).unwrap_or(usize::MAX) / (SYMBOLS_MAX / 3);
             self.divide(turn, from, trust, span, parts.min(ASKS_MAX), tries)?;
             return self.go_on(turn, from, trust);
         }

@@ -121,13 +121,15 @@ impl Span {
         let sums = digest::sums(view, self.layer, peer, self.from, self.until)?;
         let mut until = self.until;
         let mut divided = Vec::new();
-        for Range(from, ..) in coarsen(&sums, self.from, parts, 0) {
+        for Range(from, ..) in coarsen(&sums, self.from, parts + 1, 0) {
             divided.push(Span::buckets(self.layer, from, until));
             until = from;
         }
         if divided.len() < 2 {
             // All that is here is in one bucket; what the peer has may be around it.
-            let middle = sums.first().map_or(self.from + (self.until - self.from) / 2, |(bucket, _)| *bucket);
+            let middle = sums
+                .get(sums.len() / 2)
+                .map_or(self.from + (self.until - self.from) / 2, |(bucket, _)| *bucket);
             let cuts =
                 [self.until, middle.saturating_add(1).min(self.until), middle.max(self.from), self.from];
             divided = cuts
@@ -200,6 +202,18 @@ mod tests {
                 prop_assert_eq!(Sum::from_bytes(count, &sum), own);
                 until = from;
             }
+        }
+    }
+
+    #[test]
+    fn hours_are_divided_evenly() {
+        let sums: Vec<_> = (100..124u64).map(|b| (b, Sum { count: 10, lanes: [1, 2] })).collect();
+        for parts in 2..=12 {
+            let counts: Vec<_> = coarsen(&sums, 0, parts + 1, 0).iter().map(|r| r.1).collect();
+            assert!(
+                *counts.iter().max().unwrap() <= 240u64.div_ceil(parts as u64) + 10,
+                "{parts}: {counts:?}"
+            );
         }
     }
 
