@@ -11,8 +11,10 @@
 //! must do here is small, strict decoding is checked against its own encoder, and another crate could take its place in
 //! this file alone.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why bytes are not the deterministic CBOR that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +87,33 @@ pub fn from_slice_tagged<T: Serialize + DeserializeOwned>(
     from_slice(value, bytes_max)
 }
 
+/// Reads a list of at most `MAX` items, for `#[serde(deserialize_with = "…")]`: what takes few bytes on the wire and more in memory is counted as it
+/// is read.
+pub fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Bounded<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Bounded<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "at most {MAX} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(Bounded::<T, MAX>(PhantomData))
+}
+
 /// The category and place of a decoder's error: its full text may quote the input.
 fn reason(error: &serde_cbor::Error) -> String {
     format!("{:?} at byte {}", error.classify(), error.offset())
@@ -92,8 +121,6 @@ fn reason(error: &serde_cbor::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -153,6 +180,14 @@ mod tests {
         for cut in 0..good.len() {
             assert!(from_slice::<Sample>(&good[..cut], 64).is_err());
         }
+    }
+
+    #[test]
+    fn a_bounded_list_is_counted_as_it_is_read() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Pair(#[serde(deserialize_with = "at_most::<_, _, 2>")] Vec<u8>);
+        assert_eq!(from_slice(&[0x82, 1, 2], 64), Ok(Pair(vec![1, 2])));
+        assert!(from_slice::<Pair>(&[0x83, 1, 2, 3], 64).is_err());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::limits::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
     /// Records, to be acknowledged once they are on the receiver's disk.
-    Records(Vec<ByteBuf>),
+    Records(#[serde(deserialize_with = "cbor::at_most::<_, _, FRAME_RECORDS_MAX>")] Vec<ByteBuf>),
     /// What became of records that were received.
     Answers {
         /// On disk here, now or before.
