@@ -91,17 +91,21 @@ impl Replica {
         )
     }
 
-    /// Learns from the directory whom a new charter lets in again.
+    /// Learns from what is stored whom a new charter lets in again, and what their registrars have revoked: a replica that was
+    /// opened while they were out knows neither.
     fn learn_again(&mut self, turn: &Turn<'_>) -> Result<(), StorageError> {
         let network = Arc::make_mut(&mut self.network);
-        query::for_each(&turn.rows, Tree::Directory, &[], |_, row| {
-            if let Ok(id) = RecordId::try_from(row)
-                && let Some((_, record)) = admit::stored(&turn.rows, &id)?
-            {
-                network.restore(&record);
-            }
-            Ok(())
-        })
+        for tree in [Tree::Directory, Tree::Revocations] {
+            query::for_each(&turn.rows, tree, &[], |_, row| {
+                if let Ok(id) = RecordId::try_from(row)
+                    && let Some((_, record)) = admit::stored(&turn.rows, &id)?
+                {
+                    network.restore(&record);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn follow_crl(&mut self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {

@@ -166,6 +166,22 @@ fn a_revoked_node_is_not_believed_whatever_it_dates() {
 }
 
 #[test]
+fn what_was_revoked_stays_so_while_its_trust_was_away() {
+    let mut world = World::three();
+    let list = world.trusts[2].crl(world.network, 1, &[&world.trusts[2].node], world.now);
+    world.submit(0, &list).unwrap();
+    let without = next(&world, &world.charter, &[0, 1]);
+    world.submit(0, &without).unwrap();
+    // Under this charter the list is nobody's.
+    world.restart(0);
+    let again = next(&world, &without, &ALL);
+    world.submit(0, &again).unwrap();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let record = world.message(2, &conversation, 1, &ALL);
+    assert_eq!(world.bring(0, 1, &record).as_deref(), Some("bad-chain"));
+}
+
+#[test]
 fn the_higher_list_wins_and_stays_in_force_beyond_its_record() {
     let mut world = World::three();
     let node = world.trusts[2].node.clone();
