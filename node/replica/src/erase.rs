@@ -19,6 +19,7 @@ use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::limits::{EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::spread;
 use crate::turn::Turn;
@@ -53,12 +54,13 @@ impl Order {
             held.class == Some(Class::Application) && held.conversation.as_ref() == Some(&self.conversation);
         let named = self.up_to.is_none_or(|up_to| held.issued <= up_to);
         let rightful = held.signer.as_ref() == Some(&self.by) || *self.conversation.owner() == self.by;
-        if !message || !named || !rightful {
+        if !message || !named || !(rightful || mutation::is(Mutation::AnyoneMayDelete)) {
             return Err(Refusal::MayNotDelete(self.by.to_string()));
         }
         // For a whole conversation admission has asked for more than any message of it could need.
         let needed = held.expires.plus_secs(2 * CLOCK_SKEW_SECS_MAX);
-        if self.up_to.is_none() && self.expires < needed { Err(Refusal::TombstoneTooShort) } else { Ok(()) }
+        let short = self.expires < needed && !mutation::is(Mutation::ShortTombstone);
+        if self.up_to.is_none() && short { Err(Refusal::TombstoneTooShort) } else { Ok(()) }
     }
 }
 
@@ -101,7 +103,9 @@ pub(crate) fn carry_out(
     match &tombstone.target {
         Target::Envelopes(ids) => {
             for target in ids {
-                let void = Holding::get(&turn.rows, target)?.is_some_and(|held| order.judge(&held).is_err());
+                let held = Holding::get(&turn.rows, target)?;
+                let forgets = mutation::is(Mutation::ForgetAbsentTarget) && held.is_none();
+                let void = forgets || held.is_some_and(|held| order.judge(&held).is_err());
                 if !void {
                     turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
@@ -138,7 +142,9 @@ fn erase_named(
             turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
             return Ok(());
         }
-        erase(turn, target, &held)?;
+        if !mutation::is(Mutation::AttestWithoutErasing) {
+            erase(turn, target, &held)?;
+        }
         count += 1;
     }
     turn.rows.delete(Tree::Meta, keys::unfinished(id));
@@ -209,6 +215,7 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
 pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
     let waits = held.class == Some(Class::Application)
+        && !mutation::is(Mutation::ServeUnfinished)
         && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
     Ok(waits && tombstone_for(view, id, held)?.is_some())
 }
@@ -258,7 +265,9 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     spread::forget(turn, id)?;
     digest::leave(turn, id, held)?;
     let rows = &mut turn.rows;
-    rows.delete(held.tree(), *id.as_bytes());
+    if !mutation::is(Mutation::KeepErasedBytes) {
+        rows.delete(held.tree(), *id.as_bytes());
+    }
     rows.delete(Tree::Holdings, *id.as_bytes());
     rows.delete(Tree::Expiry, keys::expiry(held.expires, id));
     if let Some(handed_in) = rows.get(Tree::Submitted, id.as_bytes())? {
@@ -285,6 +294,12 @@ pub(crate) fn time(view: &dyn View, clock: Timestamp) -> Result<Timestamp, Stora
 /// Drops what has expired, as much as one step takes; the next tick goes on.
 pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     use std::ops::Bound;
+    if mutation::is(Mutation::NeverExpire) {
+        return Ok(());
+    }
+    if mutation::is(Mutation::PruneTombstoneByAge) {
+        prune_by_age(turn)?;
+    }
     let end = keys::expiry(turn.now.plus_secs(1), &RecordId::new([0; 32]));
     let range = (Bound::Unbounded, Bound::Excluded(end.as_slice()));
     let expired = turn.rows.scan(Tree::Expiry, range, EXPIRE_PER_STEP_MAX)?;
@@ -310,6 +325,20 @@ pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
             continue;
         }
         drop_record(turn, &id, &held)?;
+    }
+    Ok(())
+}
+
+/// [`Mutation::PruneTombstoneByAge`].
+fn prune_by_age(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    for (key, row) in turn.rows.scan_prefix(Tree::Expiry, &[], SCAN_ROWS)? {
+        let held = tombstone_in(&key).map(|id| Ok((id, Holding::get(&turn.rows, &id)?))).transpose()?;
+        if row == [Kind::Tombstone as u8]
+            && let Some((id, Some(held))) = held
+            && held.issued.plus_secs(60) < turn.now
+        {
+            drop_record(turn, &id, &held)?;
+        }
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use crate::Replica;
 use crate::admit;
 use crate::audit::AuditEntry;
 use crate::keys;
+use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -71,7 +72,9 @@ impl Replica {
                 Ok(commit) => commit,
                 Err(why) => return Ok(Err(why)),
             };
-        turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
+        if !mutation::is(Mutation::HubForgets) || submission.group_info.is_some() {
+            turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
+        }
         // Delivered to them once more, so that they learn of it; nothing after.
         for removed in accepted.removed.iter().filter(|d| d.trust == self.own.trust) {
             turn.rows.delete(Tree::Members, keys::member(conversation, &removed.fingerprint));
@@ -91,6 +94,9 @@ impl Replica {
         conversation: &ConversationId,
         epoch: u64,
     ) -> Result<Option<(RecordId, Vec<u8>)>, StorageError> {
+        if mutation::is(Mutation::HubForgets) {
+            return Ok(None);
+        }
         let Some(row) = turn.rows.get(Tree::Epochs, &keys::epoch(conversation, epoch))? else {
             return Ok(None);
         };

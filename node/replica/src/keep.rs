@@ -22,6 +22,7 @@ use crate::holding::{Holding, node_trust};
 use crate::input::Output;
 use crate::keys;
 use crate::limits::SCAN_ROWS;
+use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::spread;
 use crate::turn::Turn;
@@ -95,7 +96,9 @@ impl Replica {
     /// opened while they were out knows neither.
     fn learn_again(&mut self, turn: &Turn<'_>) -> Result<(), StorageError> {
         let network = Arc::make_mut(&mut self.network);
-        for tree in [Tree::Directory, Tree::Revocations] {
+        let forgets = mutation::is(Mutation::ForgetRevocations);
+        let trees = [Tree::Directory, Tree::Revocations].into_iter().take(2 - usize::from(forgets));
+        for tree in trees {
             query::for_each(&turn.rows, tree, &[], |_, row| {
                 if let Ok(id) = RecordId::try_from(row)
                     && let Some((_, record)) = admit::stored(&turn.rows, &id)?
@@ -186,7 +189,7 @@ fn follow_envelope(
                 let new = !turn.rows.contains(Tree::Members, &member)?;
                 turn.rows.put(Tree::Members, member, []);
                 turn.deliver(&device, id)?;
-                if new {
+                if new && !mutation::is(Mutation::SkipBacklog) {
                     // The epoch began when the welcome was issued, by the owner's clock.
                     let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
                     let from = keys::conversation_row(conversation, since, &RecordId::new([0; 32]));
@@ -292,7 +295,10 @@ impl Replica {
     /// everybody must know travels so in any case.
     fn spread(&self, turn: &mut Turn<'_>, record: &Verified, held: &Holding) -> Result<(), StorageError> {
         let members = self.network.charter().trusts.iter().map(|m| &m.trust);
-        let to: Vec<_> = members.filter(|t| **t != self.own.trust && held.is_for(t)).cloned().collect();
+        let to: Vec<_> = members
+            .filter(|t| **t != self.own.trust && (held.is_for(t) || mutation::is(Mutation::SendToAnyone)))
+            .cloned()
+            .collect();
         let mut unreached = false;
         for trust in &to {
             spread::enqueue(turn, &record.id(), trust)?;

@@ -19,6 +19,7 @@ use crate::erase;
 use crate::holding::{Holding, LAYERS};
 use crate::keys;
 use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
+use crate::mutation::{self, Mutation};
 use crate::spread::{self, Progress};
 
 /// Entries in one answer of the directory.
@@ -62,7 +63,7 @@ pub fn outbox(
     for (key, id) in view.scan(Tree::Outbox, range, FRAME_RECORDS_MAX)? {
         let Ok(id) = RecordId::try_from(id.as_slice()) else { continue };
         if let Some(held) = Holding::get(view, &id)?
-            && held.expires > now
+            && (held.expires > now || mutation::is(Mutation::SendExpired))
             && !erase::is_withheld(view, &id, &held)?
             && let Some(record) = view.get(held.tree(), id.as_bytes())?
         {
@@ -92,7 +93,10 @@ pub fn inbox(
     for (key, id) in &rows {
         let record = match RecordId::try_from(id.as_slice()) {
             Ok(id) => match stored(view, &id)? {
-                Some((held, r)) if held.expires > now && !erase::is_withheld(view, &id, &held)? => {
+                Some((held, r))
+                    if (held.expires > now || mutation::is(Mutation::DeliverExpired))
+                        && !erase::is_withheld(view, &id, &held)? =>
+                {
                     signed(network, &r)
                 }
                 _ => None,

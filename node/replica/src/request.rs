@@ -17,6 +17,7 @@ use crate::holding::Holding;
 use crate::input::{Deleter, Reply, Request};
 use crate::keys;
 use crate::limits::{RECEIPT_LIFE_SECS, SCAN_ROWS};
+use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
@@ -227,6 +228,9 @@ impl Replica {
 /// The message that this device has handed in already: the answer was lost, and a second envelope for the same message would
 /// outlive the deletion of the first.
 fn known(turn: &Turn<'_>, handed_in: &[u8]) -> Result<Option<(RecordId, Timestamp)>, StorageError> {
+    if mutation::is(Mutation::ForgetHandedIn) {
+        return Ok(None);
+    }
     let row = turn.rows.get(Tree::Submitted, handed_in)?;
     let Some(id) = row.and_then(|row| RecordId::try_from(row.as_slice()).ok()) else { return Ok(None) };
     Ok(Holding::get(&turn.rows, &id)?.map(|held| (id, held.issued)))
