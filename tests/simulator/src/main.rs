@@ -36,7 +36,7 @@ struct Typed {
     #[arg(long)]
     json: bool,
     /// Print every event; with --seed.
-    #[arg(long, requires = "seed")]
+    #[arg(long)]
     trace: bool,
 }
 
@@ -60,6 +60,9 @@ impl Typed {
         let scenario = scenario.as_ref().map(|(name, scenario)| (name.as_str(), scenario));
         let which = scenario.map_or("all, in turn", |(name, _)| name);
         let say = |text: String| if self.json { eprintln!("{text}") } else { println!("{text}") };
+        if self.trace && self.seed.is_none() {
+            return Err("--trace prints the events of one run: give it with --seed".into());
+        }
         match (self.seed, self.seeds, self.mutations) {
             (Some(seed), _, _) => {
                 let name = scenario.map_or(Scenario::of_seed(seed), |(name, _)| name);

@@ -109,6 +109,8 @@ pub struct Nodes {
     pub disk_full: u64,
     /// Of each commit: its sync takes seconds.
     pub slow_sync: u64,
+    /// Of each read for a device or a peer that falls between a commit and its sync: it sees the commit.
+    pub early_read: u64,
 }
 
 /// Weights among each other.

@@ -309,7 +309,10 @@ impl World<'_> {
     /// Sends what waits for a peer's trust, one frame; the next one a moment later.
     pub(super) fn deliver(&mut self, at: At, peer: At) {
         let Some(after) = self.nodes[at].peers.get(&peer).copied() else { return };
-        // A task of its own reads the store: what it finds may be committed and not synced yet.
+        if self.reads_later(at) {
+            let incarnation = self.nodes[at].incarnation;
+            return self.after(5, Event::Deliver(at, incarnation, peer));
+        }
         let trust = self.nodes[peer].own.trust.clone();
         let clock = self.nodes[at].clock.read(self.now_ms);
         let Ok((last, records)) = query::outbox(&self.nodes[at].store, &trust, after, clock) else { return };
@@ -322,6 +325,11 @@ impl World<'_> {
         }
         let (incarnation, wait) = (self.nodes[at].incarnation, self.rng.between(1, 20));
         self.after(wait, Event::Deliver(at, incarnation, peer));
+    }
+
+    /// Whether a read waits until the sync that is under way has returned. What is seen before may be taken back by a crash.
+    pub(super) fn reads_later(&mut self, at: At) -> bool {
+        self.nodes[at].store.unsynced() > 0 && !self.rng.chance(self.scenario.nodes.early_read)
     }
 
     /// Begins delivery to every peer again, for what was not answered.

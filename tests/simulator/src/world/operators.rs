@@ -196,9 +196,8 @@ impl World<'_> {
         self.counters.add(Counter::CharterChanged);
         self.operators.members = members.clone();
         self.operators.charters.push(next.clone());
-        let at = (0..self.nodes.len()).find(|at| {
-            !self.is_liar(*at) && members.contains(&self.nodes[*at].place) && self.nodes[*at].is_up()
-        });
+        let mut all = 0..self.nodes.len();
+        let at = all.find(|at| !self.is_liar(*at) && members.contains(&self.nodes[*at].place));
         if let Some(at) = at {
             // Whoever it comes to first may have missed the ones before.
             for charter in self.operators.charters.clone().into_iter().skip(1) {

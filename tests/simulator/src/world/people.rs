@@ -328,6 +328,9 @@ impl World<'_> {
 
     /// A device reads its inbox, and takes in what is there.
     fn read(&mut self, at: At, place: usize) {
+        if self.reads_later(at) {
+            return;
+        }
         let device = self.device(place);
         let clock = self.nodes[at].clock.read(self.now_ms);
         let Some(network) = self.nodes[at].network.clone() else { return };
