@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem, Target};
 use lanyard_crypto::x509::{Certificate, RevocationList};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 
-use crate::cast::{Cast, RETENTION_SECS, Role};
+use crate::cast::{Cast, Role};
 
 /// One record.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ impl Fact {
                 owner == Some(*by)
                     && record.issued <= *up_to
                     && *up_to <= self.issued
-                    && self.expires >= up_to.plus_secs(RETENTION_SECS + margin)
+                    && self.expires >= up_to.plus_secs(RETENTION_SECS_MAX + margin)
             }
         }
     }

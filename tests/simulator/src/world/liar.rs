@@ -1,7 +1,7 @@
 //! The trust that lies. Its node has a real key and a real certificate, and no engine: it signs what it likes, keeps what it is
 //! sent, and says what is not so.
 
-use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::mls::key_package;
 use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Header, Reason, Target, Tombstone};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
@@ -401,7 +401,9 @@ impl World<'_> {
             }
         };
         let everybody: Vec<usize> = (0..self.people.count()).chain([LIAR]).collect();
-        let header = self.header_for(&everybody, now, 2 * RETENTION_SECS + 2 * CLOCK_SKEW_SECS_MAX);
+        let life_secs =
+            if matches!(target, Target::UpTo(_)) { RETENTION_SECS_MAX } else { 2 * RETENTION_SECS };
+        let header = self.header_for(&everybody, now, life_secs + 2 * CLOCK_SKEW_SECS_MAX);
         if let Some(record) = self.liar_signs(header, tombstone(conversation, target)) {
             if self.rng.chance(500) { self.bring(peer, &[&record]) } else { self.tell_some(peers, &record) }
         }
