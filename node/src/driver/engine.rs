@@ -139,7 +139,7 @@ impl Thread {
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        if batch.is_empty() { Ok(()) } else { self.store.commit(batch) }
+        if batch.is_empty() { Ok(()) } else { self.shared.commits.run(|| self.store.commit(batch)) }
     }
 
     /// In order, and never before the commit. Nothing here waits: what a full queue does not take is lost, and comes

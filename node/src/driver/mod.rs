@@ -10,6 +10,7 @@
 mod arrivals;
 mod backend;
 mod delivery;
+mod durable;
 mod engine;
 mod lifetime;
 mod shared;

@@ -10,6 +10,7 @@ use lanyard_replica::{Input, Reply, Request};
 use lanyard_storage::{SledStore, StorageError, View};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::durable::Commits;
 use super::engine::Message;
 use crate::backend::refusal;
 use crate::p2p;
@@ -22,6 +23,8 @@ pub struct Engine(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) trust: TrustId,
     pub(super) store: Arc<SledStore>,
+    /// Of the engine, to the store.
+    pub(super) commits: Commits,
     network: RwLock<Arc<Network>>,
     inputs: mpsc::Sender<Message>,
     shell: OnceLock<p2p::Handle>,
@@ -49,6 +52,7 @@ impl Shared {
         Self {
             trust,
             store,
+            commits: Commits::default(),
             network: RwLock::new(network),
             inputs,
             shell: OnceLock::new(),
@@ -115,16 +119,20 @@ impl Shared {
         self.ask(|reply| Message::Request(request, reply)).await
     }
 
-    /// Reads the store on a thread that may block.
+    /// Reads the store on a thread that may block, and waits there until what was read is on the disk.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&dyn View, &Network) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let shared = self.clone();
-        let outcome = tokio::task::spawn_blocking(move || read(&*shared.store, &shared.network())).await;
-        match outcome {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
+        let outcome = tokio::task::spawn_blocking(move || {
+            let value = read(&*shared.store, &shared.network())?;
+            Ok(shared.commits.settled().then_some(value))
+        });
+        match outcome.await {
+            Ok(Ok(Some(value))) => Ok(value),
+            Ok(Ok(None)) => Err(failed()),
+            Ok(Err::<_, StorageError>(error)) => {
                 tracing::error!(%error, "the store cannot be read");
                 Err(refusal(
                     "disk",

@@ -1,0 +1,94 @@
+//! What has been read is told only once it is on the disk.
+//!
+//! A commit can be seen in the store a moment before it is synced. Who read it then and passed it on (an inbox's page, a message for another
+//! trust) would have told what a loss of power takes back: a position of an inbox that is given to another message after the restart, a commit of
+//! a conversation that was never made. So who has read waits for the commit that was under way.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use lanyard_storage::StorageError;
+
+/// Fed by [`Commits::run`], on the engine's thread alone; asked by [`Commits::settled`], from any thread that may block.
+#[derive(Default)]
+pub(super) struct Commits {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    begun: u64,
+    ended: u64,
+    /// What is seen from now on may not be on the disk.
+    failed: bool,
+}
+
+impl Commits {
+    /// Makes a commit.
+    pub(super) fn run(&self, commit: impl FnOnce() -> Result<(), StorageError>) -> Result<(), StorageError> {
+        self.lock().begun += 1;
+        let outcome = commit();
+        let mut state = self.lock();
+        state.ended = state.begun;
+        // A batch that is too large is refused before anything of it is seen.
+        state.failed |= !matches!(outcome, Ok(()) | Err(StorageError::TooLarge { .. }));
+        self.ended.notify_all();
+        outcome
+    }
+
+    /// Waits until everything that can have been read before this call is on the disk. False if it may never be.
+    pub(super) fn settled(&self) -> bool {
+        let state = self.lock();
+        let begun = state.begun;
+        let state = self.ended.wait_while(state, |s| s.ended < begun).unwrap_or_else(PoisonError::into_inner);
+        !state.failed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_read_during_a_commit_waits_for_its_end() {
+        let commits = Commits::default();
+        assert!(commits.settled(), "nothing is under way");
+        thread::scope(|scope| {
+            let (begun, begins) = mpsc::channel();
+            let (finish, finished) = mpsc::channel();
+            let (told, tells) = mpsc::channel();
+            let commits = &commits;
+            scope.spawn(move || {
+                commits.run(|| {
+                    begun.send(()).unwrap();
+                    finished.recv().unwrap();
+                    Ok(())
+                })
+            });
+            begins.recv().unwrap();
+            scope.spawn(move || told.send(commits.settled()));
+            // However long it takes, the reader is not answered before the commit ends.
+            thread::yield_now();
+            assert_eq!(tells.try_recv(), Err(mpsc::TryRecvError::Empty));
+            finish.send(()).unwrap();
+            assert!(tells.recv().unwrap());
+        });
+    }
+
+    #[test]
+    fn nothing_is_told_once_a_commit_has_failed() {
+        let commits = Commits::default();
+        let too_large = || Err(StorageError::TooLarge { what: "changes", len: 2, max: 1 });
+        assert!(commits.run(too_large).is_err());
+        assert!(commits.settled(), "refused before anything was seen");
+        assert!(commits.run(|| Err(StorageError::Stopped("a test".into()))).is_err());
+        assert!(!commits.settled());
+    }
+}
