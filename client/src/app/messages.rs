@@ -20,7 +20,7 @@ const SEARCHED_MAX: usize = 100_000;
 
 impl App {
     /// Sends a text, to live for `life_secs` or the default. It is in the vault before it is handed to the
-    /// node; if that cannot be reached, the view says that it is queued.
+    /// node; if that cannot be reached, or cannot take it now, the view says that it is queued.
     ///
     /// # Errors
     /// [`AppError`]: empty, too long, not a member; or what the node says.
@@ -43,7 +43,7 @@ impl App {
         let outgoing = self.session.send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
         let mut synced = Synced::default();
         match self.flush(&mut synced) {
-            Err(AppError::Node(error)) if error.is_offline() => {}
+            Err(AppError::Node(error)) if error.is_passing() => {}
             other => other?,
         }
         let local = outgoing.message.expect("a text is stored with what carries it");

@@ -126,6 +126,12 @@ impl NodeError {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. })
     }
 
+    /// Whether the same request may well be taken in a while, without anybody's doing: the node cannot be reached, or is busy, stopping,
+    /// or without room on its disk.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Refused { status: 408 | 429 | 500.., .. }) || self.is_offline()
+    }
+
     pub(super) fn connecting(address: &str, error: io::Error) -> Self {
         let address = address.to_owned();
         match tls_error(&error) {
@@ -165,4 +171,25 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
         next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_somebody_must_see_to() {
+        let refused = |status, code: &str| {
+            let refusal = Refusal { code: code.into(), message: String::new() };
+            NodeError::Refused { status, refusal }
+        };
+        for error in [refused(500, "disk"), refused(503, "stopping"), refused(429, "busy")] {
+            assert!(error.is_passing() && !error.is_final(), "{error:?}");
+        }
+        for error in [refused(401, "unknown-device"), refused(422, "future"), refused(403, "device-refused")]
+        {
+            assert!(!error.is_passing() && !error.is_final(), "{error:?}");
+        }
+        assert!(refused(422, "retention").is_final());
+    }
 }
