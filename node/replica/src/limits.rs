@@ -45,7 +45,7 @@ pub const TASKS_MAX: usize = 1024;
 pub const PEER_IDS_MAX: usize = 128 * 1024;
 /// The same of all peers.
 pub const ALL_IDS_MAX: usize = 512 * 1024;
-/// Ids that were refused for good, or are not to be had from a peer, and are not asked for again.
+/// Ids that were refused for good, and are not asked for again; and those that one peer named and did not send.
 pub const REFUSED_IDS_MAX: usize = 64 * 1024;
 /// What answers one question for records, in bytes: half of what may wait for a peer on its stream.
 pub const TRANSFER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -67,6 +67,9 @@ pub const APPETITE_SECS: u64 = SYNC_INTERVAL_SECS;
 pub const REPLY_SECS_MAX: u64 = 60;
 /// How long what one peer is sending is not asked of another one, in seconds, unless it answers.
 pub const CLAIM_SECS_MAX: u64 = 10;
+/// How long what a peer named and did not send is not asked of it again, in seconds: less than passes between two rounds, since what
+/// it sent may have been lost on the way.
+pub const MISSING_SECS: u64 = SYNC_INTERVAL_SECS / 2;
 /// A page of fewer records lets another peer go on with the span, if one has it too.
 pub const PAGE_RECORDS_MIN: usize = 64;
 /// Rounds that found a difference and changed nothing: so many times the time between rounds is doubled.

@@ -10,8 +10,7 @@ use super::{shorts, to_shorts};
 use crate::Replica;
 use crate::frame::{Done, Frame, Offer, Span, Symbols};
 use crate::limits::{
-    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, REFUSED_IDS_MAX, SHORT_BYTES, SYMBOLS_MAX,
-    TRIES_MAX,
+    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, SHORT_BYTES, SYMBOLS_MAX, TRIES_MAX,
 };
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
@@ -122,11 +121,7 @@ impl Replica {
                     ids.into_iter().filter(|id| self.sessions.claims.get(id) == Some(&from)).collect();
                 self.sessions.release(&from);
                 if delivered == 0 && !left.is_empty() {
-                    let missing = &mut self.sessions.of(from).missing;
-                    if missing.len() + left.len() > REFUSED_IDS_MAX {
-                        missing.clear();
-                    }
-                    missing.extend(left);
+                    self.sessions.of(from).miss(&left, turn.now);
                     self.misconduct(turn, from, Misconduct::Undelivered)?;
                 } else if !left.is_empty() {
                     self.sessions.of(from).put_back(Task::Want { span, ids: left, known });

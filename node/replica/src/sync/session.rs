@@ -9,7 +9,7 @@ use serde_bytes::ByteBuf;
 use super::coded::Short;
 use crate::digest::Sum;
 use crate::frame::Span;
-use crate::limits::{CLAIM_SECS_MAX, PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
+use crate::limits::{CLAIM_SECS_MAX, MISSING_SECS, PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
 
 /// Something to be asked.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ pub(crate) struct Session {
     pub(crate) gained: bool,
     /// Rounds that found a difference, and moved no record.
     pub(crate) fruitless: u32,
-    /// What the peer has spoken of, and does not have.
-    pub(crate) missing: BTreeSet<Short>,
+    /// What the peer has named and did not send, with the time until which it is not asked for it.
+    missing: BTreeMap<Short, Timestamp>,
 }
 
 impl Session {
@@ -125,6 +125,19 @@ impl Session {
     /// Whether no answer is waited for.
     pub(crate) fn owes_nothing(&self) -> bool {
         self.asked.is_empty() && self.transfer.is_none()
+    }
+
+    /// Notes what the peer has named and did not send. Not for good: its frames may have been lost, and the end of them was not.
+    pub(crate) fn miss(&mut self, ids: &[Short], now: Timestamp) {
+        self.missing.retain(|_, until| now < *until);
+        if self.missing.len() + ids.len() > REFUSED_IDS_MAX {
+            self.missing.clear();
+        }
+        self.missing.extend(ids.iter().map(|id| (*id, now.plus_secs(MISSING_SECS))));
+    }
+
+    fn misses(&self, id: &Short, now: Timestamp) -> bool {
+        self.missing.get(id).is_some_and(|until| now < *until)
     }
 
     /// Gives up all that was to be asked.
@@ -191,7 +204,7 @@ impl Sessions {
         let claimed = claimer.and_then(|session| session.transfer.as_ref());
         self.refused.contains(id)
             || claimed.is_some_and(|transfer| now < transfer.begun.plus_secs(CLAIM_SECS_MAX))
-            || self.by_peer.get(peer).is_some_and(|s| s.missing.contains(id))
+            || self.by_peer.get(peer).is_some_and(|s| s.misses(id, now))
     }
 
     /// The spans that other peers are sending as a whole, and those that they are otherwise asked about. Who is slow shares them.

@@ -8,6 +8,7 @@ use lanyard_storage::Tree;
 use super::fixtures::{self, DAY, RETENTION, named};
 use super::world::{Node, World};
 use crate::frame::{Frame, Want};
+use crate::limits::SYNC_INTERVAL_SECS;
 use crate::{Input, Output, Source};
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -103,6 +104,25 @@ fn what_was_deleted_where_it_is_still_held_goes_there_too() {
     world.settle();
     assert_eq!(world.holders(&record.id()), []);
     assert_eq!(world.holders(&order.id()), ALL);
+}
+
+#[test]
+fn what_was_lost_while_its_end_arrived_comes_with_a_later_round() {
+    let mut world = World::three();
+    world.gossips = false;
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let [both, record] = [1, 2].map(|n| world.message(2, &conversation, n, &ALL));
+    // Where one has nothing, it would ask for a span, and not for records.
+    (0..2).for_each(|at| drop(world.bring(at, 2, &both)));
+    (0..3).for_each(|at| world.isolate(at));
+    world.bring(1, 2, &record);
+    world.lose();
+    world.connect(0, 1);
+    assert!(world.settle_without_records() > 0);
+    for _ in 0..2 * SYNC_INTERVAL_SECS {
+        world.pass(1);
+    }
+    assert!(world.holds(0, &record.id()), "it comes, though the connection lives on");
 }
 
 #[test]
