@@ -97,7 +97,11 @@ impl Typed {
         }
         for failure in &report.failed_seeds {
             println!("FAILED seed {} ({}): {}", failure.seed, failure.scenario, failure.violation);
-            println!("       replay it: scripts/simulate --seed {} --trace", failure.seed);
+            let scenario = self.scenario.as_deref().unwrap_or(&failure.scenario);
+            println!(
+                "       replay it: scripts/simulate --seed {} --scenario {scenario} --trace",
+                failure.seed
+            );
         }
         for name in &report.unreached {
             println!("FAILED: never occurred: {name}");
