@@ -111,6 +111,8 @@ pub struct Replica {
     served: BTreeMap<NodeId, sync::Served>,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
+    /// [`limits::SERVED_BYTES_MAX`], likewise.
+    served_bytes_max: usize,
 }
 
 /// What came of a record that arrived.
@@ -178,6 +180,7 @@ impl Replica {
             sessions: sync::Sessions::default(),
             served: BTreeMap::new(),
             step_changes_max: limits::STEP_CHANGES_MAX,
+            served_bytes_max: limits::SERVED_BYTES_MAX,
         })
     }
 
@@ -241,6 +244,13 @@ impl Replica {
     #[cfg(any(test, feature = "simulator"))]
     pub fn bound_step(&mut self, changes_max: usize) {
         self.step_changes_max = changes_max;
+    }
+
+    /// Lets a test see a peer that is served no more: it may be served so much a second, and as many times more at once as
+    /// otherwise.
+    #[cfg(any(test, feature = "simulator"))]
+    pub fn bound_served(&mut self, bytes_max: usize) {
+        self.served_bytes_max = bytes_max;
     }
 
     fn records(
@@ -424,7 +434,8 @@ impl Replica {
             let last = self.rounds.get(&node);
             let patience_secs = limits::SYNC_INTERVAL_SECS * if self.own.node < node { 2 } else { 3 } / 2;
             let patience_secs = patience_secs * self.patience(&node);
-            let old = last.is_none_or(|at| at.plus_secs(patience_secs) <= turn.now);
+            let old = last.is_none_or(|at| at.plus_secs(patience_secs) <= turn.now)
+                || mutation::is(Mutation::RestlessRounds);
             let due = self.due.remove(&node);
             if old || due {
                 self.rounds.insert(node, turn.now);

@@ -84,6 +84,26 @@ mutations! {
     NeverPunish = "never drop a peer";
     /// What was stored is answered for, and what was not as well.
     AnswerForRefused = "answer for what was refused";
+    /// Anti-entropy does not compare tombstones.
+    SkipLayer = "leave tombstones out of anti-entropy";
+    /// Anti-entropy serves what has expired and was not dropped yet.
+    ServeExpired = "serve what has expired";
+    /// Anti-entropy serves what a full step leaves to erase.
+    ServeWithheld = "serve what waits for its erasure to a peer that asks for it";
+    /// Anti-entropy serves whatever a peer asks for.
+    ServeAnybody = "serve records to whoever asks";
+    /// Anti-entropy serves a peer as much as it asks for.
+    ServeWithoutEnd = "serve a peer without end";
+    /// What is erased stays in the digests.
+    ForgetDigest = "leave what was erased in the digests";
+    /// What was asked of one peer is never asked of another one.
+    ClaimForEver = "wait for one peer for ever";
+    /// What a peer has named and did not send is never asked of it again.
+    MissForEver = "never ask again for what did not come";
+    /// Who reads a difference does not tell the peer what it lacks.
+    KeepToOneself = "do not tell a peer what it lacks";
+    /// A round begins every second.
+    RestlessRounds = "begin a round every second";
 }
 
 /// Whether this bug is switched on.

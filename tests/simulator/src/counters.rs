@@ -164,8 +164,14 @@ counters! {
     LiarAnswered = "liar: false answers";
     /// The liar sent damaged frames.
     LiarGarbled = "liar: damaged frames";
+    /// The liar asked for what it may not have.
+    LiarAsked = "liar: asked for what is not its own";
+    /// The liar named records that it did not bring.
+    LiarPromised = "liar: named what it does not bring";
     /// The liar did what it may.
     LiarHonest = "liar: rightful records";
+    /// A peer was told to wait, having been served enough for a second.
+    ServedEnough = "peer told to wait";
     /// All replicas were compared at the end.
     Converged = "replicas compared after healing";
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lanyard_simulator::mutations::Bug;
+use lanyard_simulator::mutations::{Bug, Hunt};
 use lanyard_simulator::report::{Report, hunt_all, one, run_seeds};
 use lanyard_simulator::scenario::{SCENARIOS, Scenario};
 
@@ -80,8 +80,9 @@ impl Typed {
             (None, None, true) if cfg!(feature = "mutations") => {
                 let only = self.only.as_deref().unwrap_or_default();
                 let bugs: Vec<Bug> = Bug::ALL.iter().copied().filter(|b| b.name().contains(only)).collect();
-                say(format!("deliberate bugs: {}, from seed 0, scenario: all, in turn", bugs.len()));
-                Ok(self.show_hunts(&bugs))
+                let which = scenario.map_or("each bug's own, then all in turn", |(name, _)| name);
+                say(format!("deliberate bugs: {}, from seed 0, scenario: {which}", bugs.len()));
+                Ok(self.show_hunts(&hunt_all(&bugs, 0, scenario)))
             }
             (None, None, true) => {
                 Err("this build has no deliberate bugs: use scripts/simulate --mutations".into())
@@ -120,17 +121,20 @@ impl Typed {
         report.is_good()
     }
 
-    fn show_hunts(&self, bugs: &[Bug]) -> bool {
-        let hunts = hunt_all(bugs, 0);
+    fn show_hunts(&self, hunts: &[Hunt]) -> bool {
         let survived = hunts.iter().filter(|h| h.seed.is_none()).count();
         if self.json {
-            println!("{}", serde_json::to_string(&hunts).expect("hunts are made of numbers and text"));
+            println!("{}", serde_json::to_string(hunts).expect("hunts are made of numbers and text"));
             return survived == 0;
         }
-        for hunt in &hunts {
-            match (hunt.seed, &hunt.found) {
-                (Some(seed), Some(found)) => println!("found by seed {seed}: {}\n    {found}", hunt.bug),
-                _ => println!("FAILED, not found: {} ({} panics)", hunt.bug, hunt.panics),
+        for Hunt { bug, seed, scenario, found, seeds_run, seconds, panics } in hunts {
+            match (seed, scenario, found) {
+                (Some(seed), Some(scenario), Some(found)) => {
+                    println!("found by seed {seed} of {scenario}, {seconds:.1} seconds: {bug}\n    {found}");
+                }
+                _ => println!(
+                    "FAILED, not found: {bug} ({seeds_run} seeds, {panics} panics, {seconds:.0} seconds)"
+                ),
             }
         }
         println!("{} deliberate bugs, {survived} not found", hunts.len());

@@ -92,9 +92,9 @@ pub fn one(seed: u64, scenario: Option<(&str, &Scenario)>, prints: bool) -> Outc
     }
 }
 
-/// Hunts these deliberate bugs, each from this seed on.
-pub fn hunt_all(bugs: &[Bug], first: u64) -> Vec<Hunt> {
-    on_all_cores(0, bugs.len() as u64, |place| hunt(bugs[place as usize], first))
+/// Hunts these deliberate bugs, each from this seed on, in this scenario or in those that meet it soon.
+pub fn hunt_all(bugs: &[Bug], first: u64, scenario: Option<(&str, &Scenario)>) -> Vec<Hunt> {
+    on_all_cores(0, bugs.len() as u64, |place| hunt(bugs[place as usize], first, scenario))
 }
 
 /// Calls for each number, on as many threads as there are cores; the results are in the order of the numbers.

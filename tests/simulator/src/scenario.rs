@@ -14,6 +14,7 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("trust", include_str!("../scenarios/trust.toml")),
     ("lifetimes", include_str!("../scenarios/lifetimes.toml")),
     ("steps", include_str!("../scenarios/steps.toml")),
+    ("questions", include_str!("../scenarios/questions.toml")),
 ];
 
 /// Why a scenario cannot be run. The fault of who wrote it.
@@ -46,6 +47,9 @@ pub struct Scenario {
     /// Time between two actions of the liar, at least and at most, in milliseconds.
     #[serde(default = "default_liar_ms")]
     pub liar_ms: [u64; 2],
+    /// Of each action of the liar: it is a question of anti-entropy, or a promise.
+    #[serde(default)]
+    pub questions: u64,
     /// Chances of what happens to the network.
     #[serde(default)]
     pub network: Network,
@@ -58,6 +62,9 @@ pub struct Scenario {
     /// Fewest changes of rows at which a step leaves the rest for the next, in some of the nodes; 0 for the engine's own bound.
     #[serde(default)]
     pub step_changes: u64,
+    /// What some of the nodes serve a peer within a second, in bytes; 0 for the engine's own bound.
+    #[serde(default)]
+    pub served_bytes: u64,
     /// Longest life of most messages, in seconds.
     #[serde(default = "default_life_secs")]
     pub life_secs: u64,

@@ -28,6 +28,7 @@ use crate::frame::{Frame, Range, Ranges, Span};
 use crate::holding::LAYERS;
 use crate::input::Source;
 use crate::limits::{FRUITLESS_MAX, RANGES_FINE, RANGES_MAX, REPLY_SECS_MAX, SHORT_BYTES, SPAN_RECORDS_MAX};
+use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
 use coded::Short;
@@ -127,8 +128,8 @@ impl Replica {
 
     /// A second has passed: peers that rested are asked again, and those that owe an answer for too long lose by it.
     pub(crate) fn press_on(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        let connected = &self.connected;
-        self.served.retain(|peer, served| served.recover() || connected.contains_key(peer));
+        let (connected, bytes) = (&self.connected, self.served_bytes_max);
+        self.served.retain(|peer, served| served.recover(bytes) || connected.contains_key(peer));
         for (peer, trust) in self.connected.clone() {
             let Some(session) = self.sessions.by_peer.get_mut(&peer) else { continue };
             session.resting = false;
@@ -162,7 +163,8 @@ impl Replica {
             return Ok(());
         }
         for (layer, (mine, theirs)) in LAYERS.into_iter().zip(roots(turn, trust)?.into_iter().zip(theirs)) {
-            if mine == *theirs {
+            let skips = layer == LAYERS[1] && mutation::is(Mutation::SkipLayer);
+            if mine == *theirs || skips {
                 continue;
             }
             let sums = digest::sums(&turn.rows, layer, trust, 0, u64::MAX)?;
@@ -230,7 +232,8 @@ impl Replica {
                 self.sessions.of(from).add(Task::Compare { span, theirs: None, least: 0, tries: 0 });
             }
         }
-        for mut ranges in plan.to_give {
+        let keeps = mutation::is(Mutation::KeepToOneself);
+        for mut ranges in plan.to_give.into_iter().filter(|_| !keeps) {
             ranges.layer = layer;
             turn.send(from, Frame::Ranges(ranges));
         }

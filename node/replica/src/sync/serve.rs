@@ -21,6 +21,7 @@ use crate::limits::{
     FRAME_RECORDS_MAX, ROW_COST_BYTES, SCAN_ROWS, SERVED_BURST_BYTES_MAX, SERVED_BYTES_MAX, SPAN_ROWS_MAX,
     SYMBOLS_MAX, TRANSFER_BYTES_MAX, WAITS_MAX,
 };
+use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
 
@@ -38,20 +39,24 @@ pub(crate) struct Served {
     waits: u32,
 }
 
-impl Default for Served {
-    fn default() -> Self {
-        Self { allowance: SERVED_BURST_BYTES_MAX, appetite: 0, waits: 0 }
+impl Served {
+    /// Nothing yet, of so many bytes a second.
+    fn new(bytes_max: usize) -> Self {
+        Self { allowance: burst(bytes_max), appetite: 0, waits: 0 }
+    }
+
+    /// A second has passed. False if nothing is left to remember.
+    pub(crate) fn recover(&mut self, bytes_max: usize) -> bool {
+        self.allowance = (self.allowance + bytes_max).min(burst(bytes_max));
+        self.appetite -= self.appetite.min(APPETITE_ROWS_FREE.max(self.appetite) / APPETITE_SECS);
+        self.waits = 0;
+        self.allowance < burst(bytes_max) || self.appetite > 0
     }
 }
 
-impl Served {
-    /// A second has passed. False if nothing is left to remember.
-    pub(crate) fn recover(&mut self) -> bool {
-        self.allowance = (self.allowance + SERVED_BYTES_MAX).min(SERVED_BURST_BYTES_MAX);
-        self.appetite -= self.appetite.min(APPETITE_ROWS_FREE.max(self.appetite) / APPETITE_SECS);
-        self.waits = 0;
-        self.allowance < SERVED_BURST_BYTES_MAX || self.appetite > 0
-    }
+/// What may be served at once, where so much is in a second.
+fn burst(bytes_max: usize) -> usize {
+    bytes_max.saturating_mul(SERVED_BURST_BYTES_MAX / SERVED_BYTES_MAX)
 }
 
 impl Replica {
@@ -113,7 +118,9 @@ impl Replica {
         let (number, cost) = (list.number, lacking.len());
         turn.send(to, Frame::Offer(Offer { number, span: list.span, ids: ByteBuf::from(lacking) }));
         self.charge(turn, to, trust, read.rows, cost)?;
-        self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
+        if !mutation::is(Mutation::KeepToOneself) {
+            self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
+        }
         self.go_on(turn, to, trust)
     }
 
@@ -197,7 +204,13 @@ impl Replica {
 
     /// Whether a peer may make us read any more in this second.
     pub(super) fn has_allowance(&self, peer: &NodeId) -> bool {
-        self.served.get(peer).is_none_or(|served| served.allowance > 0)
+        mutation::is(Mutation::ServeWithoutEnd)
+            || self.served.get(peer).is_none_or(|served| served.allowance > 0)
+    }
+
+    fn served(&mut self, peer: NodeId) -> &mut Served {
+        let bytes_max = self.served_bytes_max;
+        self.served.entry(peer).or_insert_with(|| Served::new(bytes_max))
     }
 
     /// Whether a peer may be served any more in this second; if not, it is told.
@@ -207,10 +220,10 @@ impl Replica {
         peer: NodeId,
         number: u64,
     ) -> Result<bool, StorageError> {
-        let served = self.served.entry(peer).or_default();
-        if served.allowance > 0 {
+        if self.has_allowance(&peer) {
             return Ok(true);
         }
+        let served = self.served(peer);
         served.waits += 1;
         turn.send(peer, Frame::Wait(number));
         if served.waits > WAITS_MAX {
@@ -228,7 +241,7 @@ impl Replica {
         rows: usize,
         bytes: usize,
     ) -> Result<(), StorageError> {
-        let served = self.served.entry(peer).or_default();
+        let served = self.served(peer);
         served.allowance = served.allowance.saturating_sub(rows * ROW_COST_BYTES + bytes);
         served.appetite += rows as u64;
         if served.appetite <= APPETITE_ROWS_FREE {
@@ -238,7 +251,7 @@ impl Replica {
         for layer in LAYERS {
             shared += digest::root(&turn.rows, layer, trust)?.count;
         }
-        let served = self.served.entry(peer).or_default();
+        let served = self.served(peer);
         if served.appetite > APPETITE_ROWS_FREE + APPETITE_TIMES_MAX * shared {
             served.appetite = 0;
             self.misconduct(turn, peer, Misconduct::Insatiable)?;
@@ -269,10 +282,13 @@ impl Parcel {
 
     /// Adds a record, if the peer's trust should hold it. False if the answer is full.
     fn add(&mut self, turn: &mut Turn<'_>, trust: &TrustId, id: &RecordId) -> Result<bool, StorageError> {
-        let held = Holding::get(&turn.rows, id)?.filter(|h| h.is_for(trust) && h.layer().is_some());
+        let may = |h: &Holding| h.is_for(trust) || mutation::is(Mutation::ServeAnybody);
+        let held = Holding::get(&turn.rows, id)?.filter(|h| may(h) && h.layer().is_some());
         let Some(held) = held else { return Ok(true) };
         // What has expired is not served, even if it has not been dropped yet.
-        if held.expires <= turn.now || erase::is_withheld(&turn.rows, id, &held)? {
+        let over = held.expires <= turn.now && !mutation::is(Mutation::ServeExpired);
+        let withheld = !mutation::is(Mutation::ServeWithheld) && erase::is_withheld(&turn.rows, id, &held)?;
+        if over || withheld {
             return Ok(true);
         }
         let Some(bytes) = turn.rows.get(held.tree(), id.as_bytes())? else { return Ok(true) };

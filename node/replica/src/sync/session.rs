@@ -10,6 +10,7 @@ use super::coded::Short;
 use crate::digest::Sum;
 use crate::frame::Span;
 use crate::limits::{CLAIM_SECS_MAX, MISSING_SECS, PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
+use crate::mutation::{self, Mutation};
 
 /// Something to be asked.
 #[derive(Clone, Debug)]
@@ -129,7 +130,7 @@ impl Session {
 
     /// Notes what the peer has named and did not send. Not for good: its frames may have been lost, and the end of them was not.
     pub(crate) fn miss(&mut self, ids: &[Short], now: Timestamp) {
-        self.missing.retain(|_, until| now < *until);
+        self.missing.retain(|_, until| now < *until || mutation::is(Mutation::MissForEver));
         if self.missing.len() + ids.len() > REFUSED_IDS_MAX {
             self.missing.clear();
         }
@@ -137,7 +138,8 @@ impl Session {
     }
 
     fn misses(&self, id: &Short, now: Timestamp) -> bool {
-        self.missing.get(id).is_some_and(|until| now < *until)
+        let for_ever = mutation::is(Mutation::MissForEver);
+        self.missing.get(id).is_some_and(|until| now < *until || for_ever)
     }
 
     /// Gives up all that was to be asked.
@@ -202,7 +204,10 @@ impl Sessions {
         let claimer = self.claims.get(id).filter(|by| *by != peer).and_then(|by| self.by_peer.get(by));
         // Who sends slowly does not keep others from it.
         let claimed = claimer.and_then(|session| session.transfer.as_ref());
-        self.refused.contains(id)
+        let for_ever =
+            mutation::is(Mutation::ClaimForEver) && self.claims.get(id).is_some_and(|by| by != peer);
+        for_ever
+            || self.refused.contains(id)
             || claimed.is_some_and(|transfer| now < transfer.begun.plus_secs(CLAIM_SECS_MAX))
             || self.by_peer.get(peer).is_some_and(|s| s.misses(id, now))
     }
@@ -226,6 +231,9 @@ impl Sessions {
 
     /// What this peer was asked for is not on its way any more.
     pub(crate) fn release(&mut self, peer: &NodeId) {
+        if mutation::is(Mutation::ClaimForEver) {
+            return;
+        }
         self.claims.retain(|_, by| by != peer);
     }
 

@@ -7,6 +7,7 @@ use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem, Target};
 use lanyard_crypto::x509::{Certificate, RevocationList};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+use lanyard_storage::{Tree, View};
 
 use crate::cast::{Cast, Role};
 
@@ -168,6 +169,13 @@ impl Ledger {
     /// Why a record is not acceptable.
     pub fn condemned(&self, id: &RecordId) -> Option<&'static str> {
         self.bad.get(id).copied()
+    }
+
+    /// Those of all records that lie in a store.
+    pub fn held_in(&self, view: &dyn View) -> BTreeSet<RecordId> {
+        let tree = |fact: &Fact| if fact.kind == Kind::Envelope { Tree::Envelopes } else { Tree::Records };
+        let held = self.facts.values().filter(|f| view.contains(tree(f), f.id.as_bytes()).unwrap_or(false));
+        held.map(|fact| fact.id).collect()
     }
 
     /// What these bytes say; none if they are no record.

@@ -4,6 +4,7 @@
 //! A replica is answerable for what it has said: a record is *acknowledged* once an answer for it has left, and a deletion is
 //! *known* once its tombstone is durable there. Outputs that were decided before are judged by what was known before.
 
+mod bounds;
 mod convergence;
 pub mod ledger;
 mod serving;
@@ -19,6 +20,7 @@ use lanyard_storage::{Batch, MemoryStore, Tree, View};
 
 use crate::cast::{CODES, Cast, LIAR, RETENTION_SECS, Role};
 use crate::counters::{Counter, Counters};
+use bounds::Pace;
 pub use convergence::Final;
 use ledger::{Fact, Ledger};
 
@@ -62,8 +64,8 @@ struct Knowledge {
     commits: BTreeMap<(ConversationId, u64), RecordId>,
     /// The latest that its clock has shown.
     latest: Timestamp,
-    /// Bytes of records that each peer was served by anti-entropy within this second.
-    served: BTreeMap<usize, usize>,
+    /// What it has served its peers, and when it has begun rounds with them.
+    pace: Pace,
     /// Whether it works in steps that are smaller than the engine's own.
     bounded: bool,
 }
@@ -95,17 +97,18 @@ impl Oracle {
         }
     }
 
-    /// One more node, founded on a charter.
-    pub fn add_node(&mut self, own: &Own, charter: &[u8], bounded: bool) {
+    /// One more node, founded on a charter. `bounded` if it works in small steps; `served_bytes` is what it serves a peer within a
+    /// second, if less than the engine's own bound.
+    pub fn add_node(&mut self, own: &Own, charter: &[u8], bounded: bool, served_bytes: usize) {
         let members = self.ledger.learn(charter).and_then(|f| f.charter.clone()).unwrap_or_default();
-        self.nodes.push(Knowledge::new(own, members, bounded));
+        self.nodes.push(Knowledge::new(own, members, bounded, Pace::new(served_bytes)));
     }
 
     /// A node was replaced by an empty one, founded on a charter: what it has said before, it need not keep.
     pub fn replaced(&mut self, node: usize, own: &Own, charter: &[u8]) {
         let members = self.ledger.learn(charter).and_then(|f| f.charter.clone()).unwrap_or_default();
-        let bounded = self.nodes[node].bounded;
-        self.nodes[node] = Knowledge::new(own, members, bounded);
+        let (bounded, pace) = (self.nodes[node].bounded, self.nodes[node].pace.anew());
+        self.nodes[node] = Knowledge::new(own, members, bounded, pace);
     }
 
     /// Records a violation; the first one stands.
@@ -299,6 +302,7 @@ impl Oracle {
     /// A node has crashed: what its steps had taken and no commit made durable, it does not know.
     pub fn crashed(&mut self, node: usize) {
         self.nodes[node].stepped.clear();
+        self.nodes[node].pace = self.nodes[node].pace.anew();
     }
 
     /// A commit is durable at a node: what it holds now, it knows.
@@ -428,11 +432,6 @@ impl Oracle {
         }
     }
 
-    /// A second has passed at a node.
-    pub fn ticked(&mut self, node: usize) {
-        self.nodes[node].served.clear();
-    }
-
     /// Whether a node knows that a record is deleted.
     pub fn knows_deleted(&self, node: usize, id: &RecordId) -> bool {
         self.ledger.deletions(id).any(|t| self.nodes[node].tombstones.contains(t))
@@ -469,7 +468,7 @@ impl Oracle {
 }
 
 impl Knowledge {
-    fn new(own: &Own, charter: (u64, Vec<TrustId>), bounded: bool) -> Self {
+    fn new(own: &Own, charter: (u64, Vec<TrustId>), bounded: bool, pace: Pace) -> Self {
         Self {
             trust: own.trust.clone(),
             certificate: own.certificate,
@@ -482,7 +481,7 @@ impl Knowledge {
             lists: BTreeMap::new(),
             commits: BTreeMap::new(),
             latest: Timestamp::from_secs(0),
-            served: BTreeMap::new(),
+            pace,
             bounded,
         }
     }

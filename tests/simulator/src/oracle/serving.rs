@@ -11,15 +11,13 @@ use super::Oracle;
 use crate::counters::{Counter, Counters};
 
 impl Oracle {
-    /// A frame leaves a node, decided when its clock showed `clock`. `answers` are bytes that anti-entropy serves, as opposed to
-    /// what an outbox delivers.
+    /// A frame leaves a node, decided when its clock showed `clock`.
     pub fn frame(
         &mut self,
         node: usize,
-        to: (usize, &TrustId),
+        to: &TrustId,
         bytes: &[u8],
         clock: Timestamp,
-        answers: bool,
         counters: &mut Counters,
     ) {
         if bytes.len() > limits::FRAME_BYTES_MAX {
@@ -37,22 +35,15 @@ impl Oracle {
                 format!("node {node} sends {} records of {len} bytes in one frame", records.len()),
             );
         }
-        if answers {
-            let served = self.nodes[node].served.entry(to.0).or_default();
-            *served += len;
-            if *served > limits::SERVED_BYTES_MAX {
-                self.fail("P8", format!("node {node} serves one peer more than its bound within a second"));
-            }
-        }
-        if self.nodes[node].charter.1.binary_search(to.1).is_err() {
-            self.fail("P3", format!("node {node} sends records to {}, which is not in its charter", to.1));
+        if self.nodes[node].charter.1.binary_search(to).is_err() {
+            self.fail("P3", format!("node {node} sends records to {to}, which is not in its charter"));
         }
         for record in records {
             if let Some(id) = self.leaves(node, &record, clock, "sends", counters)
                 && let Some(fact) = self.ledger.get(&id)
-                && !fact.is_for(to.1)
+                && !fact.is_for(to)
             {
-                self.fail("P3", format!("node {node} sends {id} to {}, which is no custodian", to.1));
+                self.fail("P3", format!("node {node} sends {id} to {to}, which is no custodian"));
             }
         }
     }

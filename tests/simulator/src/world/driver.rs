@@ -4,8 +4,8 @@
 use lanyard_crypto::{RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::verdict::Verdict;
-use lanyard_replica::{Input, Output, Replica, Reply, Request, Source, found, query};
-use lanyard_storage::{Batch, Overlay, StorageError, Store};
+use lanyard_replica::{Input, Output, Replica, Reply, Request, Source, Step, found, query};
+use lanyard_storage::{Batch, Overlay, StorageError, Store, View};
 
 use super::node::{Asked, At, CrashAt, Failing, Round, Then};
 use super::{Event, World};
@@ -109,11 +109,14 @@ impl World<'_> {
         fails_read: Option<u64>,
     ) -> Result<Vec<(Timestamp, Output)>, StorageError> {
         let tick = matches!(input, Input::Tick);
+        if let Input::Connected { node, .. } = &input {
+            self.oracle.connected(at, node);
+        }
         let cut_off = self.is_cut_off(at);
         let node = &mut self.nodes[at];
         let clock = node.clock.read(self.now_ms);
         let disk = Failing::new(&node.store, fails_read);
-        let view = Overlay::with(&disk as &dyn lanyard_storage::View, std::mem::take(batch));
+        let view = Overlay::with(&disk as &dyn View, std::mem::take(batch));
         let replica = node.replica.as_mut().expect("a node that runs has an engine");
         let step = replica.step(input, clock, &view)?;
         *batch = view.into_batch();
@@ -125,12 +128,34 @@ impl World<'_> {
         {
             self.oracle.fail("P8", format!("a step of node {at} changes {} rows", step.batch.len()));
         }
-        if tick {
-            self.oracle.ticked(at);
-        }
         self.oracle.step(at, &step.batch, clock, &node.store, &mut self.counters, cut_off);
+        self.oracle.decided(at, &step, tick, clock, &mut self.counters);
+        self.watch_roots(at, batch, &step);
         batch.append(step.batch);
         Ok(step.outputs.into_iter().map(|output| (clock, output)).collect())
+    }
+
+    /// What a node says that it shares must be what it has.
+    fn watch_roots(&mut self, at: At, before: &Batch, step: &Step) {
+        let roots = step.outputs.iter().filter_map(|output| match output {
+            Output::Send { to, frame: Frame::Roots(roots) } => {
+                Some((to, roots.iter().map(|root| root.count).collect::<Vec<_>>()))
+            }
+            _ => None,
+        });
+        let mut sets = None;
+        for (to, roots) in roots {
+            let Some(peer) = self.index(to) else { continue };
+            let (before, after) = sets.get_or_insert_with(|| {
+                let store = &self.nodes[at].store as &dyn View;
+                let mut after = before.clone();
+                after.append(step.batch.clone());
+                let held = |batch| self.oracle.ledger.held_in(&Overlay::with(store, batch));
+                (held(before.clone()), held(after))
+            });
+            let trust = self.nodes[peer].own.trust.clone();
+            self.oracle.shares(at, &trust, &roots, before, after);
+        }
     }
 
     fn commit(&mut self, at: At, batch: Batch, outputs: Vec<(Timestamp, Output)>, awaited: bool) {
@@ -242,7 +267,7 @@ impl World<'_> {
                         self.oracle.acknowledged(at, *id, &self.nodes[at].store);
                     }
                 }
-                self.send_frame(at, to, frame.to_bytes(), clock, true);
+                self.send_frame(at, to, frame.to_bytes(), clock);
             }
             Output::Publish(bytes) => {
                 self.nodes[at].heard.insert(RecordId::of(&bytes));
@@ -279,12 +304,12 @@ impl World<'_> {
         }
     }
 
-    fn send_frame(&mut self, at: At, to: At, bytes: Vec<u8>, clock: Timestamp, answers: bool) {
+    fn send_frame(&mut self, at: At, to: At, bytes: Vec<u8>, clock: Timestamp) {
         if !self.is_connected(at, to) {
             return;
         }
         let trust = self.nodes[to].own.trust.clone();
-        self.oracle.frame(at, (to, &trust), &bytes, clock, answers, &mut self.counters);
+        self.oracle.frame(at, &trust, &bytes, clock, &mut self.counters);
         self.send(at, to, false, bytes);
     }
 
@@ -321,7 +346,7 @@ impl World<'_> {
         }
         self.nodes[at].peers.insert(peer, last);
         if !records.is_empty() {
-            self.send_frame(at, peer, Frame::Records(records).to_bytes(), clock, false);
+            self.send_frame(at, peer, Frame::Records(records).to_bytes(), clock);
         }
         let (incarnation, wait) = (self.nodes[at].incarnation, self.rng.between(1, 20));
         self.after(wait, Event::Deliver(at, incarnation, peer));
@@ -371,6 +396,7 @@ impl World<'_> {
                 let clock = self.nodes[at].clock.read(self.now_ms);
                 self.oracle.no_expired(at, clock, &self.nodes[at].store);
             }
+            self.oracle.tables(at, &self.nodes[at].store);
         }
     }
 
@@ -420,6 +446,9 @@ impl World<'_> {
         };
         if node.step_changes > 0 {
             replica.bound_step(node.step_changes);
+        }
+        if node.served_bytes > 0 {
+            replica.bound_served(node.served_bytes);
         }
         node.network = Some(replica.network());
         node.replica = Some(replica);

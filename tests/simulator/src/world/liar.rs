@@ -67,7 +67,13 @@ impl World<'_> {
             }
             Inbound::Frame(from, bytes) => {
                 Liar::keep(&mut liar.frames, bytes.clone());
-                let Ok(Frame::Records(records)) = Frame::from_bytes(&bytes) else { return };
+                let records = match Frame::from_bytes(&bytes) {
+                    Ok(Frame::Records(records)) => records,
+                    Ok(Frame::Want(want)) if self.scenario.questions > 0 => {
+                        return self.liar_is_asked(from, want.number);
+                    }
+                    _ => return,
+                };
                 let stored = records.iter().map(|r| RecordId::of(r)).collect();
                 records.into_iter().for_each(|r| Liar::keep(&mut liar.records, r.into_vec()));
                 if withholds {
@@ -91,6 +97,9 @@ impl World<'_> {
         let Some(peer) = self.rng.pick(&peers).copied() else { return };
         let text = format!("towards {peer}");
         self.trace.event(self.now_ms, at, "liar", || text);
+        if self.scenario.questions > 0 && self.rng.chance(self.scenario.questions) {
+            return self.question(peer);
+        }
         match self.rng.below(20) {
             0..=4 => self.behave(&peers),
             5 | 6 => self.equivocate(&peers),
@@ -102,6 +111,11 @@ impl World<'_> {
             18 => self.garble(peer),
             _ => self.strain(peer),
         }
+    }
+
+    /// Where it is.
+    pub(super) fn liar_place(&self) -> Option<At> {
+        self.liar.as_ref().map(|l| l.at)
     }
 
     fn liar_now(&self) -> Timestamp {

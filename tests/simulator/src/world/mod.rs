@@ -4,6 +4,7 @@
 //! alike.
 
 mod arrivals;
+mod curious;
 mod driver;
 mod faults;
 mod liar;
@@ -180,8 +181,11 @@ impl<'a> World<'a> {
         }
         let bounded = self.scenario.step_changes > 0 && self.rng.chance(400);
         let step_changes = if bounded { self.scenario.step_changes + self.rng.below(60) } else { 0 };
-        self.oracle.add_node(&own, charter.bytes(), bounded);
-        self.nodes.push(Node::new(place, own, charter.clone(), clock, step_changes as usize));
+        let meagre = self.scenario.served_bytes > 0 && self.rng.chance(500);
+        let served_bytes = if meagre { self.scenario.served_bytes as usize } else { 0 };
+        self.oracle.add_node(&own, charter.bytes(), bounded, served_bytes);
+        let node = Node::new(place, own, charter.clone(), clock, step_changes as usize);
+        self.nodes.push(Node { served_bytes, ..node });
     }
 
     /// Runs until everything has healed and been compared, or something did not hold.

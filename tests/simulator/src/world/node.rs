@@ -97,6 +97,8 @@ pub struct Node {
     pub exists: bool,
     /// Steps smaller than the engine's own; 0 if not.
     pub step_changes: usize,
+    /// What it serves a peer within a second, in bytes; 0 for the engine's own bound.
+    pub served_bytes: usize,
     /// It stands still until then, in milliseconds.
     pub paused_until: u64,
     /// Its disk takes nothing until then.
@@ -135,6 +137,7 @@ impl Node {
             clock,
             exists: false,
             step_changes,
+            served_bytes: 0,
             paused_until: 0,
             full_until: 0,
             steady_since: 0,
