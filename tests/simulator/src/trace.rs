@@ -5,6 +5,9 @@ use lanyard_replica::Output;
 use lanyard_storage::Batch;
 use sha2::{Digest, Sha256};
 
+/// How many characters of a frame are printed.
+const SHOWN: usize = 240;
+
 /// The hash so far, and whether what it takes in is printed as well.
 pub struct Trace {
     hash: Sha256,
@@ -49,6 +52,10 @@ impl Trace {
     pub fn output(&mut self, output: &Output) {
         match output {
             Output::Send { to, frame } => {
+                if self.prints {
+                    let text: String = format!("{frame:?}").chars().take(SHOWN).collect();
+                    println!("{:>14}Send to {to} {text}", "");
+                }
                 self.bytes(to.as_bytes());
                 self.bytes(&frame.to_bytes());
             }
