@@ -18,7 +18,7 @@ use crate::audit::AuditEntry;
 use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
-use crate::limits::{EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::spread;
@@ -289,6 +289,15 @@ pub(crate) fn time(view: &dyn View, clock: Timestamp) -> Result<Timestamp, Stora
     let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
     let until = Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row)));
     Ok(if until <= clock.plus_secs(2 * CLOCK_SKEW_SECS_MAX) { until.max(clock) } else { clock })
+}
+
+/// Whether more is left to erase than a tick takes: it stands in the digests, and would be asked for in vain.
+pub(crate) fn is_behind(view: &dyn View, now: Timestamp) -> Result<bool, StorageError> {
+    use std::ops::Bound;
+    let end = keys::expiry(now.minus_secs(BEHIND_SECS), &RecordId::new([0; 32]));
+    let range = (Bound::Unbounded, Bound::Excluded(end.as_slice()));
+    Ok(!view.scan(Tree::Expiry, range, 1)?.is_empty()
+        || !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty())
 }
 
 /// Drops what has expired, as much as one step takes; the next tick goes on.

@@ -130,6 +130,8 @@ impl Taken {
             Taken::Known | Taken::Relayed => Arrived::Known,
             // Without what it names, which may go, it is acceptable.
             Taken::Refused(Refusal::MayNotDelete(_) | Refusal::TombstoneTooShort) => Arrived::NotNow,
+            // A clock that was ahead is set right; what is newer expires.
+            Taken::Refused(Refusal::Expired | Refusal::Superseded(_)) => Arrived::NotNow,
             Taken::Refused(why) if why.ruling().last => Arrived::Refused,
             Taken::Refused(_) => Arrived::NotNow,
         }
@@ -200,7 +202,8 @@ impl Replica {
             Input::Request { ticket, request } => self.request(&mut turn, ticket, request)?,
             Input::Connected { node, trust, chain } => {
                 // Its records can be verified from now on; its directory entry will follow.
-                if Arc::make_mut(&mut self.network).learn(&chain).is_ok() {
+                let known = chain.first().is_some_and(|c| self.network.chain(&Fingerprint::of(c)).is_some());
+                if !known && Arc::make_mut(&mut self.network).learn(&chain).is_ok() {
                     turn.trust_changed = true;
                 }
                 turn.audit(AuditEntry::new("connected", "", "").node(node).trust(trust.clone()))?;

@@ -82,6 +82,8 @@ pub const SYNC_INTERVAL_SECS: u64 = 30;
 pub const SCAN_ROWS: usize = 4096;
 /// Rows of the index that one batch brings up from an earlier version of the store.
 pub const UPGRADE_ROWS: usize = 512;
+/// A node that has not dropped what expired so long ago, in seconds, compares nothing until it has.
+pub const BEHIND_SECS: u64 = 5;
 /// Records that one step expires; the next step goes on.
 pub const EXPIRE_PER_STEP_MAX: usize = 1024;
 /// Changes of rows at which a step takes on no more work: what is left comes again, or in the next step. One record that

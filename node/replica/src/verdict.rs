@@ -117,7 +117,8 @@ impl Refusal {
             // A network upgrades node by node: a newer format is nobody's fault.
             Refusal::Malformed(DecodeError::Version(_)) => rule("unknown-version", Ignore, 0, false),
             Refusal::Unverified(error) => unverified(error),
-            Refusal::Future(_) => rule("future", Ignore, 1, false),
+            // An honest peer's clock may be ahead of ours.
+            Refusal::Future(_) => rule("future", Ignore, 0, false),
             Refusal::Expired => rule("expired", Ignore, 0, true),
             // Under an earlier charter it may have been right, so that an honest peer still holds it.
             Refusal::Retention(..) => rule("retention", Ignore, 0, true),
@@ -130,7 +131,8 @@ impl Refusal {
             Refusal::MayNotDelete(_) => rule("may-not-delete", Ignore, 0, true),
             Refusal::TombstoneTooShort => rule("tombstone-too-short", Ignore, 0, true),
             Refusal::NotOwner(_) => rule("not-owner", Reject, 20, true),
-            Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 1, true),
+            // It is the owner's fault, not that of an honest peer to which the owner has told another story.
+            Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 0, true),
             Refusal::Change(_) => rule("change-refused", Ignore, 10, true),
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
             Refusal::NotMember => rule("not-member", Reject, 0, true),

@@ -1,6 +1,6 @@
 //! The engine's thread: steps what waits, commits it as one batch, and carries out the outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lanyard_crypto::gateway::Refusal;
@@ -149,11 +149,15 @@ impl Thread {
         if outputs.iter().any(|output| matches!(output, Output::TrustChanged)) {
             self.shared.set_network(self.replica.network());
         }
+        let mut cut_off = BTreeSet::new();
         for output in outputs {
             match output {
+                // What follows a frame that was lost would say that it had come.
+                Output::Send { to, .. } if cut_off.contains(&to) => {}
                 Output::Send { to, frame } => {
                     if let Err(reason) = self.shared.shell().try_send(&to, frame.to_bytes()) {
-                        tracing::debug!(%to, %reason, "a frame was not sent");
+                        tracing::debug!(%to, %reason, "frames were not sent");
+                        cut_off.insert(to);
                     }
                 }
                 Output::Publish(record) => self.errand(Errand::Publish(record)),

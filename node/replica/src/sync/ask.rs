@@ -29,10 +29,12 @@ impl Replica {
         }
         loop {
             let room = self.sessions.ids() < ALL_IDS_MAX / 2;
+            let spent = !self.has_allowance(&peer);
             let (fetched, looked_into) = self.sessions.elsewhere(&peer, turn.now);
             let meets = |spans: &[Span], task: &Task| spans.iter().any(|other| other.meets(task.span()));
             let session = self.sessions.of(peer);
-            if session.resting {
+            // What it makes us read counts as what it is served.
+            if session.resting || spent {
                 return Ok(());
             }
             if session.owes_nothing() {
@@ -83,6 +85,7 @@ impl Replica {
         let number = self.sessions.next_number();
         let salt = self.salt(turn, &peer, number);
         let read = span.keyed(&turn.rows, trust, &salt)?;
+        self.charge(turn, peer, trust, [read.rows, 0], 0)?;
         let Some(own) = read.ids else { return self.divide(turn, peer, trust, span, 2, tries) };
         let small =
             own.len().max(theirs.map_or(usize::MAX, |t| usize::try_from(t.count).unwrap_or(usize::MAX)));
@@ -108,6 +111,7 @@ impl Replica {
         span: Span,
     ) -> Result<(), StorageError> {
         let read = span.ids(&turn.rows, trust)?;
+        self.charge(turn, peer, trust, [read.rows, 0], 0)?;
         match read.ids {
             Some(ids) if ids.len() <= LIST_IDS_MAX => {
                 let number = self.sessions.next_number();

@@ -39,7 +39,9 @@ impl Replica {
             return self.go_on(turn, from, trust);
         }
         let count = cells.len();
-        let own = span.keyed(&turn.rows, trust, &salt)?.ids.unwrap_or_default();
+        let read = span.keyed(&turn.rows, trust, &salt)?;
+        self.charge(turn, from, trust, [read.rows, 0], 0)?;
+        let own = read.ids.unwrap_or_default();
         match coded::decode(&salt, cells, &own) {
             Some(Difference { theirs: lacking, ours }) => {
                 let nothing = lacking.is_empty() && ours.is_empty();
@@ -82,7 +84,7 @@ impl Replica {
         if offer.number == 0 && !self.has_allowance(&from) {
             return Ok(());
         }
-        self.charge(turn, from, trust, offer.ids.len() / SHORT_BYTES, 0)?;
+        self.charge(turn, from, trust, [offer.ids.len() / SHORT_BYTES, 0], 0)?;
         if offer.number == 0 {
             let Some(ids) = shorts(&offer.ids) else {
                 return self.misconduct(turn, from, Misconduct::Malformed);
@@ -142,14 +144,16 @@ impl Replica {
             }
             Task::Compare { .. } | Task::List(_) => unreachable!("a transfer is of records"),
         }
-        // Others may have waited for the span.
+        // Others may have waited for the span, and get it if this one is slow.
         if !slow {
             self.go_on(turn, from, trust)?;
         }
         for (peer, trust) in self.connected.clone() {
-            self.go_on(turn, peer, &trust)?;
+            if peer != from {
+                self.go_on(turn, peer, &trust)?;
+            }
         }
-        Ok(())
+        self.go_on(turn, from, trust)
     }
 
     /// A peer cannot answer now: the question goes back, and nothing is asked of it before the next tick.

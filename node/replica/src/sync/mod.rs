@@ -24,6 +24,7 @@ use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::digest::{self, Root, Sum};
+use crate::erase;
 use crate::frame::{Frame, Range, Ranges, Span};
 use crate::holding::LAYERS;
 use crate::input::Source;
@@ -59,7 +60,9 @@ impl Replica {
         to: NodeId,
         trust: &TrustId,
     ) -> Result<(), StorageError> {
-        if self.sessions.of(to).is_idle() {
+        if erase::is_behind(&turn.rows, turn.now)? {
+            self.due.insert(to);
+        } else if self.sessions.of(to).is_idle() {
             let roots = roots(turn, trust)?;
             turn.send(to, Frame::Roots(roots));
         }
@@ -112,7 +115,7 @@ impl Replica {
             // What was not asked for is no delivery, nor what was here.
             let due = match transfer.task {
                 Task::Want { .. } => claimed == Some(*from),
-                _ => what != Arrived::Known,
+                _ => what == Arrived::Kept,
             };
             if due {
                 transfer.delivered += 1;
@@ -159,7 +162,8 @@ impl Replica {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
         // What is under way would be gone through twice.
-        if !self.sessions.of(from).is_idle() || !self.has_allowance(&from) {
+        let idle = self.sessions.of(from).is_idle() && self.has_allowance(&from);
+        if !idle || erase::is_behind(&turn.rows, turn.now)? {
             return Ok(());
         }
         for (layer, (mine, theirs)) in LAYERS.into_iter().zip(roots(turn, trust)?.into_iter().zip(theirs)) {
@@ -171,7 +175,7 @@ impl Replica {
             let ranges = coarsen(&sums, 0, RANGES_MAX, RANGES_FINE);
             let cost = 32 * ranges.len();
             turn.send(from, Frame::Ranges(Ranges { layer, root: Some(mine), until: u64::MAX, ranges }));
-            self.charge(turn, from, trust, sums.len(), cost)?;
+            self.charge(turn, from, trust, [sums.len(); 2], cost)?;
         }
         Ok(())
     }
@@ -201,7 +205,7 @@ impl Replica {
         }
         let lowest = theirs.ranges.last().map_or(0, |r| r.0);
         let sums = digest::sums(&turn.rows, layer, trust, lowest, theirs.until)?;
-        self.charge(turn, from, trust, sums.len(), 0)?;
+        self.charge(turn, from, trust, [sums.len(); 2], 0)?;
         let mut mine = sums.iter().rev().peekable();
         let (mut until, mut ranges) = (theirs.until, Vec::new());
         for Range(first, count, sum) in &theirs.ranges {

@@ -78,7 +78,7 @@ impl Plan {
     fn fetch(&mut self, span: Span, theirs: Sum) {
         if let Some(Task::Fetch { span: last, theirs: Some(sum), .. }) = self.tasks.last_mut()
             && last.from == span.until
-            && sum.count + theirs.count <= SPAN_RECORDS_MAX as u64
+            && sum.count.saturating_add(theirs.count) <= SPAN_RECORDS_MAX as u64
         {
             last.from = span.from;
             sum.add(&theirs);

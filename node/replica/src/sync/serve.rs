@@ -93,7 +93,7 @@ impl Replica {
         let sum = if whole { Some(ask.span.sum(&turn.rows, trust)?.to_bytes()) } else { None };
         let sum = sum.map(|sum| ByteBuf::from(sum.to_vec()));
         turn.send(to, Frame::Symbols(Symbols { number: ask.number, estimate, sum, cells }));
-        self.charge(turn, to, trust, read.rows, cost)
+        self.charge(turn, to, trust, [read.rows, read.shared], cost)
     }
 
     /// Answers a list with what is not in it, and asks for what is lacking here.
@@ -117,7 +117,7 @@ impl Replica {
             mine.difference(&theirs).take(FRAME_IDS_MAX / 2).flat_map(|id| *id.as_bytes()).collect();
         let (number, cost) = (list.number, lacking.len());
         turn.send(to, Frame::Offer(Offer { number, span: list.span, ids: ByteBuf::from(lacking) }));
-        self.charge(turn, to, trust, read.rows, cost)?;
+        self.charge(turn, to, trust, [read.rows, read.shared], cost)?;
         if !mutation::is(Mutation::KeepToOneself) {
             self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
         }
@@ -148,7 +148,7 @@ impl Replica {
         }
         let bytes = parcel.send(turn, Done { number: want.number, next: None });
         self.moved(to, bytes);
-        self.charge(turn, to, trust, rows, bytes)
+        self.charge(turn, to, trust, [rows; 2], bytes)
     }
 
     /// Sends the records of a span, newest first, as many as one answer takes.
@@ -171,7 +171,7 @@ impl Replica {
             Some(place) => end.min([&[fetch.span.layer][..], place].concat()),
             None => end,
         };
-        let (peer, mut parcel, mut read) = (keys::trust(trust), Parcel::new(to), 0);
+        let (peer, mut parcel, mut read, mut shared) = (keys::trust(trust), Parcel::new(to), 0, 0);
         let next = 'all: loop {
             let range = (Bound::Included(low.as_slice()), Bound::Excluded(high.as_slice()));
             // As many as one answer can take, so that little is read in vain.
@@ -181,8 +181,11 @@ impl Replica {
             }
             for (key, row) in rows {
                 let Some((_, id)) = keys::index_parts(&key) else { continue };
-                if digest::is_for(&row, &peer) && !parcel.add(turn, trust, &id)? {
-                    break 'all Some(high);
+                if digest::is_for(&row, &peer) {
+                    if !parcel.add(turn, trust, &id)? {
+                        break 'all Some(high);
+                    }
+                    shared += 1;
                 }
                 read += 1;
                 high = key;
@@ -199,7 +202,7 @@ impl Replica {
         });
         let bytes = parcel.send(turn, Done { number: fetch.number, next });
         self.moved(to, bytes);
-        self.charge(turn, to, trust, read, bytes)
+        self.charge(turn, to, trust, [read, shared], bytes)
     }
 
     /// Whether a peer may make us read any more in this second.
@@ -232,18 +235,19 @@ impl Replica {
         Ok(false)
     }
 
-    /// Notes what an answer has cost.
+    /// Notes what a question or an answer has cost: the rows that were read for it, and how many of these are of what both trusts share.
+    /// Others' records cost time, and say nothing about how much this peer wants.
     pub(crate) fn charge(
         &mut self,
         turn: &mut Turn<'_>,
         peer: NodeId,
         trust: &TrustId,
-        rows: usize,
+        [rows, shared]: [usize; 2],
         bytes: usize,
     ) -> Result<(), StorageError> {
         let served = self.served(peer);
         served.allowance = served.allowance.saturating_sub(rows * ROW_COST_BYTES + bytes);
-        served.appetite += rows as u64;
+        served.appetite += shared as u64;
         if served.appetite <= APPETITE_ROWS_FREE {
             return Ok(());
         }

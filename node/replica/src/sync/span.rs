@@ -17,6 +17,8 @@ pub(crate) struct Read<T> {
     /// None if there are more records, or rows, than one answer may take.
     pub(crate) ids: Option<Vec<T>>,
     pub(crate) rows: usize,
+    /// How many of the rows are of what both trusts share.
+    pub(crate) shared: usize,
 }
 
 impl Span {
@@ -91,14 +93,17 @@ impl Span {
         loop {
             let range = (low.as_ref().map(Vec::as_slice), Bound::Excluded(high.as_slice()));
             let rows = view.scan(Tree::Index, range, SCAN_ROWS)?;
-            let Some((last, _)) = rows.last() else { return Ok(Read { ids: Some(ids), rows: read }) };
+            let Some((last, _)) = rows.last() else {
+                let shared = ids.len();
+                return Ok(Read { ids: Some(ids), rows: read, shared });
+            };
             low = Bound::Excluded(last.clone());
             read += rows.len();
             let shared = rows.iter().filter(|(_, row)| digest::is_for(row, &peer));
             ids.extend(shared.filter_map(|(key, _)| keys::index_parts(key)).map(|(_, id)| each(id)));
             // Both sides are bounded alike, and one may have twice what the other said it had.
             if ids.len() > 2 * SPAN_RECORDS_MAX || read > SPAN_ROWS_MAX {
-                return Ok(Read { ids: None, rows: read });
+                return Ok(Read { ids: None, rows: read, shared: ids.len() });
             }
         }
     }

@@ -220,7 +220,7 @@ fn who_asks_on_after_being_told_to_wait_loses_its_link() {
     let trust = world.trusts[1].id.clone();
     let node = &mut world.nodes[0];
     let mut turn = crate::turn::Turn::new(&node.store, world.now, usize::MAX);
-    node.replica.charge(&mut turn, from, &trust, 0, SERVED_BURST_BYTES_MAX).unwrap();
+    node.replica.charge(&mut turn, from, &trust, [0, 0], SERVED_BURST_BYTES_MAX).unwrap();
     let ask = |number| Frame::Fetch(Fetch { number, span: Span::buckets(3, 0, u64::MAX), before: None });
     // What is on its way when the answer comes is forgiven.
     for number in 0..32 {
@@ -230,7 +230,7 @@ fn who_asks_on_after_being_told_to_wait_loses_its_link() {
     assert!(matches!(&say(&mut world, ask(99))[..], [Frame::Done(_)]), "a second later it is served");
     let node = &mut world.nodes[0];
     let mut turn = crate::turn::Turn::new(&node.store, world.now, usize::MAX);
-    node.replica.charge(&mut turn, from, &trust, 0, SERVED_BURST_BYTES_MAX).unwrap();
+    node.replica.charge(&mut turn, from, &trust, [0, 0], SERVED_BURST_BYTES_MAX).unwrap();
     (0..200).for_each(|number| drop(say(&mut world, ask(number))));
     assert_eq!(dropped(&world).as_deref(), Some("impatient"));
 }
