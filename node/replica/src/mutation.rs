@@ -100,8 +100,6 @@ mutations! {
     ClaimForEver = "wait for one peer for ever";
     /// What a peer has named and did not send is never asked of it again.
     MissForEver = "never ask again for what did not come";
-    /// Who reads a difference does not tell the peer what it lacks.
-    KeepToOneself = "do not tell a peer what it lacks";
     /// A round begins every second.
     RestlessRounds = "begin a round every second";
 }

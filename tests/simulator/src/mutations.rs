@@ -44,8 +44,8 @@ fn scenarios(bug: Bug) -> &'static [&'static str] {
         | Bug::ShortTombstone
         | Bug::AnyoneMayCommit
         | Bug::SecondCommit
-        | Bug::RelayRefused
-        | Bug::NeverPunish => &["liar"],
+        | Bug::RelayRefused => &["liar"],
+        Bug::NeverPunish => &["lifetimes"],
         Bug::LowerCrlNumber | Bug::SkipReverify | Bug::ForgetRevocations => &["trust"],
         Bug::ServeUnfinished | Bug::ServeWithheld => &["steps"],
         Bug::ForgetAbsentTarget
@@ -53,8 +53,7 @@ fn scenarios(bug: Bug) -> &'static [&'static str] {
         | Bug::ServeAnybody
         | Bug::ServeWithoutEnd
         | Bug::ClaimForEver
-        | Bug::MissForEver
-        | Bug::KeepToOneself => &["questions"],
+        | Bug::MissForEver => &["questions"],
         _ => &[],
     }
 }

@@ -12,7 +12,6 @@ use crate::frame::{Done, Frame, Offer, Span, Symbols};
 use crate::limits::{
     ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, SHORT_BYTES, SYMBOLS_MAX, TRIES_MAX,
 };
-use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
 
@@ -51,7 +50,6 @@ impl Replica {
                     self.sessions.of(from).put_back(Task::List(span));
                 }
                 self.want(turn, from, span, lacking, false);
-                let ours = if mutation::is(Mutation::KeepToOneself) { Vec::new() } else { ours };
                 for ids in ours.chunks(FRAME_IDS_MAX) {
                     let offer = Offer { number: 0, span, ids: to_shorts(ids) };
                     turn.send(from, Frame::Offer(offer));

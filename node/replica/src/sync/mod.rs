@@ -236,8 +236,7 @@ impl Replica {
                 self.sessions.of(from).add(Task::Compare { span, theirs: None, least: 0, tries: 0 });
             }
         }
-        let keeps = mutation::is(Mutation::KeepToOneself);
-        for mut ranges in plan.to_give.into_iter().filter(|_| !keeps) {
+        for mut ranges in plan.to_give {
             ranges.layer = layer;
             turn.send(from, Frame::Ranges(ranges));
         }

@@ -118,9 +118,7 @@ impl Replica {
         let (number, cost) = (list.number, lacking.len());
         turn.send(to, Frame::Offer(Offer { number, span: list.span, ids: ByteBuf::from(lacking) }));
         self.charge(turn, to, trust, [read.rows, read.shared], cost)?;
-        if !mutation::is(Mutation::KeepToOneself) {
-            self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
-        }
+        self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
         self.go_on(turn, to, trust)
     }
 
