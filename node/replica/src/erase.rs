@@ -220,6 +220,12 @@ pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Res
     Ok(waits && tombstone_for(view, id, held)?.is_some())
 }
 
+/// Whether a record is still here that is to be dropped or erased, and so is not passed on.
+pub(crate) fn is_over(view: &dyn View, id: &RecordId, now: Timestamp) -> Result<bool, StorageError> {
+    let Some(held) = Holding::get(view, id)? else { return Ok(false) };
+    Ok(held.expires <= now || is_withheld(view, id, &held)?)
+}
+
 /// Now that a message is here, and is not deleted, the rows that name it have no force over it.
 pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let mut void = Vec::new();

@@ -347,7 +347,9 @@ impl Replica {
             Source::Peer(_) => ruling.map_or(0, |r| r.penalty),
             Source::Gossip { from, message } => {
                 let ruling = ruling.filter(|_| !mutation::is(Mutation::RelayRefused));
-                let verdict = ruling.map_or(Verdict::Accept, |r| r.verdict);
+                let over = matches!(taken, Taken::Known) && erase::is_over(&turn.rows, &id, turn.now)?;
+                let held = if over { Verdict::Ignore } else { Verdict::Accept };
+                let verdict = ruling.map_or(held, |r| r.verdict);
                 turn.outputs.push(Output::Verdict { from: *from, message: message.clone(), verdict });
                 if verdict == Verdict::Reject { ruling.map_or(0, |r| r.penalty) } else { 0 }
             }

@@ -73,7 +73,7 @@ pub const MISSING_SECS: u64 = SYNC_INTERVAL_SECS / 2;
 /// A page of fewer records lets another peer go on with the span, if one has it too.
 pub const PAGE_RECORDS_MIN: usize = 64;
 /// Rounds that found a difference and changed nothing: so many times the time between rounds is doubled.
-pub const FRUITLESS_MAX: u32 = 3;
+pub const FRUITLESS_MAX: u32 = 1;
 /// Width of a time bucket of anti-entropy, in seconds.
 pub const BUCKET_SECS: u64 = 3600;
 /// Time between two rounds of anti-entropy with a connected peer, in seconds; the peer begins one itself after half as much more.

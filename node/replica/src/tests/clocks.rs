@@ -6,7 +6,8 @@ use lanyard_crypto::record::{Decoded, Reason, Target};
 
 use super::fixtures::{self, DAY};
 use super::world::World;
-use crate::{Deleter, Request, query};
+use crate::verdict::Verdict;
+use crate::{Deleter, Output, Request, Source, query};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -26,6 +27,26 @@ fn the_outbox_gives_out_nothing_that_has_expired() {
     assert_eq!(waits(expires.minus_secs(1)), 1);
     // No tick has dropped it yet.
     assert_eq!(waits(expires), 0);
+}
+
+#[test]
+fn gossip_does_not_relay_what_is_held_and_has_expired() {
+    let mut world = World::three();
+    let message = message(&world);
+    assert_eq!(world.bring(2, 1, &message), None);
+    let relayed = |world: &mut World, name: &[u8]| {
+        let from = Source::Gossip { from: world.trusts[1].node_id(), message: name.to_vec() };
+        world.arrive(2, from, &[message.bytes().to_vec()]);
+        let of = |o: &Output| match o {
+            Output::Verdict { message, verdict, .. } if message == name => Some(*verdict),
+            _ => None,
+        };
+        world.nodes[2].outputs.iter().find_map(of).unwrap()
+    };
+    assert_eq!(relayed(&mut world, b"in time"), Verdict::Accept);
+    // No tick has dropped it yet.
+    world.now = message.header().expires;
+    assert_eq!(relayed(&mut world, b"too late"), Verdict::Ignore);
 }
 
 #[test]

@@ -281,9 +281,9 @@ fn honest_replicas_that_disagree_for_good_keep_their_link_and_stay_quiet() {
         let sent = frames(&node.outputs);
         let records: usize = sent.iter().map(|f| if let Frame::Records(r) = f { r.len() } else { 0 }).sum();
         let bytes: usize = sent.iter().map(|f| f.to_bytes().len()).sum();
-        // What is refused for good is not sent again in each of the 120 rounds of an hour, which become rarer.
+        // What is refused for good is not sent again in each of the rounds, of which there is one a minute then.
         assert!(records <= 2, "{records} records");
-        assert!(sent.len() < 120 && bytes < 32 * 1024, "{} frames, {bytes} bytes in an hour", sent.len());
+        assert!(sent.len() < 150 && bytes < 32 * 1024, "{} frames, {bytes} bytes in an hour", sent.len());
     }
 }
 

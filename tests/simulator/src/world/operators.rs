@@ -223,11 +223,20 @@ impl World<'_> {
         }
     }
 
-    /// Members whose nodes are not under the newest charter.
+    /// Members whose nodes are not under the newest charter, though one that is could tell them: its trust is in theirs. Whom they do not
+    /// admit yet they cannot hear it from.
     pub(super) fn charters_differ(&self, finals: &[Final]) -> Vec<String> {
         let newest = self.operators.charter().statement();
+        let network = |node: At| self.nodes[node].replica.as_ref().map(|replica| replica.network());
+        let informed: Vec<_> = finals
+            .iter()
+            .filter(|f| network(f.node).is_some_and(|n| n.charter_id() == newest))
+            .map(|f| &self.cast.trusts[self.nodes[f.node].place].id)
+            .collect();
         let differs = |f: &&Final| {
-            self.nodes[f.node].replica.as_ref().is_some_and(|r| r.network().charter_id() != newest)
+            network(f.node).is_some_and(|n| {
+                n.charter_id() != newest && informed.iter().any(|trust| n.charter().member(trust).is_some())
+            })
         };
         finals.iter().filter(differs).map(|f| format!("node {} has an older charter", f.node)).collect()
     }
