@@ -63,16 +63,6 @@ impl<'a> Engine<'a> {
         None
     }
 
-    /// The action as these records make it: what goes in one frame goes by its ids.
-    pub fn actual(&self, action: Action) -> Action {
-        let void_first = self.tombstone.as_ref().is_some_and(|tombstone| self.void.id() < tombstone.id());
-        match action {
-            Action::Sync(a, b) | Action::SyncVoidFirst(a, b) if void_first => Action::SyncVoidFirst(a, b),
-            Action::SyncVoidFirst(a, b) => Action::Sync(a, b),
-            other => other,
-        }
-    }
-
     /// Opens a replica anew from its store, as after a crash.
     pub fn restart(&mut self, at: usize) {
         let node = &mut self.nodes[at];
