@@ -281,7 +281,8 @@ impl Oracle {
         if !held(Tree::Records) && !held(Tree::Envelopes) {
             return;
         }
-        if fact.expires <= clock {
+        // Where the clock was set back, time stands still until it has caught up.
+        if fact.expires <= clock.max(self.nodes[node].latest) {
             counters.add(Counter::Expired);
             if cut_off {
                 counters.add(Counter::ExpiredInPartition);
