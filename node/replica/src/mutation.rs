@@ -98,8 +98,6 @@ mutations! {
     ForgetDigest = "leave what was erased in the digests";
     /// What was asked of one peer is never asked of another one.
     ClaimForEver = "wait for one peer for ever";
-    /// What a peer has named and did not send is never asked of it again.
-    MissForEver = "never ask again for what did not come";
     /// A round begins every second.
     RestlessRounds = "begin a round every second";
 }

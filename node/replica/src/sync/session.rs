@@ -130,7 +130,7 @@ impl Session {
 
     /// Notes what the peer has named and did not send. Not for good: its frames may have been lost, and the end of them was not.
     pub(crate) fn miss(&mut self, ids: &[Short], now: Timestamp) {
-        self.missing.retain(|_, until| now < *until || mutation::is(Mutation::MissForEver));
+        self.missing.retain(|_, until| now < *until);
         if self.missing.len() + ids.len() > REFUSED_IDS_MAX {
             self.missing.clear();
         }
@@ -138,8 +138,7 @@ impl Session {
     }
 
     fn misses(&self, id: &Short, now: Timestamp) -> bool {
-        let for_ever = mutation::is(Mutation::MissForEver);
-        self.missing.get(id).is_some_and(|until| now < *until || for_ever)
+        self.missing.get(id).is_some_and(|until| now < *until)
     }
 
     /// Gives up all that was to be asked.
