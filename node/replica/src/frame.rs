@@ -207,6 +207,24 @@ impl Frame {
         if actual > max { Err(CborError::TooLong { actual, max }) } else { Ok(frame) }
     }
 
+    /// Which kind of frame it is, in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Frame::Records(_) => "records",
+            Frame::Answers { .. } => "answers",
+            Frame::Roots(_) => "roots",
+            Frame::Ranges(_) => "ranges",
+            Frame::Ask(_) => "ask",
+            Frame::Symbols(_) => "symbols",
+            Frame::List(_) => "list",
+            Frame::Offer(_) => "offer",
+            Frame::Want(_) => "want",
+            Frame::Fetch(_) => "fetch",
+            Frame::Done(_) => "done",
+            Frame::Wait(_) => "wait",
+        }
+    }
+
     /// How many bytes it holds, about.
     pub fn weight(&self) -> usize {
         64 + match self {

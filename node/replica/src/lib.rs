@@ -20,9 +20,12 @@
 //! - P8: [`limits`]; every refusal is ruled by one table, [`verdict`].
 
 mod admit;
+pub mod arrival;
 pub mod audit;
 mod digest;
 mod erase;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 pub mod frame;
 pub mod holding;
 mod hub;

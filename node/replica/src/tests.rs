@@ -1,10 +1,11 @@
 //! Tests of the engine over a store in memory: several replicas in a [`world`], which carries what they send by hand.
 
+use crate::fixtures;
+
 mod admission;
 mod clients;
 mod clocks;
 mod erasure;
-mod fixtures;
 mod hub;
 mod liars;
 mod order;

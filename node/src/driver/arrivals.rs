@@ -2,12 +2,9 @@
 
 use std::sync::Arc;
 
-use lanyard_crypto::RecordId;
-use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{self, Decoded, Kind};
+use lanyard_replica::arrival::{self, Looked};
 use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::frame::Frame;
-use lanyard_replica::verdict::Refusal;
 use lanyard_replica::{Arrival, Input, Source};
 use tokio::sync::mpsc;
 
@@ -66,9 +63,7 @@ pub(super) async fn listen(shared: Arc<Shared>, mut events: mpsc::Receiver<Event
 /// Verifies records on a thread that may block, and hands them to the engine. What decides whom to believe goes first, and is
 /// waited for, so that the others are verified by what it says.
 async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
-    let (deciding, others): (Vec<_>, Vec<_>) = records.into_iter().map(decode).partition(
-        |record| matches!(record, Ok(r) if matches!(r.body().kind(), Kind::Charter | Kind::Crl | Kind::Entry)),
-    );
+    let [deciding, others] = arrival::sort(records);
     if !deciding.is_empty() {
         let arrivals = look_at(shared, deciding).await;
         shared.push_and_wait(Input::Records { from: from.clone(), arrivals }).await;
@@ -79,33 +74,9 @@ async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
     }
 }
 
-async fn look_at(shared: &Shared, records: Vec<Result<Decoded, Arrival>>) -> Vec<Arrival> {
+async fn look_at(shared: &Shared, records: Vec<Looked>) -> Vec<Arrival> {
     let network = shared.network();
-    tokio::task::spawn_blocking(move || verified(records, &network)).await.unwrap_or_default()
-}
-
-/// A record, or its refusal.
-pub(super) fn decode(bytes: Vec<u8>) -> Result<Decoded, Arrival> {
-    let refused = |why| Arrival::Refused { id: RecordId::of(&bytes), why: Refusal::Malformed(why) };
-    Decoded::from_bytes(&bytes).map_err(refused)
-}
-
-/// What the signatures of each record say.
-pub(super) fn verified(records: Vec<Result<Decoded, Arrival>>, network: &Network) -> Vec<Arrival> {
-    let (mut arrivals, mut good) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
-    for record in records {
-        match record {
-            Ok(record) => good.push(record),
-            Err(refused) => arrivals.push(refused),
-        }
-    }
-    let ids: Vec<_> = good.iter().map(Decoded::id).collect();
-    let outcomes = ids.into_iter().zip(record::verify_all(good, network));
-    arrivals.extend(outcomes.map(|(id, outcome)| match outcome {
-        Ok(record) => Arrival::Verified(Box::new(record)),
-        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
-    }));
-    arrivals
+    tokio::task::spawn_blocking(move || arrival::verify(records, &network)).await.unwrap_or_default()
 }
 
 /// A refusal as a line of the audit log, if it is one that is written down.

@@ -12,11 +12,10 @@ use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
-use lanyard_replica::{Deleter, Input, Reply, Request, query};
+use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
 use lanyard_storage::View;
 use tokio::sync::watch;
 
-use super::arrivals;
 use super::engine::Message;
 use super::shared::Engine;
 use crate::backend::{Answer, AuditLine, Backend, Deletion, Note, PeerStatus};
@@ -68,7 +67,7 @@ impl Backend for Engine {
         let network = self.network();
         async move {
             let looked_at =
-                tokio::task::spawn_blocking(move || arrivals::verified(vec![Ok(record)], &network)).await;
+                tokio::task::spawn_blocking(move || arrival::verify(vec![Ok(record)], &network)).await;
             let arrival = looked_at.ok().and_then(|mut all| all.pop()).ok_or_else(super::shared::stopped)?;
             self.0.ask(|reply| Message::Submit(Box::new(arrival), reply)).await.map(drop)
         }

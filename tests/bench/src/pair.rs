@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lanyard_crypto::Timestamp;
-use lanyard_crypto::record::{self, Decoded};
+use lanyard_crypto::record::Decoded;
+use lanyard_replica::fixtures::Trust;
 use lanyard_replica::frame::Frame;
-use lanyard_replica::{Arrival, Input, Output, Replica, Source, found};
+use lanyard_replica::{Input, Output, Replica, Source, arrival, found};
 use lanyard_storage::{Batch, Overlay, Store};
 
 use crate::ALLOCATED;
-use crate::network::{NOW, Network, Trust};
+use crate::network::{NOW, Network};
 
 /// Commits are closed at this size, in bytes, as the driver's are.
 const COMMIT_BYTES: usize = 8 << 20;
@@ -63,7 +64,7 @@ impl Tally {
 
 impl Pair {
     pub fn new(stores: [Box<dyn Store>; 2]) -> Result<Self, Box<dyn Error>> {
-        let network = Network::new()?;
+        let network = Network::new();
         let [a, b] = stores;
         let sites =
             [Site::new(a, &network.trusts[0], &network)?, Site::new(b, &network.trusts[1], &network)?];
@@ -76,9 +77,10 @@ impl Pair {
 
     /// Stores records at a site, as if they had come before.
     pub fn store(&mut self, at: usize, records: Vec<Decoded>) -> Result<(), Box<dyn Error>> {
-        let from = Source::Peer(self.network.trusts[1 - at].own.node);
+        let from = Source::Peer(self.network.trusts[1 - at].node_id());
         for chunk in records.chunks(512) {
-            let arrivals = verified(&self.sites[at].replica, chunk.to_vec());
+            let looked = chunk.iter().cloned().map(Ok).collect();
+            let arrivals = arrival::verify(looked, &self.sites[at].replica.network());
             let input = Input::Records { from: from.clone(), arrivals };
             for output in self.sites[at].step(vec![input], self.now)? {
                 if let Output::Audit(entry) = output
@@ -93,7 +95,7 @@ impl Pair {
 
     pub fn connect(&mut self) -> Result<(), Box<dyn Error>> {
         for at in [0, 1] {
-            let peer = self.network.trusts[1 - at].own.clone();
+            let peer = self.network.trusts[1 - at].own();
             let input = Input::Connected { node: peer.node, trust: peer.trust, chain: peer.chain };
             self.step(at, vec![input], 0)?;
         }
@@ -103,7 +105,7 @@ impl Pair {
     pub fn part(&mut self) -> Result<(), Box<dyn Error>> {
         self.wire.clear();
         for at in [0, 1] {
-            let input = Input::Disconnected(self.network.trusts[1 - at].own.node);
+            let input = Input::Disconnected(self.network.trusts[1 - at].node_id());
             self.step(at, vec![input], 0)?;
         }
         Ok(())
@@ -133,14 +135,13 @@ impl Pair {
                 waiting.push(next);
             }
             let begun = Instant::now();
-            let peer = self.network.trusts[1 - to].own.node;
+            let peer = self.network.trusts[1 - to].node_id();
             let mut inputs = Vec::new();
             for parcel in waiting {
                 inputs.push(match Frame::from_bytes(&parcel.bytes)? {
                     Frame::Records(records) => {
-                        let decoded: Result<Vec<_>, _> =
-                            records.into_iter().map(|r| Decoded::from_bytes(&r)).collect();
-                        let arrivals = verified(&self.sites[to].replica, decoded?);
+                        let looked = records.iter().map(|r| arrival::decode(r)).collect();
+                        let arrivals = arrival::verify(looked, &self.sites[to].replica.network());
                         Input::Records { from: Source::Peer(peer), arrivals }
                     }
                     frame => Input::Frame { from: peer, frame },
@@ -161,7 +162,7 @@ impl Pair {
             match output {
                 Output::Send { frame, .. } => {
                     let (bytes, leg) = (frame.to_bytes(), leg + 1);
-                    *self.tally.bytes.entry(name(&frame)).or_default() += bytes.len();
+                    *self.tally.bytes.entry(frame.name()).or_default() += bytes.len();
                     match &frame {
                         Frame::Records(records) => self.tally.records += records.len(),
                         Frame::Roots(_)
@@ -187,7 +188,7 @@ impl Pair {
 impl Site {
     fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
         store.commit(found(&*store, &network.charter)?)?;
-        let replica = Replica::open(&*store, trust.own.clone(), &network.charter)?;
+        let replica = Replica::open(&*store, trust.own(), &network.charter)?;
         Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO })
     }
 
@@ -216,32 +217,5 @@ impl Site {
         }
         self.committing += begun.elapsed();
         Ok(())
-    }
-}
-
-fn verified(replica: &Replica, records: Vec<Decoded>) -> Vec<Arrival> {
-    let ids: Vec<_> = records.iter().map(Decoded::id).collect();
-    let outcomes = record::verify_all(records, &replica.network());
-    let arrival = |(id, outcome)| match outcome {
-        Ok(record) => Arrival::Verified(Box::new(record)),
-        Err(why) => Arrival::Refused { id, why: lanyard_replica::verdict::Refusal::Unverified(why) },
-    };
-    ids.into_iter().zip(outcomes).map(arrival).collect()
-}
-
-fn name(frame: &Frame) -> &'static str {
-    match frame {
-        Frame::Records(_) => "records",
-        Frame::Answers { .. } => "answers",
-        Frame::Roots(_) => "roots",
-        Frame::Ranges(_) => "ranges",
-        Frame::Ask(_) => "ask",
-        Frame::Symbols(_) => "symbols",
-        Frame::List(_) => "list",
-        Frame::Offer(_) => "offer",
-        Frame::Want(_) => "want",
-        Frame::Fetch(_) => "fetch",
-        Frame::Done(_) => "done",
-        Frame::Wait(_) => "wait",
     }
 }

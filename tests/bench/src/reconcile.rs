@@ -3,12 +3,11 @@
 use std::error::Error;
 use std::time::Instant;
 
-use lanyard_crypto::Timestamp;
 use lanyard_storage::{MemoryStore, Store};
 use serde_json::json;
 
 use crate::Size;
-use crate::network::{DAY, NOW, SPREAD};
+use crate::network::{DAY, SPREAD, scattered};
 use crate::pair::{Pair, Tally};
 
 /// Bytes of a record here: what it costs to find it does not depend on them.
@@ -22,9 +21,8 @@ pub fn run(size: &Size) -> Result<(), Box<dyn Error>> {
     let mut n = 0;
     while n < held as u64 {
         let count = (held as u64 - n).min(8192);
-        let records: Result<Vec<_>, _> =
-            (n..n + count).map(|n| pair.network.message(n, scattered(n, SPREAD), RECORD_BYTES)).collect();
-        let records = records?;
+        let message = |n| pair.network.message(n, scattered(n, SPREAD), RECORD_BYTES);
+        let records: Vec<_> = (n..n + count).map(message).collect();
         pair.store(0, records.clone())?;
         pair.store(1, records)?;
         n += count;
@@ -49,9 +47,9 @@ fn scenario(
 ) -> Result<serde_json::Value, Box<dyn Error>> {
     for at in [0, 1] {
         let half = *n..*n + differences as u64 / 2;
-        let records: Result<Vec<_>, _> =
-            half.clone().map(|n| pair.network.message(n, scattered(n, within), RECORD_BYTES)).collect();
-        pair.store(at, records?)?;
+        let message = |n| pair.network.message(n, scattered(n, within), RECORD_BYTES);
+        let records = half.clone().map(message).collect();
+        pair.store(at, records)?;
         *n = half.end;
     }
     pair.tally = Tally::default();
@@ -92,10 +90,4 @@ fn scenario(
         "idle bytes": idle,
         "parts": parts.bytes,
     }))
-}
-
-/// A moment of the last `within` seconds, for each n another one.
-fn scattered(n: u64, within: u64) -> Timestamp {
-    let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-    NOW.minus_secs(60 + spread % within)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::Size;
-use crate::network::{NOW, SPREAD};
+use crate::network::{SPREAD, scattered};
 use crate::pair::{Pair, Tally};
 
 const RECORD_BYTES: usize = 1024;
@@ -34,10 +34,8 @@ pub fn run(size: &Size) -> Result<(), Box<dyn Error>> {
     let mut bytes = 0;
     for first in (0..held as u64).step_by(8192) {
         let some = first..(first + 8192).min(held as u64);
-        let issued = |n: u64| NOW.minus_secs(60 + (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20) % SPREAD);
-        let records: Result<Vec<_>, _> =
-            some.map(|n| pair.network.message(n, issued(n), RECORD_BYTES)).collect();
-        let records = records?;
+        let message = |n| pair.network.message(n, scattered(n, SPREAD), RECORD_BYTES);
+        let records: Vec<_> = some.map(message).collect();
         bytes += records.iter().map(|r| r.bytes().len()).sum::<usize>();
         pair.store(0, records)?;
     }

@@ -43,21 +43,11 @@ fn reconciliation(world: &World) -> (usize, BTreeMap<&'static str, usize>) {
     let (mut bytes, mut names) = (0, BTreeMap::new());
     for output in world.nodes.iter().flat_map(|n| &n.outputs) {
         let Output::Send { frame, .. } = output else { continue };
-        let name = match frame {
-            Frame::Records(_) | Frame::Answers { .. } => continue,
-            Frame::Roots(_) => "roots",
-            Frame::Ranges(_) => "ranges",
-            Frame::Ask(_) => "ask",
-            Frame::Symbols(_) => "symbols",
-            Frame::List(_) => "list",
-            Frame::Offer(_) => "offer",
-            Frame::Want(_) => "want",
-            Frame::Fetch(_) => "fetch",
-            Frame::Done(_) => "done",
-            Frame::Wait(_) => "wait",
-        };
+        if matches!(frame, Frame::Records(_) | Frame::Answers { .. }) {
+            continue;
+        }
         bytes += frame.to_bytes().len();
-        *names.entry(name).or_default() += 1;
+        *names.entry(frame.name()).or_default() += 1;
     }
     (bytes, names)
 }

@@ -6,15 +6,15 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use lanyard_crypto::record::{self, Decoded, Header};
+use lanyard_crypto::record::{Decoded, Header};
 use lanyard_crypto::{ConversationId, Fingerprint, NetworkId, NodeId, RecordId, Timestamp};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 
 use super::fixtures::{self, NOW, Trust};
 use crate::audit::{self, AuditEntry};
 use crate::frame::Frame;
-use crate::verdict::{Refusal, Verdict};
-use crate::{Arrival, Input, Output, Replica, Reply, Request, Source, found, keys, query};
+use crate::verdict::Verdict;
+use crate::{Input, Output, Replica, Reply, Request, Source, arrival, found, keys, query};
 
 /// One replica with its store, and what it has put out.
 pub struct Node {
@@ -236,18 +236,8 @@ impl World {
 
     /// Records arrive at a replica: decoded and verified as the driver does.
     pub fn arrive(&mut self, at: usize, from: Source, records: &[Vec<u8>]) {
-        let network = self.nodes[at].replica.network();
-        let look = |bytes: &Vec<u8>| match Decoded::from_bytes(bytes) {
-            Err(why) => Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why) },
-            Ok(decoded) => {
-                let id = decoded.id();
-                match record::verify_all(vec![decoded], &network).remove(0) {
-                    Ok(verified) => Arrival::Verified(Box::new(verified)),
-                    Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
-                }
-            }
-        };
-        let arrivals = records.iter().map(look).collect();
+        let looked = records.iter().map(|bytes| arrival::decode(bytes)).collect();
+        let arrivals = arrival::verify(looked, &self.nodes[at].replica.network());
         self.step(at, Input::Records { from, arrivals });
     }
 

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::OnceLock;
 
 use lanyard_crypto::gateway::SendRequest;
-use lanyard_crypto::record::{self, Body, Class, Decoded, Kind, Reason, Target};
+use lanyard_crypto::record::{self, Body, Class, Decoded, Reason, Target};
 use lanyard_crypto::{NetworkId, RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
-use lanyard_replica::verdict::{Refusal, Verdict};
-use lanyard_replica::{Arrival, Deleter, Input, Output, Replica, Request, Source, found, query};
+use lanyard_replica::verdict::Verdict;
+use lanyard_replica::{Arrival, Deleter, Input, Output, Replica, Request, Source, arrival, found, query};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree};
 
 use super::check;
@@ -217,24 +217,8 @@ impl World {
 
     /// Records come: decoded and verified as the driver does, what decides whom to believe first.
     pub(crate) fn bring(&mut self, to: usize, from: Source, records: &[Vec<u8>]) {
-        let decode = |bytes: &Vec<u8>| {
-            let refused = |why| Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why) };
-            Decoded::from_bytes(bytes).map_err(refused)
-        };
-        let (deciding, others): (Vec<_>, Vec<_>) = records.iter().map(decode).partition(|record| {
-            matches!(record, Ok(r) if matches!(r.body().kind(), Kind::Charter | Kind::Crl | Kind::Entry))
-        });
-        for records in [deciding, others].into_iter().filter(|records| !records.is_empty()) {
-            let network = self.sites[to].replica.network();
-            let verify = |record: Decoded| {
-                let id = record.id();
-                match record::verify_all(vec![record], &network).remove(0) {
-                    Ok(record) => Arrival::Verified(Box::new(record)),
-                    Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
-                }
-            };
-            let arrivals =
-                records.into_iter().map(|record| record.map_or_else(|refused| refused, verify)).collect();
+        for records in arrival::sort(records).into_iter().filter(|records| !records.is_empty()) {
+            let arrivals = arrival::verify(records, &self.sites[to].replica.network());
             self.step(to, Input::Records { from: from.clone(), arrivals });
         }
     }

@@ -5,13 +5,15 @@ mod trusts;
 use std::collections::VecDeque;
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{self, Decoded, Reason, Target};
+use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{RecordId, Timestamp};
 use lanyard_model::deletion::{
     Action, Deletion, EXPIRES, ISSUED, LIAR, MARGIN, REPLICAS, Record, SENDER, State,
 };
 use lanyard_replica::frame::Frame;
-use lanyard_replica::{Arrival, Deleter, Input, Output, Replica, Reply, Request, Source, found, query};
+use lanyard_replica::{
+    Arrival, Deleter, Input, Output, Replica, Reply, Request, Source, arrival, found, query,
+};
 use lanyard_storage::{MemoryStore, Store, Tree, View};
 pub use trusts::Trusts;
 
@@ -53,7 +55,7 @@ impl<'a> Engine<'a> {
             Action::Tick(at) => drop(self.step(at, Input::Tick)),
             Action::Delete(by) => self.delete(by),
             Action::Arrive(record, at) => {
-                let from = Source::Peer(self.trusts.all[(at + 1) % REPLICAS].node);
+                let from = Source::Peer(self.trusts.all[(at + 1) % REPLICAS].node_id());
                 let bytes = self.record(record).expect("signed").bytes().to_vec();
                 return self.bring(at, from, &bytes);
             }
@@ -111,14 +113,14 @@ impl<'a> Engine<'a> {
         }
         for _ in 0..1000 {
             let Some((from, bytes)) = frames.pop_front() else {
-                self.step(a, Input::Disconnected(self.trusts.all[b].node));
-                self.step(b, Input::Disconnected(self.trusts.all[a].node));
+                self.step(a, Input::Disconnected(self.trusts.all[b].node_id()));
+                self.step(b, Input::Disconnected(self.trusts.all[a].node_id()));
                 return;
             };
-            let (to, peer) = (if from == a { b } else { a }, self.trusts.all[from].node);
+            let (to, peer) = (if from == a { b } else { a }, self.trusts.all[from].node_id());
             let outputs = match Frame::from_bytes(&bytes).unwrap() {
                 Frame::Records(records) => {
-                    let arrivals = records.iter().map(|bytes| self.look(to, bytes)).collect();
+                    let arrivals = self.look(to, &records);
                     self.step(to, Input::Records { from: Source::Peer(peer), arrivals })
                 }
                 frame => self.step(to, Input::Frame { from: peer, frame }),
@@ -129,7 +131,7 @@ impl<'a> Engine<'a> {
     }
 
     fn bring(&mut self, at: usize, from: Source, bytes: &[u8]) -> Option<String> {
-        let arrivals = vec![self.look(at, bytes)];
+        let arrivals = self.look(at, &[bytes]);
         let outputs = self.step(at, Input::Records { from, arrivals });
         outputs.into_iter().find_map(|output| match output {
             Output::Audit(entry) if entry.event == "refused" && entry.record == Some(RecordId::of(bytes)) => {
@@ -139,10 +141,9 @@ impl<'a> Engine<'a> {
         })
     }
 
-    fn look(&self, at: usize, bytes: &[u8]) -> Arrival {
-        let record = Decoded::from_bytes(bytes).unwrap();
-        let verified = record::verify_all(vec![record], &self.nodes[at].replica.network()).remove(0);
-        Arrival::Verified(Box::new(verified.unwrap()))
+    fn look<B: AsRef<[u8]>>(&self, at: usize, records: &[B]) -> Vec<Arrival> {
+        let looked = records.iter().map(|bytes| arrival::decode(bytes.as_ref())).collect();
+        arrival::verify(looked, &self.nodes[at].replica.network())
     }
 
     fn step(&mut self, at: usize, input: Input) -> Vec<Output> {
@@ -164,7 +165,7 @@ impl Node {
     fn meet_all(&mut self, trusts: &Trusts, at: usize) {
         for peer in (0..REPLICAS).filter(|peer| *peer != at) {
             self.step(meet(trusts, peer));
-            self.step(Input::Disconnected(trusts.all[peer].node));
+            self.step(Input::Disconnected(trusts.all[peer].node_id()));
         }
     }
 
@@ -178,7 +179,7 @@ impl Node {
 
 fn meet(trusts: &Trusts, peer: usize) -> Input {
     let trust = &trusts.all[peer];
-    Input::Connected { node: trust.node, trust: trust.id.clone(), chain: trust.chain() }
+    Input::Connected { node: trust.node_id(), trust: trust.id.clone(), chain: trust.chain(&trust.node) }
 }
 
 fn sent(from: usize, outputs: Vec<Output>) -> impl Iterator<Item = (usize, Vec<u8>)> {

@@ -2,11 +2,9 @@
 //! sees them, what decides whom to believe first.
 
 use lanyard_crypto::RecordId;
-use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{self, Decoded, Kind};
+use lanyard_replica::arrival::{self, Looked};
 use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::frame::Frame;
-use lanyard_replica::verdict::Refusal;
 use lanyard_replica::{Arrival, Input, Source};
 
 use super::World;
@@ -77,11 +75,7 @@ impl World<'_> {
 
     /// Verifies records and hands them to the engine. What decides whom to believe goes first, and is waited for.
     fn take(&mut self, at: At, from: Source, records: Vec<Vec<u8>>) {
-        let decides = |bytes: &Vec<u8>| {
-            Decoded::from_bytes(bytes)
-                .is_ok_and(|r| matches!(r.body().kind(), Kind::Charter | Kind::Crl | Kind::Entry))
-        };
-        let (deciding, others): (Vec<_>, Vec<_>) = records.into_iter().partition(decides);
+        let [deciding, others] = arrival::sort(records);
         if deciding.is_empty() {
             return self.take_others(at, from, others);
         }
@@ -90,7 +84,7 @@ impl World<'_> {
         self.await_input(at, input, Then::Take(from, others));
     }
 
-    fn take_others(&mut self, at: At, from: Source, others: Vec<Vec<u8>>) {
+    fn take_others(&mut self, at: At, from: Source, others: Vec<Looked>) {
         if !others.is_empty() {
             let arrivals = self.look_at(at, others);
             self.input(at, Input::Records { from, arrivals });
@@ -99,19 +93,18 @@ impl World<'_> {
 
     /// What the signatures of each record say. What was verified under the same revision before is not verified again: that
     /// saves most of the time that a run takes, and gives the same.
-    fn look_at(&mut self, at: At, records: Vec<Vec<u8>>) -> Vec<Arrival> {
+    fn look_at(&mut self, at: At, records: Vec<Looked>) -> Vec<Arrival> {
         let node = &mut self.nodes[at];
         let network = node.network.clone().expect("a node that runs has a network");
         let (mut seen, mut new) = (Vec::new(), Vec::new());
-        for bytes in records {
-            match node.verified.get(&RecordId::of(&bytes)) {
-                Some(record) if record.network_revision() == network.revision() => {
-                    seen.push(Arrival::Verified(Box::new(record.clone())));
-                }
-                _ => new.push(bytes),
+        for record in records {
+            let before = record.as_ref().ok().and_then(|r| node.verified.get(&r.id()));
+            match before.filter(|r| r.network_revision() == network.revision()) {
+                Some(verified) => seen.push(Arrival::Verified(Box::new(verified.clone()))),
+                None => new.push(record),
             }
         }
-        let mut arrivals = verified(new, &network);
+        let mut arrivals = arrival::verify(new, &network);
         for arrival in &arrivals {
             if let Arrival::Verified(record) = arrival {
                 node.verified.insert(record.id(), (**record).clone());
@@ -133,24 +126,4 @@ impl World<'_> {
         }
         self.listen(at);
     }
-}
-
-/// What the signatures of each record say; those that are no record come first, as from the driver.
-pub fn verified(records: Vec<Vec<u8>>, network: &Network) -> Vec<Arrival> {
-    let (mut arrivals, mut good) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
-    for bytes in records {
-        match Decoded::from_bytes(&bytes) {
-            Ok(record) => good.push(record),
-            Err(why) => {
-                arrivals.push(Arrival::Refused { id: RecordId::of(&bytes), why: Refusal::Malformed(why) });
-            }
-        }
-    }
-    let ids: Vec<_> = good.iter().map(Decoded::id).collect();
-    let outcomes = ids.into_iter().zip(record::verify_all(good, network));
-    arrivals.extend(outcomes.map(|(id, outcome)| match outcome {
-        Ok(record) => Arrival::Verified(Box::new(record)),
-        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
-    }));
-    arrivals
 }

@@ -4,7 +4,7 @@
 use lanyard_crypto::{RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::verdict::Verdict;
-use lanyard_replica::{Input, Output, Replica, Reply, Request, Source, Step, found, query};
+use lanyard_replica::{Input, Output, Replica, Reply, Request, Source, Step, arrival, found, query};
 use lanyard_storage::{Batch, Overlay, StorageError, Store, View};
 
 use super::node::{Asked, At, CrashAt, Failing, Round, Then};
@@ -56,7 +56,7 @@ impl World<'_> {
     /// The registrar or the operator hands in a record.
     pub(super) fn submit(&mut self, at: At, record: lanyard_crypto::record::Decoded) {
         let Some(network) = self.nodes[at].network.clone() else { return };
-        let arrivals = super::arrivals::verified(vec![record.bytes().to_vec()], &network);
+        let arrivals = arrival::verify(vec![Ok(record.clone())], &network);
         let node = &mut self.nodes[at];
         node.ticket += 1;
         let ticket = node.ticket;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Verified};
 use lanyard_crypto::{NodeId, RecordId, Timestamp};
+use lanyard_replica::arrival::Looked;
 use lanyard_replica::{Input, Output, Own, Replica, Source};
 use lanyard_storage::{Batch, MemoryStore, Range, Row, StorageError, Tree, View};
 
@@ -33,7 +34,7 @@ pub enum Inbound {
 #[derive(Debug)]
 pub enum Then {
     /// The records of the frame that do not decide whom to believe are verified.
-    Take(Source, Vec<Vec<u8>>),
+    Take(Source, Vec<Looked>),
     /// Direct delivery to a peer begins.
     Deliver(At),
 }

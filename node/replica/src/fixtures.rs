@@ -1,4 +1,6 @@
-//! Trusts with their keys, and records as they would sign them.
+//! Trusts with their keys, and records as they would sign them, for the tests of this crate and of others.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
 use lanyard_crypto::record::{
@@ -13,21 +15,27 @@ use crate::Own;
 
 /// When every test begins: 2027-01-15T08:00:00Z.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+/// Seconds of a day.
 pub const DAY: u64 = 24 * 3600;
-/// The longest life of an envelope that the charter allows.
+/// The longest life of an envelope that the charter allows, in seconds.
 pub const RETENTION: u64 = 30 * DAY;
 
 /// A trust with all its keys, which follow from its seed.
+#[derive(Debug)]
 pub struct Trust {
+    /// Its code.
     pub id: TrustId,
     root: Certificate,
     registrar_key: SecretKey,
     registrar: Certificate,
+    /// Its node's key.
     pub node_key: SecretKey,
+    /// Its node's certificate.
     pub node: Certificate,
 }
 
 impl Trust {
+    /// The trust of this code; `seed` and the two numbers after it make its keys.
     pub fn new(code: &str, seed: u8) -> Self {
         let id: TrustId = code.parse().unwrap();
         let (root_key, registrar_key, node_key) = (key(seed), key(seed + 1), key(seed + 2));
@@ -49,6 +57,7 @@ impl Trust {
         Self { id, root, registrar_key, registrar, node_key, node }
     }
 
+    /// Its node, as an engine knows itself.
     pub fn own(&self) -> Own {
         Own {
             trust: self.id.clone(),
@@ -59,10 +68,12 @@ impl Trust {
         }
     }
 
+    /// Its node's public key.
     pub fn node_id(&self) -> NodeId {
         NodeId::new(self.node_key.public())
     }
 
+    /// A certificate and the registrar's, DER.
     pub fn chain(&self, leaf: &Certificate) -> Vec<Vec<u8>> {
         vec![leaf.der().to_vec(), self.registrar.der().to_vec()]
     }
@@ -169,6 +180,7 @@ pub fn next_charter(before: &Decoded, trusts: &[&Trust]) -> Decoded {
     sign_charter(next, Some(network))
 }
 
+/// A conversation of this trust.
 pub fn conversation(owner: &Trust) -> ConversationId {
     ConversationId::new([9; 16], owner.id.clone())
 }
@@ -208,6 +220,7 @@ pub fn welcome(conversation: &ConversationId, epoch: u64, reference: &[u8]) -> B
     Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class: Class::Welcome, content })
 }
 
+/// A tombstone with this target.
 pub fn tombstone(conversation: &ConversationId, target: Target) -> Body {
     Body::Tombstone(Tombstone {
         conversation: conversation.clone(),
@@ -217,6 +230,7 @@ pub fn tombstone(conversation: &ConversationId, target: Target) -> Body {
     })
 }
 
+/// Envelopes as the target of a tombstone.
 pub fn named(ids: &[RecordId]) -> Target {
     let mut ids = ids.to_vec();
     ids.sort();
@@ -300,12 +314,13 @@ pub fn with_torsion(trust: &Trust, record: &Decoded) -> Decoded {
     Decoded::from_bytes(&[&bytes[..bytes.len() - 64], &signature].concat()).unwrap()
 }
 
+/// A key that follows from a seed.
 pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 
 fn term(serial: u8, days: u64) -> Term {
-    Term::new([serial; 16], NOW.minus_secs(30 * DAY), NOW.plus_secs(days * DAY))
+    Term::new([serial; 16], NOW.minus_secs(400 * DAY), NOW.plus_secs(days * DAY))
 }
 
 fn subject(trust: &TrustId, name: &str) -> Subject {

@@ -1,0 +1,48 @@
+//! What is done with records before a step: decoding, and looking at signatures, on any thread. Pure, so that whoever drives the
+//! engine does it alike.
+
+use lanyard_crypto::RecordId;
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{self, Decoded, Kind};
+
+use crate::input::Arrival;
+use crate::verdict::Refusal;
+
+/// A record that came, or its refusal.
+pub type Looked = Result<Decoded, Arrival>;
+
+/// Decodes a record.
+///
+/// # Errors
+/// Its refusal: these bytes are no record.
+pub fn decode(bytes: &[u8]) -> Looked {
+    let refused = |why| Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why) };
+    Decoded::from_bytes(bytes).map_err(refused)
+}
+
+/// Decodes records that came together. The first are those that decide whom to believe: once the engine has taken them, the
+/// others are verified by what they say.
+pub fn sort<B: AsRef<[u8]>>(records: impl IntoIterator<Item = B>) -> [Vec<Looked>; 2] {
+    let decides = |kind| matches!(kind, Kind::Charter | Kind::Crl | Kind::Entry);
+    let looked = records.into_iter().map(|bytes| decode(bytes.as_ref()));
+    let (deciding, others) = looked.partition(|r| r.as_ref().is_ok_and(|r| decides(r.body().kind())));
+    [deciding, others]
+}
+
+/// What the signatures of these say, looked at in batches. What is no record comes first.
+pub fn verify(records: Vec<Looked>, network: &Network) -> Vec<Arrival> {
+    let (mut arrivals, mut good) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+    for record in records {
+        match record {
+            Ok(record) => good.push(record),
+            Err(refused) => arrivals.push(refused),
+        }
+    }
+    let ids: Vec<_> = good.iter().map(Decoded::id).collect();
+    let outcomes = ids.into_iter().zip(record::verify_all(good, network));
+    arrivals.extend(outcomes.map(|(id, outcome)| match outcome {
+        Ok(record) => Arrival::Verified(Box::new(record)),
+        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
+    }));
+    arrivals
+}
