@@ -253,7 +253,11 @@ pub fn padded_message(conversation: &ConversationId, epoch: u64, n: u64, ciphert
     framed(&mut bytes, conversation, epoch);
     bytes.extend([1, 0, 8]);
     bytes.extend(n.to_be_bytes());
-    bytes.extend((0x8000_0000 | ciphertext_len).to_be_bytes());
+    // A length takes as few bytes as it can (RFC 9420, section 2.1.2).
+    match u16::try_from(ciphertext_len) {
+        Ok(len) if len < 1 << 14 => bytes.extend((0x4000 | len).to_be_bytes()),
+        _ => bytes.extend((0x8000_0000 | ciphertext_len).to_be_bytes()),
+    }
     bytes.resize(bytes.len() + ciphertext_len as usize, 7);
     bytes
 }
