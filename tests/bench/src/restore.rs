@@ -21,7 +21,7 @@ const SYNC_BYTES: usize = 4 << 20;
 
 pub fn run(size: &Size) -> Result<(), Box<dyn Error>> {
     let held = size.records();
-    let dir = tempfile::tempdir_in(std::env::current_dir()?.join("target"))?;
+    let dir = tempfile::tempdir_in(".")?;
     let store = SledStore::open(SledOptions {
         dir: dir.path().join("store"),
         owner: [1; 32],

@@ -1,0 +1,33 @@
+//! The benchmarks run, and what does not depend on the machine holds at a small size too.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn lines(arguments: &[&str]) -> Vec<Value> {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn differences_cost_few_bytes_and_agreement_next_to_none() {
+    let lines = lines(&["reconcile", "--records", "2000"]);
+    let scenarios: Vec<_> = lines.iter().filter(|line| line["pattern"].is_string()).collect();
+    assert_eq!(scenarios.len(), 4);
+    for scenario in scenarios {
+        assert!(scenario["idle bytes"].as_u64().unwrap() < 1024, "{scenario}");
+        assert!(scenario["round trips"].as_u64().unwrap() <= 6, "{scenario}");
+        assert_eq!(scenario["records sent"], scenario["differences"], "{scenario}");
+    }
+}
+
+#[test]
+fn an_empty_replica_gets_everything() {
+    let [line] = lines(&["restore", "--records", "300"]).try_into().unwrap();
+    assert_eq!(line["records"], 300);
+    assert!(line["ratio"].as_f64().unwrap() > 0.0, "{line}");
+}
