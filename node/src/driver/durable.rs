@@ -24,15 +24,13 @@ struct State {
 }
 
 impl Commits {
-    /// Makes a commit.
+    /// Makes a commit. If it panics, it has failed.
     pub(super) fn run(&self, commit: impl FnOnce() -> Result<(), StorageError>) -> Result<(), StorageError> {
         self.lock().begun += 1;
+        let mut under_way = UnderWay { commits: self, fails: true };
         let outcome = commit();
-        let mut state = self.lock();
-        state.ended = state.begun;
         // A batch that is too large is refused before anything of it is seen.
-        state.failed |= !matches!(outcome, Ok(()) | Err(StorageError::TooLarge { .. }));
-        self.ended.notify_all();
+        under_way.fails = !matches!(outcome, Ok(()) | Err(StorageError::TooLarge { .. }));
         outcome
     }
 
@@ -46,6 +44,21 @@ impl Commits {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A commit, which ends when this is dropped: also by a panic, so that nobody waits for ever.
+struct UnderWay<'a> {
+    commits: &'a Commits,
+    fails: bool,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut state = self.commits.lock();
+        state.ended = state.begun;
+        state.failed |= self.fails;
+        self.commits.ended.notify_all();
     }
 }
 
@@ -80,6 +93,30 @@ mod tests {
             finish.send(()).unwrap();
             assert!(tells.recv().unwrap());
         });
+    }
+
+    #[test]
+    fn who_read_during_a_commit_that_panics_is_told_nothing() {
+        let commits = Commits::default();
+        thread::scope(|scope| {
+            let (begun, begins) = mpsc::channel();
+            let (finish, finished) = mpsc::channel::<()>();
+            let (told, tells) = mpsc::channel();
+            let commits = &commits;
+            let engine = scope.spawn(move || {
+                commits.run(|| {
+                    begun.send(()).unwrap();
+                    finished.recv().unwrap();
+                    panic!("a test")
+                })
+            });
+            begins.recv().unwrap();
+            scope.spawn(move || told.send(commits.settled()));
+            finish.send(()).unwrap();
+            assert!(engine.join().is_err());
+            assert!(!tells.recv().unwrap());
+        });
+        assert!(!commits.settled(), "nor is anybody who comes later");
     }
 
     #[test]
