@@ -9,13 +9,14 @@ use lanyard_replica::frame::Frame;
 use lanyard_replica::verdict::Verdict;
 use lanyard_replica::{Input, query};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
 use super::engine::Message;
 use super::shared::{Peer, Shared};
 use super::wanted::{Wanted, wanted};
 use crate::{p2p, time};
 
-/// What was sent and not answered for is sent again after so long, if the connection still stands.
+/// What was sent and not answered for is sent again so long after all had been sent, if the connection still stands.
 const AGAIN: Duration = Duration::from_secs(10);
 /// Connections are checked again this often: time alone can end a certificate, or the charter.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -112,26 +113,85 @@ pub(super) fn disconnected(shared: &Shared, node: &NodeId) {
 /// Sends what waits for the peer's trust, in batches. The peer's queue takes the next batch when there is room: what has
 /// come up by then goes together. What stays unanswered goes again.
 async fn deliver(shared: Arc<Shared>, node: NodeId, trust: TrustId, wake: Arc<Notify>) {
-    let mut after = 0;
+    let mut progress = Progress::default();
     loop {
-        let to = trust.clone();
+        let (to, after) = (trust.clone(), progress.after);
         let Ok((last, records)) =
             shared.read(move |view, _| query::outbox(view, &to, after, time::now())).await
         else {
             return;
         };
         if records.is_empty() && last == after {
-            if tokio::time::timeout(AGAIN, wake.notified()).await.is_err() {
-                after = 0;
-            }
+            // Woken or not: what is there now is sent, and what is due is sent again.
+            let _ = tokio::time::timeout_at(progress.rest(Instant::now()), wake.notified()).await;
+            progress.begin_again(Instant::now());
             continue;
         }
-        after = last;
+        progress.sent(last, Instant::now());
         if !records.is_empty()
             && let Err(reason) = shared.shell().send(&node, Frame::Records(records).to_bytes()).await
         {
             tracing::debug!(%reason, "delivery to a peer ended");
             return;
+        }
+    }
+}
+
+/// How far the outbox has been sent.
+#[derive(Default)]
+struct Progress {
+    /// The position after which nothing has been sent.
+    after: u64,
+    /// When what has not been answered for is sent again; unknown until all has been sent once.
+    again: Option<Instant>,
+}
+
+impl Progress {
+    /// Everything up to this position has been sent.
+    fn sent(&mut self, last: u64, now: Instant) {
+        self.after = last;
+        self.begin_again(now);
+    }
+
+    /// All has been sent. Returns until when to wait for more, at most.
+    fn rest(&mut self, now: Instant) -> Instant {
+        *self.again.get_or_insert(now + AGAIN)
+    }
+
+    /// Begins at the start, if it is time: neither wakes nor what was sent since put that off.
+    fn begin_again(&mut self, now: Instant) {
+        if self.again.is_some_and(|again| again <= now) {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wakes_do_not_put_off_what_is_to_be_sent_again() {
+        let second = Duration::from_secs(1);
+        for more in [0, 1] {
+            let (begun, mut progress) = (Instant::now(), Progress::default());
+            let mut now = begun;
+            progress.sent(5, now);
+            while progress.after > 0 {
+                let until = progress.rest(now);
+                assert!(until <= begun + AGAIN);
+                // Woken each second, with something new or without.
+                now = until.min(now + second);
+                progress.begin_again(now);
+                if progress.after > 0 {
+                    progress.sent(progress.after + more, now);
+                }
+            }
+            assert_eq!(now, begun + AGAIN);
+            // The next wait begins once all has been sent again.
+            now += 5 * second;
+            progress.sent(5, now);
+            assert_eq!((progress.after, progress.rest(now)), (5, now + AGAIN));
         }
     }
 }
