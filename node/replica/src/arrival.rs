@@ -16,7 +16,8 @@ pub type Looked = Result<Decoded, Arrival>;
 /// # Errors
 /// Its refusal: these bytes are no record.
 pub fn decode(bytes: &[u8]) -> Looked {
-    let refused = |why| Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why) };
+    let refused =
+        |why| Arrival::Refused { id: RecordId::of(bytes), why: Refusal::Malformed(why), len: bytes.len() };
     Decoded::from_bytes(bytes).map_err(refused)
 }
 
@@ -38,11 +39,11 @@ pub fn verify(records: Vec<Looked>, network: &Network) -> Vec<Arrival> {
             Err(refused) => arrivals.push(refused),
         }
     }
-    let ids: Vec<_> = good.iter().map(Decoded::id).collect();
+    let ids: Vec<_> = good.iter().map(|record| (record.id(), record.bytes().len())).collect();
     let outcomes = ids.into_iter().zip(record::verify_all(good, network));
-    arrivals.extend(outcomes.map(|(id, outcome)| match outcome {
+    arrivals.extend(outcomes.map(|((id, len), outcome)| match outcome {
         Ok(record) => Arrival::Verified(Box::new(record)),
-        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why) },
+        Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why), len },
     }));
     arrivals
 }

@@ -34,7 +34,7 @@ pub enum Frame {
     Ranges(Ranges),
     /// Asks for coded symbols of a span.
     Ask(Ask),
-    /// Answers [`Frame::Ask`].
+    /// Answers [`Frame::Ask`], and [`Frame::List`] if the span is to be divided.
     Symbols(Symbols),
     /// All ids that the sender holds in a small span; asks for the others.
     List(List),
@@ -68,10 +68,10 @@ pub struct Span {
     pub from: u64,
     /// The first bucket that is not meant any more.
     pub until: u64,
-    /// The lowest first byte of an id; 0 unless there is one bucket.
-    pub low: u8,
-    /// The highest first byte of an id; 255 unless there is one bucket.
-    pub high: u8,
+    /// The lowest first 8 bytes of an id, as a number; 0 unless there is one bucket.
+    pub low: u64,
+    /// The highest first 8 bytes of an id; the highest number unless there is one bucket.
+    pub high: u64,
 }
 
 /// Sums over what the sender holds of a layer that both should hold, newest first, without gaps.

@@ -82,7 +82,19 @@ pub enum Arrival {
         id: RecordId,
         /// Why.
         why: Refusal,
+        /// How many bytes it had.
+        len: usize,
     },
+}
+
+impl Arrival {
+    /// How many bytes the record has.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Arrival::Verified(record) => record.bytes().len(),
+            Arrival::Refused { len, .. } => *len,
+        }
+    }
 }
 
 /// What clients and operators ask for.

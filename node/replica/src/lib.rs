@@ -110,8 +110,8 @@ pub struct Replica {
     due: BTreeSet<NodeId>,
     /// What is yet to be asked of each peer by anti-entropy, and what is on its way.
     sessions: sync::Sessions,
-    /// What each peer has been served by anti-entropy lately.
-    served: BTreeMap<NodeId, sync::Served>,
+    /// What peers have been served by anti-entropy lately.
+    served: sync::Served,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
     /// [`limits::SERVED_BYTES_MAX`], likewise.
@@ -183,7 +183,7 @@ impl Replica {
             rounds: BTreeMap::new(),
             due: BTreeSet::new(),
             sessions: sync::Sessions::default(),
-            served: BTreeMap::new(),
+            served: sync::Served::default(),
             step_changes_max: limits::STEP_CHANGES_MAX,
             served_bytes_max: limits::SERVED_BYTES_MAX,
         })
@@ -269,8 +269,10 @@ impl Replica {
         for arrival in arrivals {
             // What is not answered for comes again.
             if turn.is_full() {
+                self.cut_short(&from);
                 break;
             }
+            let bytes = arrival.len();
             let (id, taken) = match arrival {
                 // What is held was accepted once, whatever would be said of it now. An operator wants to hear the latter.
                 Arrival::Refused { id, .. }
@@ -279,11 +281,11 @@ impl Replica {
                 {
                     (id, Taken::Known)
                 }
-                Arrival::Refused { id, why } => (id, Taken::Refused(why)),
+                Arrival::Refused { id, why, .. } => (id, Taken::Refused(why)),
                 Arrival::Verified(record) => (record.id(), self.take(turn, *record, &from)?),
             };
             penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
-            self.arrived(turn, &from, &id, taken.arrived());
+            self.arrived(turn, &from, &id, bytes, taken.arrived());
             match taken {
                 Taken::Stored | Taken::Known => stored.push(id),
                 Taken::Refused(_) if mutation::is(Mutation::AnswerForRefused) => stored.push(id),

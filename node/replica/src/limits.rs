@@ -43,15 +43,22 @@ pub const ASKS_MAX: usize = 16;
 pub const TASKS_MAX: usize = 1024;
 /// Ids that are yet to be asked for, of one peer.
 pub const PEER_IDS_MAX: usize = 128 * 1024;
-/// The same of all peers.
+/// The same of all peers, beyond what each may have whatever the others have.
 pub const ALL_IDS_MAX: usize = 512 * 1024;
+/// Ids that are yet to be asked for, of one peer, for which there is room whatever others name: 128 KiB.
+pub const PEER_IDS_FREE: usize = 8 * 1024;
+/// How often spans are divided in one round with a peer, since they are too much for one answer: beyond it the next round goes on.
+pub const DIVISIONS_MAX: u32 = 1024;
 /// Ids that were refused for good, and are not asked for again; and those that one peer named and did not send.
 pub const REFUSED_IDS_MAX: usize = 64 * 1024;
 /// What answers one question for records, in bytes: half of what may wait for a peer on its stream.
 pub const TRANSFER_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What one peer is served by anti-entropy within a second, in bytes.
+/// Who sends less for one question, in bytes, has no more of what it was asked for: a full answer lacks at most one record, and some of
+/// it may have come from elsewhere.
+pub const PAGE_BYTES_MIN: usize = TRANSFER_BYTES_MAX / 4;
+/// What the nodes of one trust are served by anti-entropy within a second, together, in bytes.
 pub const SERVED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// What it may be served at once after a time of rest, in bytes.
+/// What they may be served at once after a time of rest, in bytes.
 pub const SERVED_BURST_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What reading a row of the index counts for in this.
 pub const ROW_COST_BYTES: usize = 128;
@@ -115,6 +122,8 @@ const _: () = assert!(RANGES_MAX * 48 + 1024 < FRAME_BYTES_MAX && RANGES_FINE < 
 const _: () = assert!(SYMBOLS_MAX * SYMBOL_BYTES_MAX + 1024 < FRAME_BYTES_MAX);
 const _: () = assert!(LIST_IDS_MAX <= FRAME_IDS_MAX && SMALL_SPAN_RECORDS_MAX <= LIST_IDS_MAX);
 const _: () = assert!(RANGES_MAX < TASKS_MAX && PEER_IDS_MAX <= ALL_IDS_MAX);
+const _: () = assert!(WANT_IDS_MAX <= PEER_IDS_FREE / 2 && PEER_IDS_FREE <= PEER_IDS_MAX);
+const _: () = assert!(PAGE_BYTES_MIN + HANDSHAKE_RECORD_BYTES_MAX <= TRANSFER_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < TRANSFER_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);

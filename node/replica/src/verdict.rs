@@ -188,7 +188,7 @@ pub enum Misconduct {
     Unfinished,
     /// It sent nothing of what it had said that it holds.
     Undelivered,
-    /// A page of records without one that was lacking.
+    /// A page without records, or one of few that is not the last.
     Empty,
     /// Symbols out of which nothing can be read, again and again.
     Unreadable,
@@ -205,9 +205,11 @@ impl Misconduct {
             Misconduct::Malformed => ("malformed-frame", 50, "sent frames that say nothing"),
             // One is forgiven after a minute and a quarter: a node may be stopped for a while. Three in a row are not.
             Misconduct::Unfinished => ("unfinished", 75, "does not answer what it is asked"),
-            // What expires between two frames, by two clocks, is undelivered too.
+            // What expires or is deleted between two frames is undelivered too; what answers our own questions costs this once a round, so
+            // that time forgives it.
             Misconduct::Undelivered => ("undelivered", 10, "does not deliver what it says that it holds"),
-            Misconduct::Empty => ("undelivered", 2, "does not deliver what it says that it holds"),
+            // As much as a second forgives: who looks through records of others for it takes as long for a page.
+            Misconduct::Empty => ("undelivered", 1, "does not deliver what it says that it holds"),
             Misconduct::Unreadable => ("unreadable", 20, "answers with symbols that make no sense"),
             Misconduct::Impatient => ("impatient", 5, "asks on although it was told to wait"),
             Misconduct::Insatiable => ("insatiable", PENALTY_MAX, "asks for everything again and again"),

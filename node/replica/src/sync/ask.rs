@@ -1,5 +1,7 @@
 //! Asking: what a session does next, in the order of layers, within its bounds.
 
+use std::collections::BTreeSet;
+
 use lanyard_crypto::{NodeId, TrustId, labels};
 use lanyard_storage::{StorageError, Tree, View};
 use serde_bytes::ByteBuf;
@@ -10,8 +12,9 @@ use super::session::{Asked, Task, Transfer};
 use super::to_shorts;
 use crate::Replica;
 use crate::digest::Sum;
+use crate::erase;
 use crate::frame::{Ask, Fetch, Frame, List, Span, Want};
-use crate::limits::{ALL_IDS_MAX, ASKS_MAX, LIST_IDS_MAX, SMALL_SPAN_RECORDS_MAX, TRIES_MAX, WANT_IDS_MAX};
+use crate::limits::{ASKS_MAX, LIST_IDS_MAX, PEER_IDS_FREE, SMALL_SPAN_RECORDS_MAX, WANT_IDS_MAX};
 use crate::turn::Turn;
 
 impl Replica {
@@ -28,8 +31,8 @@ impl Replica {
             return Ok(());
         }
         loop {
-            let room = self.sessions.ids() < ALL_IDS_MAX / 2;
-            let spent = !self.has_allowance(&peer);
+            let room = self.sessions.room(&peer) >= PEER_IDS_FREE / 2;
+            let spent = !self.has_allowance(trust);
             let (fetched, looked_into) = self.sessions.elsewhere(&peer, turn.now);
             let meets = |spans: &[Span], task: &Task| spans.iter().any(|other| other.meets(task.span()));
             let session = self.sessions.of(peer);
@@ -52,7 +55,7 @@ impl Replica {
                     self.ask(turn, peer, trust, span, theirs, least, tries)?;
                 }
                 Some(Task::List(span)) => self.list(turn, peer, trust, span)?,
-                Some(Task::Want { span, ids, known }) => self.ask_for(turn, peer, span, ids, known)?,
+                Some(task @ Task::Want { .. }) => self.ask_for(turn, peer, task)?,
                 Some(Task::Fetch { span, theirs, before }) => {
                     self.fetch(turn, peer, trust, span, theirs, before)?;
                 }
@@ -60,7 +63,7 @@ impl Replica {
             }
         }
         let session = self.sessions.of(peer);
-        if session.is_idle() && std::mem::take(&mut session.active) {
+        if session.is_idle() && session.rest() {
             // Whether both agree now, and what was too much for this time, is the next round's to tell.
             if std::mem::take(&mut session.gained) {
                 self.due.insert(peer);
@@ -86,10 +89,10 @@ impl Replica {
         let salt = self.salt(turn, &peer, number);
         let read = span.keyed(&turn.rows, trust, &salt)?;
         self.charge(turn, peer, trust, [read.rows, 0], 0)?;
-        let Some(own) = read.ids else { return self.divide(turn, peer, trust, span, 2, tries) };
+        let Some(own) = read.ids else { return self.divide(turn, peer, trust, span, ASKS_MAX, compare) };
         let small =
             own.len().max(theirs.map_or(usize::MAX, |t| usize::try_from(t.count).unwrap_or(usize::MAX)));
-        if small <= SMALL_SPAN_RECORDS_MAX && span.low == 0 {
+        if small <= SMALL_SPAN_RECORDS_MAX {
             return self.list(turn, peer, trust, span);
         }
         let mut sketch = Vec::new();
@@ -113,34 +116,30 @@ impl Replica {
         let read = span.ids(&turn.rows, trust)?;
         self.charge(turn, peer, trust, [read.rows, 0], 0)?;
         match read.ids {
-            Some(ids) if ids.len() <= LIST_IDS_MAX => {
+            Some(mut ids) if ids.len() <= LIST_IDS_MAX => {
+                // Who is named what is over would ask for it in vain.
+                let mut over = BTreeSet::new();
+                for id in &ids {
+                    if erase::is_over(&turn.rows, id, turn.now)? {
+                        over.insert(*id);
+                    }
+                }
+                ids.retain(|id| !over.contains(id));
                 let number = self.sessions.next_number();
                 self.sessions.of(peer).asked.insert(number, Asked { task: Task::List(span), salt: [0; 16] });
                 turn.send(peer, Frame::List(List { number, span, ids }));
                 Ok(())
             }
             other => {
-                let parts = other.map_or(2, |ids| ids.len() / (LIST_IDS_MAX / 2) + 1);
-                for part in span.divide(&turn.rows, trust, parts)? {
-                    // More ids with one first byte in one hour than a list takes are left out.
-                    if part != span {
-                        self.sessions.of(peer).add(Task::List(part));
-                    }
-                }
-                Ok(())
+                let parts = other.map_or(ASKS_MAX, |ids| ids.len() / (LIST_IDS_MAX / 2) + 1);
+                self.divide(turn, peer, trust, span, parts, Task::List)
             }
         }
     }
 
     /// Asks for records by name, so many as one question takes. The others wait.
-    fn ask_for(
-        &mut self,
-        turn: &mut Turn<'_>,
-        peer: NodeId,
-        span: Span,
-        ids: Vec<Short>,
-        known: bool,
-    ) -> Result<(), StorageError> {
+    fn ask_for(&mut self, turn: &mut Turn<'_>, peer: NodeId, task: Task) -> Result<(), StorageError> {
+        let Task::Want { span, ids, known, offered } = task else { unreachable!("called with a want") };
         let (mut asked, mut ids) = (Vec::new(), ids.into_iter());
         for id in ids.by_ref() {
             let held = !known && !turn.rows.scan_prefix(Tree::Holdings, &id, 1)?.is_empty();
@@ -154,7 +153,7 @@ impl Replica {
         }
         let rest: Vec<Short> = ids.collect();
         if !rest.is_empty() {
-            self.sessions.of(peer).put_back(Task::Want { span, ids: rest, known });
+            self.sessions.of(peer).put_back(Task::Want { span, ids: rest, known, offered });
         }
         if asked.is_empty() {
             return Ok(());
@@ -162,8 +161,8 @@ impl Replica {
         let number = self.sessions.next_number();
         self.sessions.claims.extend(asked.iter().map(|id| (*id, peer)));
         turn.send(peer, Frame::Want(Want { number, ids: to_shorts(&asked) }));
-        let task = Task::Want { span, ids: asked, known };
-        self.sessions.of(peer).transfer = Some(Transfer { number, task, begun: turn.now, delivered: 0 });
+        let task = Task::Want { span, ids: asked, known, offered };
+        self.sessions.of(peer).transfer = Some(Transfer::new(number, task, turn.now));
         Ok(())
     }
 
@@ -189,11 +188,12 @@ impl Replica {
         let number = self.sessions.next_number();
         turn.send(peer, Frame::Fetch(Fetch { number, span, before: before.clone() }));
         let task = Task::Fetch { span, theirs, before };
-        self.sessions.of(peer).transfer = Some(Transfer { number, task, begun: turn.now, delivered: 0 });
+        self.sessions.of(peer).transfer = Some(Transfer::new(number, task, turn.now));
         Ok(())
     }
 
-    /// A span is too much for one answer.
+    /// A span is too much for one answer: its parts are asked about, the newest first. They go before everything else of their layer, so
+    /// that what waits stays little.
     pub(super) fn divide(
         &mut self,
         turn: &mut Turn<'_>,
@@ -201,14 +201,15 @@ impl Replica {
         trust: &TrustId,
         span: Span,
         parts: usize,
-        tries: u8,
+        task: fn(Span) -> Task,
     ) -> Result<(), StorageError> {
+        if !self.sessions.of(from).may_divide() {
+            return Ok(());
+        }
         let parts = span.divide(&turn.rows, trust, parts)?;
-        let whole = parts == [span];
-        for part in parts.into_iter().rev() {
-            let task = Task::Compare { span: part, theirs: None, least: 0, tries: tries + 1 };
-            let task = if whole || tries >= 4 * TRIES_MAX { Task::List(part) } else { task };
-            self.sessions.of(from).add(task);
+        // Ids that begin with the same 8 bytes, and so many of them, nobody can make.
+        if parts != [span] {
+            parts.into_iter().rev().for_each(|part| self.sessions.of(from).put_back(task(part)));
         }
         Ok(())
     }
@@ -226,4 +227,9 @@ impl Replica {
         salt.copy_from_slice(&hash[..16]);
         salt
     }
+}
+
+/// What differs in a part of a span, of which the peer has said nothing yet.
+pub(super) fn compare(span: Span) -> Task {
+    Task::Compare { span, theirs: None, least: 0, tries: 0 }
 }

@@ -1,17 +1,19 @@
 //! What a peer answers, and what follows from it.
 
+use std::collections::BTreeSet;
+
 use lanyard_crypto::{NodeId, RecordId, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
+use super::ask::compare;
 use super::coded::{self, Difference, Short};
 use super::session::{Asked, Task, Transfer};
 use super::span::short;
 use super::{shorts, to_shorts};
 use crate::Replica;
+use crate::erase;
 use crate::frame::{Done, Frame, Offer, Span, Symbols};
-use crate::limits::{
-    ALL_IDS_MAX, ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, SHORT_BYTES, SYMBOLS_MAX, TRIES_MAX,
-};
+use crate::limits::{ASKS_MAX, FRAME_IDS_MAX, PAGE_RECORDS_MIN, SHORT_BYTES, SYMBOLS_MAX, TRIES_MAX};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
 
@@ -27,14 +29,14 @@ impl Replica {
         // An answer to a question that was given up says nothing any more.
         let Some(asked) = self.answered(turn, from, symbols.number) else { return Ok(()) };
         let Asked { task: Task::Compare { span, theirs, tries, .. }, salt } = asked else {
-            return self.misconduct(turn, from, Misconduct::Malformed);
+            return self.cannot_list(turn, from, trust, asked.task, symbols);
         };
         let Some(cells) = coded::from_bytes(&symbols.cells, SYMBOLS_MAX) else {
             return self.misconduct(turn, from, Misconduct::Malformed);
         };
         if cells.is_empty() {
             let parts = 1 + usize::try_from(symbols.estimate).unwrap_or(usize::MAX) / (SYMBOLS_MAX / 3);
-            self.divide(turn, from, trust, span, parts.min(ASKS_MAX), tries)?;
+            self.divide(turn, from, trust, span, parts.min(ASKS_MAX), compare)?;
             return self.go_on(turn, from, trust);
         }
         let count = cells.len();
@@ -49,8 +51,8 @@ impl Replica {
                     // The sums differ, and no symbol does: two ids begin alike.
                     self.sessions.of(from).put_back(Task::List(span));
                 }
-                self.want(turn, from, span, lacking, false);
-                for ids in ours.chunks(FRAME_IDS_MAX) {
+                self.want(turn, from, Task::Want { span, ids: lacking, known: false, offered: false });
+                for ids in to_give(turn, ours)?.chunks(FRAME_IDS_MAX) {
                     let offer = Offer { number: 0, span, ids: to_shorts(ids) };
                     turn.send(from, Frame::Offer(offer));
                 }
@@ -79,7 +81,7 @@ impl Replica {
         if !offer.span.is_sound() {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
-        if offer.number == 0 && !self.has_allowance(&from) {
+        if offer.number == 0 && !self.has_allowance(trust) {
             return Ok(());
         }
         self.charge(turn, from, trust, [offer.ids.len() / SHORT_BYTES, 0], 0)?;
@@ -87,15 +89,18 @@ impl Replica {
             let Some(ids) = shorts(&offer.ids) else {
                 return self.misconduct(turn, from, Misconduct::Malformed);
             };
-            self.want(turn, from, offer.span, ids, false);
+            self.want(turn, from, Task::Want { span: offer.span, ids, known: false, offered: true });
         } else {
             let (ids, rest) = offer.ids.as_chunks::<32>();
             if !rest.is_empty() {
                 return self.misconduct(turn, from, Misconduct::Malformed);
             }
-            if self.answered(turn, from, offer.number).is_some() {
+            if let Some(Asked { task, .. }) = self.answered(turn, from, offer.number) {
+                let Task::List(span) = task else {
+                    return self.misconduct(turn, from, Misconduct::Malformed);
+                };
                 let ids = ids.iter().map(|id| RecordId::new(*id));
-                self.want_whole(turn, from, offer.span, ids)?;
+                self.want_whole(turn, from, span, ids, false)?;
             }
         }
         self.go_on(turn, from, trust)
@@ -110,33 +115,35 @@ impl Replica {
         done: Done,
     ) -> Result<(), StorageError> {
         let session = self.sessions.of(from);
-        let Some(Transfer { task, delivered, .. }) = session.transfer.take_if(|t| t.number == done.number)
-        else {
-            return Ok(());
-        };
+        let Some(transfer) = session.transfer.take_if(|t| t.number == done.number) else { return Ok(()) };
         session.since = Some(turn.now);
         session.rests = 0;
+        let thin = transfer.is_thin();
+        let Transfer { task, delivered, bytes, .. } = transfer;
         let slow = matches!(task, Task::Fetch { .. }) && delivered < PAGE_RECORDS_MIN;
         match task {
-            Task::Want { span, ids, known } => {
+            Task::Want { span, ids, known, offered } => {
                 let left: Vec<Short> =
                     ids.into_iter().filter(|id| self.sessions.claims.get(id) == Some(&from)).collect();
                 self.sessions.release(&from);
                 if delivered == 0 && !left.is_empty() {
                     self.sessions.of(from).miss(&left, turn.now);
-                    self.misconduct(turn, from, Misconduct::Undelivered)?;
+                    self.let_down(turn, from, offered)?;
+                } else if thin {
+                    self.sessions.of(from).miss(&left, turn.now);
                 } else if !left.is_empty() {
-                    self.sessions.of(from).put_back(Task::Want { span, ids: left, known });
+                    self.sessions.of(from).put_back(Task::Want { span, ids: left, known, offered });
                 }
             }
             Task::Fetch { span, theirs, before } => {
+                let goes_on = done.next.is_some();
                 if let Some(next) = done.next {
                     if next.len() != 40 || before.is_some_and(|before| next >= before) {
                         return self.misconduct(turn, from, Misconduct::Malformed);
                     }
                     self.sessions.of(from).put_back(Task::Fetch { span, theirs, before: Some(next) });
                 }
-                if delivered == 0 {
+                if bytes == 0 || thin && goes_on {
                     self.misconduct(turn, from, Misconduct::Empty)?;
                 }
             }
@@ -177,6 +184,7 @@ impl Replica {
         from: NodeId,
         span: Span,
         ids: impl Iterator<Item = RecordId>,
+        offered: bool,
     ) -> Result<(), StorageError> {
         let (mut plain, mut alike) = (Vec::new(), Vec::new());
         for id in ids {
@@ -186,26 +194,46 @@ impl Replica {
             let begins = turn.rows.scan_prefix(Tree::Holdings, &short(&id), 1)?;
             if begins.is_empty() { plain.push(short(&id)) } else { alike.push(short(&id)) }
         }
-        self.want(turn, from, span, plain, false);
-        self.want(turn, from, span, alike, true);
+        self.want(turn, from, Task::Want { span, ids: plain, known: false, offered });
+        self.want(turn, from, Task::Want { span, ids: alike, known: true, offered });
         Ok(())
     }
 
-    /// Adds records that are to be asked for.
-    pub(super) fn want(
-        &mut self,
-        turn: &Turn<'_>,
-        from: NodeId,
-        span: Span,
-        mut ids: Vec<Short>,
-        known: bool,
-    ) {
+    /// Adds records that are to be asked for, as many as there is room for.
+    fn want(&mut self, turn: &Turn<'_>, from: NodeId, mut task: Task) {
+        let Task::Want { ids, .. } = &mut task else { unreachable!("called with a want") };
         ids.retain(|id| !self.sessions.is_vain(id, &from, turn.now));
-        if ids.is_empty() || self.sessions.ids() + ids.len() > ALL_IDS_MAX {
-            return;
-        }
         // What is too much now shows again in a later round.
-        self.sessions.of(from).add(Task::Want { span, ids, known });
+        ids.truncate(self.sessions.room(&from));
+        if !ids.is_empty() {
+            self.sessions.of(from).add(task);
+        }
+    }
+
+    /// A peer has sent nothing of what it was asked for by name.
+    fn let_down(&mut self, turn: &mut Turn<'_>, from: NodeId, offered: bool) -> Result<(), StorageError> {
+        let session = self.sessions.of(from);
+        // What it has named before may be gone as well, honestly: many records can expire, or be deleted, at once.
+        session.forget_names();
+        let again = std::mem::replace(&mut session.let_down, true);
+        // An honest peer offers nothing that is over; what answers our questions names that, too.
+        if again && !offered { Ok(()) } else { self.misconduct(turn, from, Misconduct::Undelivered) }
+    }
+
+    /// A peer cannot answer a list, since it has too much in the span.
+    fn cannot_list(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeId,
+        trust: &TrustId,
+        asked: Task,
+        answer: &Symbols,
+    ) -> Result<(), StorageError> {
+        if !answer.cells.is_empty() {
+            return self.misconduct(turn, from, Misconduct::Malformed);
+        }
+        self.divide(turn, from, trust, *asked.span(), ASKS_MAX, Task::List)?;
+        self.go_on(turn, from, trust)
     }
 
     /// The question of this number is answered.
@@ -216,4 +244,20 @@ impl Replica {
         session.rests = 0;
         Some(asked)
     }
+}
+
+/// Without what would not be served now.
+fn to_give(turn: &Turn<'_>, mut ids: Vec<Short>) -> Result<Vec<Short>, StorageError> {
+    let mut over = BTreeSet::new();
+    for short in &ids {
+        for (key, _) in turn.rows.scan_prefix(Tree::Holdings, short, 1)? {
+            if let Ok(id) = RecordId::try_from(key.as_slice())
+                && erase::is_over(&turn.rows, &id, turn.now)?
+            {
+                over.insert(*short);
+            }
+        }
+    }
+    ids.retain(|short| !over.contains(short));
+    Ok(ids)
 }

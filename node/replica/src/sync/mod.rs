@@ -32,6 +32,7 @@ use crate::limits::{FRUITLESS_MAX, RANGES_FINE, RANGES_MAX, REPLY_SECS_MAX, SHOR
 use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 use crate::verdict::Misconduct;
+use ask::compare;
 use coded::Short;
 use plan::{Compared, Plan};
 pub(crate) use serve::Served;
@@ -102,21 +103,30 @@ impl Replica {
         1 << fruitless.saturating_sub(1).min(FRUITLESS_MAX)
     }
 
-    /// A record came.
-    pub(crate) fn arrived(&mut self, turn: &Turn<'_>, from: &Source, id: &RecordId, what: Arrived) {
+    /// A record came, of so many bytes.
+    pub(crate) fn arrived(
+        &mut self,
+        turn: &Turn<'_>,
+        from: &Source,
+        id: &RecordId,
+        bytes: usize,
+        what: Arrived,
+    ) {
         let id = short(id);
-        if what == Arrived::Refused {
+        let claimed = self.sessions.claims.remove(&id);
+        // What was lacking, and is known when it comes, is a charter that is held with other signatures.
+        if what == Arrived::Refused || what == Arrived::Known && claimed.is_some() {
             self.sessions.refuse(id);
         }
-        let claimed = self.sessions.claims.remove(&id);
         let Source::Peer(from) = from else { return };
         let Some(session) = self.sessions.by_peer.get_mut(from) else { return };
         if let Some(transfer) = &mut session.transfer {
             // What was not asked for is no delivery, nor what was here.
-            let due = match transfer.task {
-                Task::Want { .. } => claimed == Some(*from),
-                _ => what == Arrived::Kept,
-            };
+            let by_name = matches!(transfer.task, Task::Want { .. });
+            let due = if by_name { claimed == Some(*from) } else { what == Arrived::Kept };
+            if due || !by_name {
+                transfer.bytes += bytes;
+            }
             if due {
                 transfer.delivered += 1;
                 // A slow line is no silence.
@@ -129,10 +139,18 @@ impl Replica {
         }
     }
 
+    /// What came after this does not fit into the step, and was not looked at.
+    pub(crate) fn cut_short(&mut self, from: &Source) {
+        if let Source::Peer(from) = from
+            && let Some(transfer) = self.sessions.by_peer.get_mut(from).and_then(|s| s.transfer.as_mut())
+        {
+            transfer.cut = true;
+        }
+    }
+
     /// A second has passed: peers that rested are asked again, and those that owe an answer for too long lose by it.
     pub(crate) fn press_on(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        let (connected, bytes) = (&self.connected, self.served_bytes_max);
-        self.served.retain(|peer, served| served.recover(bytes) || connected.contains_key(peer));
+        self.served.recover(self.served_bytes_max);
         for (peer, trust) in self.connected.clone() {
             let Some(session) = self.sessions.by_peer.get_mut(&peer) else { continue };
             session.resting = false;
@@ -162,7 +180,7 @@ impl Replica {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
         // What is under way would be gone through twice.
-        let idle = self.sessions.of(from).is_idle() && self.has_allowance(&from);
+        let idle = self.sessions.of(from).is_idle() && self.has_allowance(trust);
         if !idle || erase::is_behind(&turn.rows, turn.now)? {
             return Ok(());
         }
@@ -200,7 +218,7 @@ impl Replica {
             None => false,
         };
         let known = equal || (whole && self.sessions.of(from).is_about(layer));
-        if known || !self.has_allowance(&from) {
+        if known || !self.has_allowance(trust) {
             return Ok(());
         }
         let lowest = theirs.ranges.last().map_or(0, |r| r.0);
@@ -233,7 +251,7 @@ impl Replica {
                 continue;
             }
             for span in span.divide(&turn.rows, trust, usize::try_from(parts).unwrap_or(usize::MAX))? {
-                self.sessions.of(from).add(Task::Compare { span, theirs: None, least: 0, tries: 0 });
+                self.sessions.of(from).add(compare(span));
             }
         }
         for mut ranges in plan.to_give {

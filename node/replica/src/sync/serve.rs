@@ -1,7 +1,7 @@
 //! The side that answers. It keeps nothing of a question; what each peer may make it do is bounded per second, and over
 //! time by how much it shares with that peer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use lanyard_crypto::{NodeId, RecordId, TrustId};
@@ -28,11 +28,19 @@ use crate::verdict::Misconduct;
 /// Records of which the beginning of the id is the same: more than anybody could make.
 const SAME_SHORT_MAX: usize = 4;
 
-/// What one peer has been served.
-#[derive(Debug)]
+/// What peers have been served.
+#[derive(Debug, Default)]
 pub(crate) struct Served {
-    /// What it may still be served at once, in bytes.
-    allowance: usize,
+    /// What the nodes of a trust may still be served at once, together, in bytes: a trust certifies as many nodes as it likes. Full where
+    /// there is none.
+    allowances: BTreeMap<TrustId, usize>,
+    /// Who is blamed is the node.
+    askers: BTreeMap<NodeId, Asker>,
+}
+
+/// What one node has asked for.
+#[derive(Debug, Default)]
+struct Asker {
     /// Rows that were read for it lately.
     appetite: u64,
     /// How often it was told to wait within this second.
@@ -40,17 +48,17 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Nothing yet, of so many bytes a second.
-    fn new(bytes_max: usize) -> Self {
-        Self { allowance: burst(bytes_max), appetite: 0, waits: 0 }
-    }
-
-    /// A second has passed. False if nothing is left to remember.
-    pub(crate) fn recover(&mut self, bytes_max: usize) -> bool {
-        self.allowance = (self.allowance + bytes_max).min(burst(bytes_max));
-        self.appetite -= self.appetite.min(APPETITE_ROWS_FREE.max(self.appetite) / APPETITE_SECS);
-        self.waits = 0;
-        self.allowance < burst(bytes_max) || self.appetite > 0
+    /// A second has passed.
+    pub(crate) fn recover(&mut self, bytes_max: usize) {
+        self.allowances.retain(|_, left| {
+            *left += bytes_max;
+            *left < burst(bytes_max)
+        });
+        self.askers.retain(|_, asker| {
+            asker.appetite -= asker.appetite.min(APPETITE_ROWS_FREE.max(asker.appetite) / APPETITE_SECS);
+            asker.waits = 0;
+            asker.appetite > 0
+        });
     }
 }
 
@@ -74,7 +82,7 @@ impl Replica {
         if !ask.span.is_sound() {
             return self.misconduct(turn, to, Misconduct::Malformed);
         }
-        if !self.may_be_served(turn, to, ask.number)? {
+        if !self.may_be_served(turn, to, trust, ask.number)? {
             return Ok(());
         }
         let read = ask.span.keyed(&turn.rows, trust, &ask.salt)?;
@@ -89,8 +97,7 @@ impl Replica {
         }
         let cells = ByteBuf::from(cells);
         let cost = cells.len();
-        let whole = (ask.span.low, ask.span.high) == (0, u8::MAX);
-        let sum = if whole { Some(ask.span.sum(&turn.rows, trust)?.to_bytes()) } else { None };
+        let sum = if ask.span.is_whole() { Some(ask.span.sum(&turn.rows, trust)?.to_bytes()) } else { None };
         let sum = sum.map(|sum| ByteBuf::from(sum.to_vec()));
         turn.send(to, Frame::Symbols(Symbols { number: ask.number, estimate, sum, cells }));
         self.charge(turn, to, trust, [read.rows, read.shared], cost)
@@ -107,18 +114,28 @@ impl Replica {
         if !list.span.is_sound() {
             return self.misconduct(turn, to, Misconduct::Malformed);
         }
-        if !self.may_be_served(turn, to, list.number)? {
+        if !self.may_be_served(turn, to, trust, list.number)? {
             return Ok(());
         }
         let read = list.span.ids(&turn.rows, trust)?;
-        let mine: BTreeSet<RecordId> = read.ids.unwrap_or_default().into_iter().collect();
+        let number = list.number;
+        let Some(mine) = read.ids else {
+            let (estimate, cells) = (u64::MAX, ByteBuf::new());
+            turn.send(to, Frame::Symbols(Symbols { number, estimate, sum: None, cells }));
+            return self.charge(turn, to, trust, [read.rows, read.shared], 0);
+        };
+        let mine: BTreeSet<RecordId> = mine.into_iter().collect();
         let theirs: BTreeSet<RecordId> = list.ids.iter().copied().collect();
-        let lacking: Vec<u8> =
-            mine.difference(&theirs).take(FRAME_IDS_MAX / 2).flat_map(|id| *id.as_bytes()).collect();
-        let (number, cost) = (list.number, lacking.len());
+        let mut lacking = Vec::new();
+        for id in mine.difference(&theirs).take(FRAME_IDS_MAX / 2) {
+            if !erase::is_over(&turn.rows, id, turn.now)? {
+                lacking.extend(id.as_bytes());
+            }
+        }
+        let cost = lacking.len();
         turn.send(to, Frame::Offer(Offer { number, span: list.span, ids: ByteBuf::from(lacking) }));
         self.charge(turn, to, trust, [read.rows, read.shared], cost)?;
-        self.want_whole(turn, to, list.span, theirs.difference(&mine).copied())?;
+        self.want_whole(turn, to, list.span, theirs.difference(&mine).copied(), true)?;
         self.go_on(turn, to, trust)
     }
 
@@ -131,7 +148,7 @@ impl Replica {
         want: &Want,
     ) -> Result<(), StorageError> {
         let Some(ids) = shorts(&want.ids) else { return self.misconduct(turn, to, Misconduct::Malformed) };
-        if !self.may_be_served(turn, to, want.number)? {
+        if !self.may_be_served(turn, to, trust, want.number)? {
             return Ok(());
         }
         let mut parcel = Parcel::new(to);
@@ -161,7 +178,7 @@ impl Replica {
         if !fetch.span.is_sound() || !place {
             return self.misconduct(turn, to, Misconduct::Malformed);
         }
-        if !self.may_be_served(turn, to, fetch.number)? {
+        if !self.may_be_served(turn, to, trust, fetch.number)? {
             return Ok(());
         }
         let (low, end) = fetch.span.keys();
@@ -203,15 +220,10 @@ impl Replica {
         self.charge(turn, to, trust, [read, shared], bytes)
     }
 
-    /// Whether a peer may make us read any more in this second.
-    pub(super) fn has_allowance(&self, peer: &NodeId) -> bool {
+    /// Whether the nodes of a trust may make us read any more in this second.
+    pub(super) fn has_allowance(&self, trust: &TrustId) -> bool {
         mutation::is(Mutation::ServeWithoutEnd)
-            || self.served.get(peer).is_none_or(|served| served.allowance > 0)
-    }
-
-    fn served(&mut self, peer: NodeId) -> &mut Served {
-        let bytes_max = self.served_bytes_max;
-        self.served.entry(peer).or_insert_with(|| Served::new(bytes_max))
+            || self.served.allowances.get(trust).is_none_or(|left| *left > 0)
     }
 
     /// Whether a peer may be served any more in this second; if not, it is told.
@@ -219,15 +231,16 @@ impl Replica {
         &mut self,
         turn: &mut Turn<'_>,
         peer: NodeId,
+        trust: &TrustId,
         number: u64,
     ) -> Result<bool, StorageError> {
-        if self.has_allowance(&peer) {
+        if self.has_allowance(trust) {
             return Ok(true);
         }
-        let served = self.served(peer);
-        served.waits += 1;
+        let asker = self.served.askers.entry(peer).or_default();
+        asker.waits += 1;
         turn.send(peer, Frame::Wait(number));
-        if served.waits > WAITS_MAX {
+        if asker.waits > WAITS_MAX {
             self.misconduct(turn, peer, Misconduct::Impatient)?;
         }
         Ok(false)
@@ -243,19 +256,21 @@ impl Replica {
         [rows, shared]: [usize; 2],
         bytes: usize,
     ) -> Result<(), StorageError> {
-        let served = self.served(peer);
-        served.allowance = served.allowance.saturating_sub(rows * ROW_COST_BYTES + bytes);
-        served.appetite += shared as u64;
-        if served.appetite <= APPETITE_ROWS_FREE {
+        let full = burst(self.served_bytes_max);
+        let left = self.served.allowances.entry(trust.clone()).or_insert(full);
+        *left = left.saturating_sub(rows * ROW_COST_BYTES + bytes);
+        let asker = self.served.askers.entry(peer).or_default();
+        asker.appetite += shared as u64;
+        let appetite = asker.appetite;
+        if appetite <= APPETITE_ROWS_FREE {
             return Ok(());
         }
         let mut shared = 0;
         for layer in LAYERS {
             shared += digest::root(&turn.rows, layer, trust)?.count;
         }
-        let served = self.served(peer);
-        if served.appetite > APPETITE_ROWS_FREE + APPETITE_TIMES_MAX * shared {
-            served.appetite = 0;
+        if appetite > APPETITE_ROWS_FREE + APPETITE_TIMES_MAX * shared {
+            self.served.askers.remove(&peer);
             self.misconduct(turn, peer, Misconduct::Insatiable)?;
         }
         Ok(())

@@ -9,7 +9,10 @@ use serde_bytes::ByteBuf;
 use super::coded::Short;
 use crate::digest::Sum;
 use crate::frame::Span;
-use crate::limits::{CLAIM_SECS_MAX, MISSING_SECS, PEER_IDS_MAX, REFUSED_IDS_MAX, TASKS_MAX};
+use crate::limits::{
+    ALL_IDS_MAX, CLAIM_SECS_MAX, DIVISIONS_MAX, MISSING_SECS, PAGE_BYTES_MIN, PEER_IDS_FREE, PEER_IDS_MAX,
+    REFUSED_IDS_MAX, TASKS_MAX,
+};
 use crate::mutation::{self, Mutation};
 
 /// Something to be asked.
@@ -21,8 +24,9 @@ pub(crate) enum Task {
     List(Span),
     /// All of it.
     Fetch { span: Span, theirs: Option<Sum>, before: Option<ByteBuf> },
-    /// These, of a span. `known` if they are surely lacking here, though the beginning of an id may say otherwise.
-    Want { span: Span, ids: Vec<Short>, known: bool },
+    /// These, of a span. `known` if they are surely lacking here, though the beginning of an id may say otherwise. `offered` if the peer
+    /// has named them unasked: then it has chosen the span as well, which says nothing to others.
+    Want { span: Span, ids: Vec<Short>, known: bool, offered: bool },
 }
 
 impl Task {
@@ -61,8 +65,23 @@ pub(crate) struct Transfer {
     pub(crate) task: Task,
     /// When it was asked.
     pub(crate) begun: Timestamp,
-    /// Records that came.
+    /// Records that came, of those that were asked for.
     pub(crate) delivered: usize,
+    /// Their bytes; of a span, those of all records that came, since a peer cannot know which of them are new here.
+    pub(crate) bytes: usize,
+    /// A step was full: some of what came was not looked at.
+    pub(crate) cut: bool,
+}
+
+impl Transfer {
+    pub(crate) fn new(number: u64, task: Task, begun: Timestamp) -> Self {
+        Self { number, task, begun, delivered: 0, bytes: 0, cut: false }
+    }
+
+    /// Whether so little came that an honest peer has nothing more.
+    pub(crate) fn is_thin(&self) -> bool {
+        self.bytes < PAGE_BYTES_MIN && !self.cut
+    }
 }
 
 /// All of one peer.
@@ -83,20 +102,23 @@ pub(crate) struct Session {
     pub(crate) gained: bool,
     /// Rounds that found a difference, and moved no record.
     pub(crate) fruitless: u32,
+    /// How often a span was divided in this session.
+    divisions: u32,
+    /// Whether it has sent nothing of what was asked for in this session.
+    pub(crate) let_down: bool,
     /// What the peer has named and did not send, with the time until which it is not asked for it.
     missing: BTreeMap<Short, Timestamp>,
 }
 
 impl Session {
-    /// Adds something to do, after what is of the same layer or a lower one. False if there is too much already.
-    pub(crate) fn add(&mut self, task: Task) -> bool {
-        if self.todo.len() >= TASKS_MAX || self.ids() + task.ids() > PEER_IDS_MAX {
-            return false;
+    /// Adds something to do, after what is of the same layer or a lower one. What is too much shows again in a later round.
+    pub(crate) fn add(&mut self, task: Task) {
+        if self.todo.len() >= TASKS_MAX {
+            return;
         }
         let at = self.todo.iter().position(|t| t.layer() > task.layer()).unwrap_or(self.todo.len());
         self.todo.insert(at, task);
         self.active = true;
-        true
     }
 
     /// Puts back what was begun: it goes on before everything else of its layer.
@@ -141,6 +163,23 @@ impl Session {
         self.missing.get(id).is_some_and(|until| now < *until)
     }
 
+    /// What the peer has named is not asked for: it shows again in a later round, if it is there.
+    pub(crate) fn forget_names(&mut self) {
+        self.todo.retain(|task| !matches!(task, Task::Want { .. }));
+    }
+
+    /// Whether one more span may be divided.
+    pub(crate) fn may_divide(&mut self) -> bool {
+        self.divisions += 1;
+        self.divisions <= DIVISIONS_MAX
+    }
+
+    /// There is nothing left to do. True if there was anything since it was last so.
+    pub(crate) fn rest(&mut self) -> bool {
+        (self.divisions, self.let_down) = (0, false);
+        std::mem::take(&mut self.active)
+    }
+
     /// Gives up all that was to be asked.
     pub(crate) fn give_up(&mut self) {
         self.asked.clear();
@@ -151,7 +190,7 @@ impl Session {
     }
 
     /// Ids that are yet to be asked for.
-    pub(crate) fn ids(&self) -> usize {
+    fn ids(&self) -> usize {
         self.todo.iter().map(Task::ids).sum()
     }
 
@@ -218,8 +257,8 @@ impl Sessions {
         for session in self.by_peer.iter().filter(|(other, _)| *other != peer).map(|(_, session)| session) {
             match session.transfer.as_ref().filter(|t| fresh(t.begun)).map(|t| &t.task) {
                 Some(task @ Task::Fetch { .. }) => fetched.push(*task.span()),
+                Some(Task::Want { offered: true, .. }) | None => {}
                 Some(task) => looked_into.push(*task.span()),
-                None => {}
             }
             if session.since.is_some_and(fresh) {
                 looked_into.extend(session.asked.values().map(|a| *a.task.span()));
@@ -236,9 +275,13 @@ impl Sessions {
         self.claims.retain(|_, by| by != peer);
     }
 
-    /// Ids that are yet to be asked for, of all peers.
-    pub(crate) fn ids(&self) -> usize {
-        self.by_peer.values().map(Session::ids).sum()
+    /// How many more ids may be noted that are yet to be asked of this peer: its own share, which no other peer can take, or
+    /// what is left of what all have in common.
+    pub(crate) fn room(&self, peer: &NodeId) -> usize {
+        let own = self.by_peer.get(peer).map_or(0, Session::ids);
+        let all: usize = self.by_peer.values().map(Session::ids).sum();
+        let free = PEER_IDS_FREE.saturating_sub(own);
+        free.max(ALL_IDS_MAX.saturating_sub(all)).min(PEER_IDS_MAX.saturating_sub(own))
     }
 
     /// The connection is gone.

@@ -24,16 +24,20 @@ pub(crate) struct Read<T> {
 impl Span {
     /// All records of a layer in these buckets.
     pub(crate) fn buckets(layer: u8, from: u64, until: u64) -> Self {
-        Self { layer, from, until, low: 0, high: u8::MAX }
+        Self { layer, from, until, low: 0, high: u64::MAX }
     }
 
     /// Whether it is one that this version could have made.
     pub(crate) fn is_sound(&self) -> bool {
-        let sliced = (self.low, self.high) != (0, u8::MAX);
         LAYERS.contains(&self.layer)
             && self.from < self.until
             && self.low <= self.high
-            && (!sliced || self.is_one_bucket())
+            && (self.is_whole() || self.is_one_bucket())
+    }
+
+    /// Whether it is of whole buckets.
+    pub(crate) fn is_whole(&self) -> bool {
+        (self.low, self.high) == (0, u64::MAX)
     }
 
     fn is_one_bucket(&self) -> bool {
@@ -51,12 +55,12 @@ impl Span {
 
     /// The keys of its rows, in [`Tree::Index`]: from the first, up to and without the second.
     pub(crate) fn keys(&self) -> (Vec<u8>, Vec<u8>) {
-        let low = [&keys::bucket(self.layer, self.from)[..], &[self.low]].concat();
+        let place = |first: u64| [&keys::bucket(self.layer, self.from)[..], &first.to_be_bytes()].concat();
         let high = match self.high {
-            u8::MAX => keys::bucket(self.layer, self.until),
-            high => [&keys::bucket(self.layer, self.from)[..], &[high + 1]].concat(),
+            u64::MAX => keys::bucket(self.layer, self.until),
+            high => place(high + 1),
         };
-        (low, high)
+        (place(self.low), high)
     }
 
     /// What this trust and the peer's should both hold of it.
@@ -108,7 +112,7 @@ impl Span {
         }
     }
 
-    /// It in about so many parts of the same size, newest first. A single byte of ids is not divided.
+    /// It in about so many parts of the same size, newest first. What begins with the same 8 bytes is not divided.
     pub(crate) fn divide(
         &self,
         view: &dyn View,
@@ -117,11 +121,16 @@ impl Span {
     ) -> Result<Vec<Span>, StorageError> {
         let parts = parts.clamp(2, 256);
         if self.is_one_bucket() {
-            let width = (usize::from(self.high - self.low) + 1).div_ceil(parts);
-            let lows = (self.low..=self.high).step_by(width);
-            return Ok(lows
-                .map(|low| Span { low, high: self.high.min(low.saturating_add((width - 1) as u8)), ..*self })
-                .collect());
+            let step = (self.high - self.low) / parts as u64;
+            let (mut low, mut divided) = (self.low, Vec::new());
+            loop {
+                let high = low.saturating_add(step).min(self.high);
+                divided.push(Span { low, high, ..*self });
+                if high == self.high {
+                    return Ok(divided);
+                }
+                low = high + 1;
+            }
         }
         let sums = digest::sums(view, self.layer, peer, self.from, self.until)?;
         let mut until = self.until;
@@ -228,7 +237,7 @@ mod tests {
         let peer = "RXA".parse().unwrap();
         let span = Span::buckets(3, 7, 8);
         let parts = span.divide(&store, &peer, 5).unwrap();
-        assert_eq!((parts[0].low, parts.last().unwrap().high), (0, 255));
+        assert_eq!((parts.len(), parts[0].low, parts[4].high), (5, 0, u64::MAX));
         assert!(parts.windows(2).all(|w| w[0].high + 1 == w[1].low) && parts.iter().all(Span::is_sound));
         let one = Span { low: 9, high: 9, ..span };
         assert_eq!(one.divide(&store, &peer, 2).unwrap(), [one]);

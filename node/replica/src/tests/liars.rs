@@ -16,7 +16,7 @@ use crate::{Input, Output};
 const ALL: [usize; 3] = [0, 1, 2];
 
 /// RXA, and RXB, which a test speaks for.
-fn pair() -> World {
+pub fn pair() -> World {
     let mut world = World::three();
     world.gossips = false;
     world.isolate(2);
@@ -26,7 +26,7 @@ fn pair() -> World {
 }
 
 /// RXB says this to RXA. Returns what RXA sends in return.
-fn say(world: &mut World, frame: Frame) -> Vec<Frame> {
+pub fn say(world: &mut World, frame: Frame) -> Vec<Frame> {
     let from = world.trusts[1].node_id();
     let before = world.nodes[0].outputs.len();
     world.step(0, Input::Frame { from, frame });
@@ -34,7 +34,7 @@ fn say(world: &mut World, frame: Frame) -> Vec<Frame> {
     frames(&world.nodes[0].outputs[before..])
 }
 
-fn tick(world: &mut World, secs: u64) -> Vec<Frame> {
+pub fn tick(world: &mut World, secs: u64) -> Vec<Frame> {
     let before = world.nodes[0].outputs.len();
     for _ in 0..secs {
         world.now = world.now.plus_secs(1);
@@ -44,7 +44,7 @@ fn tick(world: &mut World, secs: u64) -> Vec<Frame> {
     frames(&world.nodes[0].outputs[before..])
 }
 
-fn frames(outputs: &[Output]) -> Vec<Frame> {
+pub fn frames(outputs: &[Output]) -> Vec<Frame> {
     let sent = outputs.iter().filter_map(|o| match o {
         Output::Send { frame, .. } => Some(frame.clone()),
         _ => None,
@@ -53,13 +53,18 @@ fn frames(outputs: &[Output]) -> Vec<Frame> {
 }
 
 /// Why RXA has closed its connection to RXB, if it has.
-fn dropped(world: &World) -> Option<String> {
+pub fn dropped(world: &World) -> Option<String> {
     let entries = world.audit(0);
     entries.into_iter().rev().find(|e| e.event == "peer-dropped").map(|e| e.code)
 }
 
+/// Points that RXB has with RXA.
+pub fn points(world: &World) -> u32 {
+    world.nodes[0].replica.penalties.get(&world.trusts[1].node_id()).copied().unwrap_or(0)
+}
+
 /// RXB claims that it holds so many messages.
-fn claim(count: u64) -> Frame {
+pub fn claim(count: u64) -> Frame {
     let root = Root { count, sum: [3; 32] };
     let range = Range(0, count, [5; 16]);
     Frame::Ranges(Ranges { layer: 3, root: Some(root), until: u64::MAX, ranges: vec![range] })
@@ -327,4 +332,36 @@ fn who_claims_everything_and_sends_nothing_does_not_keep_others_from_sending() {
         world.pass(1);
     }
     assert!(records.iter().all(|record| world.holds(0, &record.id())));
+}
+
+#[test]
+fn who_delivers_one_record_a_page_is_not_asked_for_the_others_again() {
+    let mut world = pair();
+    let conversation = fixtures::conversation(&world.trusts[1]);
+    let real: Vec<_> = (0..3).map(|n| world.message(1, &conversation, n, &ALL)).collect();
+    let made_up = (0..500u64).map(|n| RecordId::of(&n.to_be_bytes()));
+    let ids: Vec<u8> =
+        real.iter().map(Decoded::id).chain(made_up).flat_map(|id| id.as_bytes()[..16].to_vec()).collect();
+    let asked = say(
+        &mut world,
+        Frame::Offer(Offer { number: 0, span: Span::buckets(3, 0, u64::MAX), ids: ids.into() }),
+    );
+    let [Frame::Want(want)] = &asked[..] else { panic!("{asked:?}") };
+    world.bring(0, 1, &real[0]);
+    assert_eq!(say(&mut world, Frame::Done(Done { number: want.number, next: None })), []);
+    assert!(world.nodes[0].replica.sessions.claims.is_empty(), "others may send them");
+}
+
+#[test]
+fn pages_of_one_record_without_end_cost_the_link() {
+    let mut world = pair();
+    let conversation = fixtures::conversation(&world.trusts[1]);
+    let record = world.message(1, &conversation, 1, &ALL);
+    let mut asked = say(&mut world, claim(5000));
+    for n in 0..200u8 {
+        let Some(Frame::Fetch(Fetch { number, .. })) = asked.pop() else { break };
+        world.bring(0, 1, &record);
+        asked = say(&mut world, Frame::Done(Done { number, next: Some(vec![200 - n; 40].into()) }));
+    }
+    assert_eq!(dropped(&world).as_deref(), Some("undelivered"));
 }

@@ -11,6 +11,7 @@ use lanyard_storage::{MemoryStore, Tree};
 
 use super::Oracle;
 use super::ledger::Fact;
+use crate::cast::Trust;
 use crate::counters::{Counter, Counters};
 
 /// Rounds that may come early: each for a record that came, some of them for what came a moment before.
@@ -23,8 +24,8 @@ const DEVICE_BYTES: usize = 32;
 pub(super) struct Pace {
     /// What a peer may be served in a second, in bytes.
     bytes_max: usize,
-    /// What each peer may still be served.
-    allowance: BTreeMap<NodeId, usize>,
+    /// What the nodes of each trust may still be served, together.
+    allowance: BTreeMap<TrustId, usize>,
     /// To whom an answer is under way.
     amid: BTreeSet<NodeId>,
     begun: BTreeMap<NodeId, Begun>,
@@ -63,9 +64,9 @@ impl Pace {
     }
 
     /// Whether this much may be served now: an answer may be begun as long as anything is left.
-    fn serves(&mut self, to: NodeId, bytes: usize, ends: bool) -> bool {
+    fn serves(&mut self, to: NodeId, trust: TrustId, bytes: usize, ends: bool) -> bool {
         let most = self.burst();
-        let left = self.allowance.entry(to).or_insert(most);
+        let left = self.allowance.entry(trust).or_insert(most);
         let may = *left > 0 || self.amid.contains(&to);
         *left = left.saturating_sub(bytes);
         if ends {
@@ -161,7 +162,9 @@ impl Oracle {
             Frame::Wait(_) => return counters.add(Counter::ServedEnough),
             _ => return,
         };
-        if !pace.serves(to, bytes, ends) {
+        let of = |trust: &&Trust| trust.nodes.iter().any(|n| n.certificate.node_id() == Some(to));
+        let Some(trust) = self.cast.trusts.iter().find(of) else { return };
+        if !pace.serves(to, trust.id.clone(), bytes, ends) {
             self.fail("P8", format!("node {node} serves {to} beyond its bound per second"));
         }
     }

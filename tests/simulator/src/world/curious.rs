@@ -95,5 +95,5 @@ impl World<'_> {
 }
 
 fn all(layer: u8) -> Span {
-    Span { layer, from: 0, until: u64::MAX, low: 0, high: u8::MAX }
+    Span { layer, from: 0, until: u64::MAX, low: 0, high: u64::MAX }
 }
