@@ -211,6 +211,16 @@ fn a_charter_passes_from_authority_to_authority() {
     assert!(bench.fails(&wrong, 1).contains("this is the root of RXX, not of RYZ"));
     let nobody = ["network", "propose", "c2.cbor", "--remove-member", "RZZ", "--out", "c3.cbor"];
     assert!(bench.fails(&nobody, 2).contains("not a member"));
+
+    // What may be typed is what a charter may state: 8 years.
+    let found = ["network", "found", "--name", "Long", "--authority-key", "authority.key"];
+    let rest = ["--member", "RYJ=ryj/root.pem", "--country", "GB", "--out", "c4.cbor", "--retention-days"];
+    let propose = ["network", "propose", "c2.cbor", "--out", "c5.cbor", "--retention-days"];
+    for command in [[&found[..], &rest].concat(), propose.to_vec()] {
+        let longest = bench.json(&[&command[..], &["2928"]].concat());
+        assert_eq!(longest["retention_days"], 2928);
+        assert!(bench.fails(&[&command[..], &["2929"]].concat(), 2).contains("1 to 2928 days"));
+    }
 }
 
 #[test]

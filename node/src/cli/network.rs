@@ -5,9 +5,14 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use lanyard_crypto::TrustId;
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::residency::Country;
 
 use super::{NodeArgs, days};
+use crate::time::DAY_SECS;
+
+/// Longest life of a message that a charter may state, in whole days.
+const RETENTION_DAYS_MAX: u64 = RETENTION_SECS_MAX / DAY_SECS;
 
 /// Commands around the charter. All but `import` need no running node.
 #[derive(Debug, Subcommand)]
@@ -74,8 +79,8 @@ pub struct FoundArgs {
     /// Country in which nodes may stand: of the UK or the EEA; repeatable
     #[arg(long = "country", value_name = "COUNTRY", required = true)]
     pub countries: Vec<Country>,
-    /// Longest life of a message
-    #[arg(long, default_value = "365", value_parser = days)]
+    /// Longest life of a message.
+    #[arg(long, default_value = "365", value_parser = retention_days, help = retention_help())]
     pub retention_days: u64,
     /// How long this version is valid
     #[arg(long, default_value = "365", value_parser = days)]
@@ -111,8 +116,8 @@ pub struct ProposeArgs {
     /// How many authorities must sign
     #[arg(long)]
     pub threshold: Option<u64>,
-    /// Longest life of a message
-    #[arg(long, value_parser = days)]
+    /// Longest life of a message.
+    #[arg(long, value_parser = retention_days, help = retention_help())]
     pub retention_days: Option<u64>,
     /// How long this version is valid
     #[arg(long, default_value = "365", value_parser = days)]
@@ -203,5 +208,32 @@ impl FromStr for MemberArg {
             root: root.into(),
             addresses: parts.map(String::from).collect(),
         })
+    }
+}
+
+fn retention_help() -> String {
+    format!("Longest life of a message, in days: at most {RETENTION_DAYS_MAX}")
+}
+
+fn retention_days(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(days @ 1..=RETENTION_DAYS_MAX) => Ok(days),
+        _ => Err(format!("1 to {RETENTION_DAYS_MAX} days are needed; no charter lets messages live longer")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_may_live_for_as_long_as_a_charter_allows() {
+        assert_eq!(RETENTION_DAYS_MAX, 8 * 366);
+        for (text, days) in [("1", 1), ("365", 365), ("2922", 2_922), ("2928", 2_928)] {
+            assert_eq!(retention_days(text), Ok(days));
+        }
+        for text in ["0", "2929", "3650", "99999999999999999999", "-1", "1.5", "30d", ""] {
+            assert!(retention_days(text).unwrap_err().contains("1 to 2928 days"), "{text}");
+        }
     }
 }
