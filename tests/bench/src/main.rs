@@ -5,6 +5,7 @@ mod pair;
 mod reconcile;
 mod restore;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,7 +26,13 @@ enum What {
     /// Anti-entropy between two replicas: bytes, round trips and memory, for few and many differences, recent and scattered.
     Reconcile(Size),
     /// How long an empty replica takes to get everything, against verifying and writing the same.
-    Restore(Size),
+    Restore {
+        #[command(flatten)]
+        size: Size,
+        /// Where the replica's store is made, and removed at the end: on the disk that is measured.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -60,7 +67,7 @@ impl Size {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Reconcile(size) => reconcile::run(&size),
-        What::Restore(size) => restore::run(&size),
+        What::Restore { size, dir } => restore::run(&size, &dir),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

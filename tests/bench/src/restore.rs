@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Bound;
+use std::path::Path;
 use std::time::Instant;
 
 use lanyard_crypto::record::{self, Decoded};
@@ -19,9 +20,9 @@ const RECORD_BYTES: usize = 1024;
 /// What is synced at once when the same bytes are written plainly.
 const SYNC_BYTES: usize = 4 << 20;
 
-pub fn run(size: &Size) -> Result<(), Box<dyn Error>> {
+pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
     let held = size.records();
-    let dir = tempfile::tempdir_in(".")?;
+    let dir = tempfile::tempdir_in(dir)?;
     let store = SledStore::open(SledOptions {
         dir: dir.path().join("store"),
         owner: [1; 32],
@@ -72,11 +73,7 @@ pub fn run(size: &Size) -> Result<(), Box<dyn Error>> {
 }
 
 /// Seconds to verify the records in batches on one core, and to write their bytes to the same disk with syncs.
-fn yardstick(
-    pair: &Pair,
-    source: &MemoryStore,
-    file: &std::path::Path,
-) -> Result<(f64, f64), Box<dyn Error>> {
+fn yardstick(pair: &Pair, source: &MemoryStore, file: &Path) -> Result<(f64, f64), Box<dyn Error>> {
     let network = pair.replica_network(0);
     let mut file = File::create(file)?;
     let (mut verifying, mut writing, mut unsynced) = (0.0, 0.0, 0);

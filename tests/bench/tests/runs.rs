@@ -27,7 +27,8 @@ fn differences_cost_few_bytes_and_agreement_next_to_none() {
 
 #[test]
 fn an_empty_replica_gets_everything() {
-    let [line] = lines(&["restore", "--records", "300"]).try_into().unwrap();
+    let [line] =
+        lines(&["restore", "--records", "300", "--dir", env!("CARGO_TARGET_TMPDIR")]).try_into().unwrap();
     assert_eq!(line["records"], 300);
     assert!(line["ratio"].as_f64().unwrap() > 0.0, "{line}");
 }
