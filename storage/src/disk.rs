@@ -44,6 +44,9 @@ pub struct SledOptions {
     /// The key under which the keys of sealed rows are kept: 32 random bytes, from a file of mode 0600 outside of
     /// `dir`. A store can't be opened with another one.
     pub store_key: Zeroizing<[u8; 32]>,
+    /// What is kept of the rows in memory, in bytes; brought within [`limits::CACHE_BYTES`](crate::limits::CACHE_BYTES). Rows that do
+    /// not fit are read again from the disk, and most of all when rows are added among them.
+    pub cache_bytes: u64,
 }
 
 /// What opening a store put right after a crash or a restored backup.
@@ -71,14 +74,15 @@ impl SledStore {
     /// [`StorageError::OtherOwner`], [`StorageError::WrongStoreKey`], [`StorageError::Damaged`]; or what the
     /// disk says.
     pub fn open(options: SledOptions) -> Result<Self, StorageError> {
-        let SledOptions { dir, owner, store_key } = options;
+        let SledOptions { dir, owner, store_key, cache_bytes } = options;
         let store_key = Secret::new(*store_key);
         let rows_dir = dir.join("rows");
         files::create_dir(&dir)?;
         let found = format::check_or_create(&dir, &rows_dir, &owner, &store_key)?;
 
         // The lock of the rows guards the key files too, so it comes first.
-        let trees = Trees::open(rows_dir, Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME]))?;
+        let trees =
+            Trees::open(rows_dir, cache_bytes, Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME]))?;
         if found < format::FORMAT {
             format::write(&dir, &owner, &store_key)?;
         }

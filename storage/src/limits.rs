@@ -22,8 +22,11 @@ pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Commits that one sync covers.
 pub const GROUP_COMMITS_MAX: usize = 512;
 
-/// sled's cache, in bytes. Its default of 1 GiB would be most of a small node's memory.
-pub const CACHE_BYTES: u64 = 64 << 20;
+/// sled's cache, in bytes, if nobody says otherwise. Half of sled's own default, which would be most of a small node's memory.
+pub const CACHE_BYTES_DEFAULT: u64 = 512 << 20;
+
+/// The smallest and the largest cache.
+pub const CACHE_BYTES: std::ops::RangeInclusive<u64> = 16 << 20..=1 << 40;
 
 /// How long to wait for the lock of a process that is ending, in milliseconds.
 pub const LOCK_WAIT_MS_MAX: u64 = 5_000;

@@ -10,7 +10,7 @@
 //!   long values into parts ([`crate::limits::PART_BYTES`]), so that no page grows so large.
 //! - A range is not one read to a concurrent transaction: the caller keeps the two apart by a lock.
 //! - Dropping the database releases its lock some time later: opening tries again for a while.
-//! - Its cache defaults to 1 GiB: it is capped.
+//! - Its cache defaults to 1 GiB: the caller says how much.
 //! - Deleted rows stay readable in its file: what must be erased is sealed before it comes here.
 
 use std::collections::BTreeMap;
@@ -41,9 +41,10 @@ impl Trees {
     /// Opens the database in `dir`, or makes it. Only one process can.
     pub(crate) fn open(
         dir: PathBuf,
+        cache_bytes: u64,
         names: impl Iterator<Item = &'static str>,
     ) -> Result<Self, StorageError> {
-        let db = open_db(&dir)?;
+        let db = open_db(&dir, cache_bytes)?;
         let trees: Result<_, _> = names.map(|name| db.open_tree(name)).collect();
         let trees = trees.map_err(|error| storage_error(&dir, error))?;
         let path = dir.join("db");
@@ -109,8 +110,11 @@ impl Trees {
     }
 }
 
-fn open_db(dir: &Path) -> Result<sled::Db, StorageError> {
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+fn open_db(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StorageError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .cache_capacity(cache_bytes.clamp(*CACHE_BYTES.start(), *CACHE_BYTES.end()))
+        .flush_every_ms(None);
     let start = Instant::now();
     loop {
         match config.open() {

@@ -225,7 +225,12 @@ fn open_store(config: &Config, prepared: &Prepared) -> Result<SledStore, RunErro
     owner.update(prepared.key.public());
     owner.update(prepared.network.id().as_bytes());
     owner.update(prepared.certificate.subject().trust.as_str());
-    Ok(SledStore::open(SledOptions { dir, owner: owner.finalize().into(), store_key })?)
+    Ok(SledStore::open(SledOptions {
+        dir,
+        owner: owner.finalize().into(),
+        store_key,
+        cache_bytes: config.cache_bytes,
+    })?)
 }
 
 /// The addresses on which the node listens, once there is one for each that is configured.

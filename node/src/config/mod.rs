@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use lanyard_crypto::limits::LIFE_SECS_MAX;
 use lanyard_crypto::residency::Country;
+use lanyard_storage::limits::{CACHE_BYTES, CACHE_BYTES_DEFAULT};
 
 use crate::address::{self, NodeAddress};
 use crate::files;
@@ -48,6 +49,8 @@ pub struct Config {
     pub log: Log,
     /// The key under which the store's keys are sealed: 64 hexadecimal digits. Made at the first start.
     pub store_key: PathBuf,
+    /// What the store keeps of its rows in memory, in bytes.
+    pub cache_bytes: u64,
 }
 
 /// Who the node is.
@@ -157,6 +160,8 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     policy.end();
     let mut storage = root.section("storage");
     let store_key = storage.optional("key", "the path for the store's key is needed", file);
+    let mib = 1 << 20;
+    let cache = storage.number("cache_mib", CACHE_BYTES.start() / mib, CACHE_BYTES.end() / mib);
     storage.end();
     let log = log(root.section("log"));
     root.end();
@@ -173,6 +178,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         retention_secs: retention_secs?,
         log: log?,
         store_key: store_key?.unwrap_or_else(|| data_dir.join("store.key")),
+        cache_bytes: cache?.map_or(CACHE_BYTES_DEFAULT, |count| count * mib),
         data_dir,
     })
 }

@@ -35,6 +35,7 @@ fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
     assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!(config.admin_socket, Path::new("/srv/data/admin.sock"));
     assert_eq!(config.store_key, Path::new("/srv/data/store.key"));
+    assert_eq!(config.cache_bytes, 512 << 20);
     assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
     assert_eq!(config.log, Log { json: false, level: tracing::Level::INFO });
     assert!(config.peer.announce.is_empty());

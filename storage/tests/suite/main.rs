@@ -15,7 +15,7 @@ mod shards;
 
 use std::path::Path;
 
-use lanyard_storage::{Batch, SledOptions, SledStore, StorageError, Store, Tree, View};
+use lanyard_storage::{Batch, SledOptions, SledStore, StorageError, Store, Tree, View, limits};
 use zeroize::Zeroizing;
 
 const OWNER: [u8; 32] = [1; 32];
@@ -26,7 +26,8 @@ fn open(dir: &Path) -> Result<SledStore, StorageError> {
 }
 
 fn open_as(dir: &Path, owner: [u8; 32], store_key: [u8; 32]) -> Result<SledStore, StorageError> {
-    SledStore::open(SledOptions { dir: dir.to_owned(), owner, store_key: Zeroizing::new(store_key) })
+    let (dir, store_key) = (dir.to_owned(), Zeroizing::new(store_key));
+    SledStore::open(SledOptions { dir, owner, store_key, cache_bytes: limits::CACHE_BYTES_DEFAULT })
 }
 
 /// A text that begins with its own name, of `len` bytes or a little more: what the attacker looks for.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -32,6 +33,9 @@ enum What {
         /// Where the replica's store is made, and removed at the end: on the disk that is measured.
         #[arg(long, default_value = ".")]
         dir: PathBuf,
+        /// The store's cache.
+        #[arg(long, default_value_t = CACHE_BYTES_DEFAULT >> 20)]
+        cache_mib: u64,
     },
 }
 
@@ -67,7 +71,7 @@ impl Size {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Reconcile(size) => reconcile::run(&size),
-        What::Restore { size, dir } => restore::run(&size, &dir),
+        What::Restore { size, dir, cache_mib } => restore::run(&size, &dir, cache_mib << 20),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

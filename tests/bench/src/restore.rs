@@ -20,13 +20,14 @@ const RECORD_BYTES: usize = 1024;
 /// What is synced at once when the same bytes are written plainly.
 const SYNC_BYTES: usize = 4 << 20;
 
-pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
+pub fn run(size: &Size, dir: &Path, cache_bytes: u64) -> Result<(), Box<dyn Error>> {
     let held = size.records();
     let dir = tempfile::tempdir_in(dir)?;
     let store = SledStore::open(SledOptions {
         dir: dir.path().join("store"),
         owner: [1; 32],
         store_key: Zeroizing::new([2; 32]),
+        cache_bytes,
     })?;
     // The other side's store is not measured.
     let source = MemoryStore::new();
@@ -60,6 +61,7 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
     let (verifying, writing) = yardstick;
     size.show(&json!({
         "records": held,
+        "MiB of cache": cache_bytes >> 20,
         "MiB": bytes >> 20,
         "verifying in batches, seconds": verifying,
         "writing with syncs, seconds": writing,

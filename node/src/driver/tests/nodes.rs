@@ -9,7 +9,7 @@ use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::{Certificate, SecretKey};
 use lanyard_crypto::{NetworkId, NodeId, RecordId};
 use lanyard_replica::frame::Frame;
-use lanyard_storage::{SledOptions, SledStore, Tree, View};
+use lanyard_storage::{SledOptions, SledStore, Tree, View, limits};
 use serde_bytes::ByteBuf;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -47,9 +47,10 @@ impl Node {
     /// Starts it under another one.
     pub async fn under(charter: &Decoded, world: &World, trust: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (owner, store_key) = ([trust as u8; 32], Zeroizing::new([7; 32]));
+        let (dir, store_key) = (directory.path().join("store"), Zeroizing::new([7; 32]));
+        let cache_bytes = limits::CACHE_BYTES_DEFAULT;
         let store =
-            SledStore::open(SledOptions { dir: directory.path().join("store"), owner, store_key }).unwrap();
+            SledStore::open(SledOptions { dir, owner: [trust as u8; 32], store_key, cache_bytes }).unwrap();
         let own = world.trusts[trust].own();
         let id = own.node;
         let countries = networks(&[("127.0.0.0/24", "GB"), ("127.0.66.0/24", "US")]);
