@@ -240,8 +240,10 @@ impl Sessions {
     /// Whether an id is not to be asked of this peer now: another one sends it, or it would be for nothing.
     pub(crate) fn is_vain(&self, id: &Short, peer: &NodeId, now: Timestamp) -> bool {
         let claimer = self.claims.get(id).filter(|by| *by != peer).and_then(|by| self.by_peer.get(by));
-        // Who sends slowly does not keep others from it.
-        let claimed = claimer.and_then(|session| session.transfer.as_ref());
+        // Who sends slowly does not keep others from it; nor do those who take turns at naming it and not sending it.
+        let claimed = claimer
+            .filter(|_| !self.by_peer.values().any(|s| s.misses(id, now)))
+            .and_then(|session| session.transfer.as_ref());
         let for_ever =
             mutation::is(Mutation::ClaimForEver) && self.claims.get(id).is_some_and(|by| by != peer);
         for_ever

@@ -6,7 +6,7 @@ use lanyard_storage::Store;
 use super::fixtures::{self, NOW};
 use super::liars::{claim, frames};
 use super::world::World;
-use crate::frame::{Fetch, Frame, Offer, Span};
+use crate::frame::{Done, Fetch, Frame, Offer, Span};
 use crate::limits::{FRAME_IDS_MAX, PEER_IDS_MAX, SERVED_BURST_BYTES_MAX, WANT_IDS_MAX};
 use crate::turn::Turn;
 use crate::{Input, Output};
@@ -116,4 +116,20 @@ fn nodes_of_one_trust_are_served_as_much_as_one_node() {
     assert_eq!(frames(&step.outputs), [Frame::Wait(5)]);
     stand_in(&mut world, 2);
     assert!(matches!(&say(&mut world, 2, fetch())[..], [Frame::Done(_)]));
+}
+
+#[test]
+fn who_take_turns_at_naming_what_they_do_not_send_keep_nobody_from_sending_it() {
+    let (mut world, records) = four();
+    let ids: Vec<u8> = records[1..10].iter().flat_map(|id| id.as_bytes()[..16].to_vec()).collect();
+    let named =
+        || Frame::Offer(Offer { number: 0, span: Span::buckets(3, 0, u64::MAX), ids: ids.clone().into() });
+    (1..4).for_each(|at| stand_in(&mut world, at));
+    let asked = say(&mut world, 1, named());
+    let [Frame::Want(want)] = &asked[..] else { panic!("{asked:?}") };
+    assert!(say(&mut world, 2, named()).is_empty(), "it is on its way");
+    say(&mut world, 1, Frame::Done(Done { number: want.number, next: None }));
+    assert!(matches!(&say(&mut world, 2, named())[..], [Frame::Want(_)]));
+    let asked = say(&mut world, 3, named());
+    assert!(matches!(&asked[..], [Frame::Want(want)] if want.ids.len() == ids.len()), "{asked:?}");
 }
