@@ -133,6 +133,11 @@ macro_rules! bytes_id {
 }
 
 bytes_id!(
+    /// A row of a node's audit log with all rows before it: what covers them.
+    AuditHash,
+    "an audit hash"
+);
+bytes_id!(
     /// A record: SHA-256 of its bytes.
     RecordId,
     "a record id"

@@ -13,12 +13,15 @@ pub const DIGEST: &[u8] = b"lanyard/digest/v1";
 /// What a node signs to draw the salt of one question of anti-entropy; no signature of a record begins so.
 pub const SALT: &[u8] = b"lanyard/salt/v1";
 
+/// SHA-256 over a row of a node's audit log and the hash before it.
+pub const AUDIT: &[u8] = b"lanyard/audit/v1";
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        let all =
-            [super::RECORD, super::CHARTER, super::INVITATION, super::PERSON, super::DIGEST, super::SALT];
+        use super::{AUDIT, CHARTER, DIGEST, INVITATION, PERSON, RECORD, SALT};
+        let all = [RECORD, CHARTER, INVITATION, PERSON, DIGEST, SALT, AUDIT];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
                 assert!(i == j || !a.starts_with(b));

@@ -25,4 +25,4 @@ pub mod record;
 pub mod residency;
 pub mod x509;
 
-pub use ids::{ConversationId, Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};
+pub use ids::{AuditHash, ConversationId, Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};

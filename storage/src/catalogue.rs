@@ -93,7 +93,8 @@ catalogue! {
     Tally = "tally", plain;
     /// Invitations to enrol. Key: invitation id. Value: its state. Owner: gateway.
     Invitations = "invitations", plain;
-    /// What was decided and refused. Key: sequence u64. Value: the entry. Owner: node.
+    /// What was decided and refused. Key: number u64. Value: hash (32 bytes) ‖ the entry; nothing that stands is changed.
+    /// Owner: replica.
     Audit = "audit", plain;
 }
 

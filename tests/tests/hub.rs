@@ -241,7 +241,7 @@ impl Hub {
     /// Everything that is stored, but for the audit log and its number.
     fn rows(&self) -> Vec<(Tree, Vec<u8>, Vec<u8>)> {
         let rows = self.store.rows().into_iter();
-        rows.filter(|(tree, key, _)| *tree != Tree::Audit && !(*tree == Tree::Meta && key == b"next-audit"))
+        rows.filter(|(tree, key, _)| *tree != Tree::Audit && !(*tree == Tree::Meta && key == b"audit-last"))
             .collect()
     }
 

@@ -146,7 +146,7 @@ impl Replica {
     /// perhaps newer one, of the same network.
     pub fn open(view: &dyn View, own: Own, charter: &Decoded) -> Result<Self, OpenError> {
         let trusted = record::open_trusted(charter).map_err(OpenError::Charter)?;
-        if !digest::are_there(view)? {
+        if !digest::are_there(view)? || !audit::chain::is_whole(view)? {
             return Err(OpenError::Earlier);
         }
         let mut network = match view.get(Tree::Meta, b"charter")? {
@@ -237,6 +237,7 @@ impl Replica {
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;
                 self.press_on(&mut turn)?;
+                audit::chain::drop_old(&mut turn)?;
             }
         }
         self.attest(&mut turn)?;
@@ -476,5 +477,8 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
 /// # Errors
 /// The view's alone.
 pub fn upgrade(view: &dyn View) -> Result<Option<lanyard_storage::Batch>, StorageError> {
-    digest::upgrade(view)
+    match digest::upgrade(view)? {
+        Some(batch) => Ok(Some(batch)),
+        None => audit::chain::upgrade(view),
+    }
 }

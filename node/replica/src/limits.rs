@@ -100,6 +100,10 @@ pub const STEP_CHANGES_MAX: usize = 16 * 1024;
 pub const STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Entries of the audit log; the oldest give way.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+/// Entries older than this, in seconds (8 years), are dropped.
+pub const AUDIT_LIFE_SECS: u64 = RECEIPT_LIFE_SECS;
+/// Old entries that one tick drops.
+pub const AUDIT_DROPS_PER_TICK: usize = 256;
 /// An audit entry's detail, in bytes.
 pub const AUDIT_DETAIL_BYTES_MAX: usize = 512;
 /// Devices of this trust in one conversation.

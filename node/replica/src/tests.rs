@@ -3,6 +3,7 @@
 use crate::fixtures;
 
 mod admission;
+mod auditing;
 mod clients;
 mod clocks;
 mod crowd;

@@ -1,13 +1,19 @@
-//! The audit log: what was decided and refused, with reasons, and without content or names of people.
+//! The audit log: what was decided and refused, with reasons, and without content or names of people. It is a hash chain
+//! ([`chain`]), which can be followed by whoever has it ([`check`]).
 
-use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId, cbor};
-use lanyard_storage::{StorageError, Tree, View};
+pub(crate) mod chain;
+pub mod check;
+
+use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId};
+use lanyard_storage::{StorageError, View};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{AUDIT_DETAIL_BYTES_MAX, AUDIT_ENTRIES_MAX, SCAN_ROWS};
+pub use chain::{Place, Row, dropped, last};
+
+use crate::limits::{AUDIT_DETAIL_BYTES_MAX, SCAN_ROWS};
 use crate::turn::Turn;
 
-/// One line of the audit log. Field order is its format.
+/// One line of the audit log. Field order is its format, on the disk and under the hash.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// When.
@@ -62,12 +68,7 @@ pub(crate) fn append(turn: &mut Turn<'_>, mut entry: AuditEntry) -> Result<Audit
         let end = (0..=AUDIT_DETAIL_BYTES_MAX).rev().find(|i| entry.detail.is_char_boundary(*i)).unwrap_or(0);
         entry.detail.truncate(end);
     }
-    let seq = turn.next_number("audit")?;
-    turn.rows.put(Tree::Audit, seq.to_be_bytes(), cbor::to_vec(&entry));
-    if let Some(oldest) = seq.checked_sub(AUDIT_ENTRIES_MAX) {
-        turn.rows.delete(Tree::Audit, oldest.to_be_bytes());
-    }
-    Ok(entry)
+    chain::append(turn, entry)
 }
 
 /// Of the entries with one of these events, the newest one's event.
@@ -75,39 +76,40 @@ pub(crate) fn append(turn: &mut Turn<'_>, mut entry: AuditEntry) -> Result<Audit
 /// # Errors
 /// The view's.
 pub fn newest(view: &dyn View, events: &[&str]) -> Result<Option<String>, StorageError> {
-    use std::ops::Bound;
-    let mut before: Option<Vec<u8>> = None;
+    let mut before = None;
     loop {
-        let to = before.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = view.scan_back(Tree::Audit, (Bound::Unbounded, to), SCAN_ROWS)?;
-        let entries = rows.iter().filter_map(|(_, row)| cbor::from_slice::<AuditEntry>(row, 8 * 1024).ok());
-        if let Some(entry) = entries.into_iter().find(|entry| events.contains(&entry.event.as_str())) {
-            return Ok(Some(entry.event));
+        let rows = chain::rows_before(view, before, SCAN_ROWS)?;
+        let Some(oldest) = rows.last().map(|row| row.place.number) else { return Ok(None) };
+        if let Some(row) = rows.into_iter().find(|row| events.contains(&row.entry.event.as_str())) {
+            return Ok(Some(row.entry.event));
         }
-        match rows.last() {
-            Some((oldest, _)) => before = Some(oldest.clone()),
-            None => return Ok(None),
+        before = Some(oldest);
+    }
+}
+
+/// Up to `limit` rows behind the number `after`, or without one the newest, oldest first.
+///
+/// # Errors
+/// The view's.
+pub fn rows(view: &dyn View, after: Option<u64>, limit: usize) -> Result<Vec<Row>, StorageError> {
+    match after {
+        Some(after) => chain::rows_after(view, after, limit),
+        None => {
+            let mut newest = chain::rows_before(view, None, limit)?;
+            newest.reverse();
+            Ok(newest)
         }
     }
 }
 
-/// Up to `limit` entries after the position `after`, or without one the newest, each with its position, oldest first.
+/// As [`rows`]: the numbers and the entries.
+///
+/// # Errors
+/// The view's.
 pub fn read(
     view: &dyn View,
     after: Option<u64>,
     limit: usize,
 ) -> Result<Vec<(u64, AuditEntry)>, StorageError> {
-    use std::ops::Bound;
-    let rows = match after.map(u64::to_be_bytes) {
-        Some(from) => view.scan(Tree::Audit, (Bound::Excluded(&from[..]), Bound::Unbounded), limit)?,
-        None => {
-            let mut newest = view.scan_back(Tree::Audit, (Bound::Unbounded, Bound::Unbounded), limit)?;
-            newest.reverse();
-            newest
-        }
-    };
-    let entry = |(key, row): (Vec<u8>, Vec<u8>)| {
-        Some((crate::keys::last_u64(&key), cbor::from_slice(&row, 8 * 1024).ok()?))
-    };
-    Ok(rows.into_iter().filter_map(entry).collect())
+    Ok(rows(view, after, limit)?.into_iter().map(|row| (row.place.number, row.entry)).collect())
 }
