@@ -371,7 +371,9 @@ fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Res
             let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
             Ok(Outcome { received: Vec::new(), erased })
         }
-        Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) => Ok(Outcome::default()),
+        Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) | Body::Head(_) => {
+            Ok(Outcome::default())
+        }
     }
 }
 

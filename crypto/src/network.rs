@@ -233,7 +233,7 @@ impl Network {
                 // A chain that the present charter does not carry any more is simply not learnt.
                 let _ = self.learn(chain);
             }
-            Body::Charter(_) | Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {}
+            Body::Charter(_) | Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) | Body::Head(_) => {}
         }
     }
 

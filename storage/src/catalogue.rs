@@ -96,6 +96,10 @@ catalogue! {
     /// What was decided and refused. Key: number u64. Value: hash (32 bytes) ‖ the entry; nothing that stands is changed.
     /// Owner: replica.
     Audit = "audit", plain;
+    /// Heads of the nodes' audit logs. Key: 0 ‖ node ‖ span u8 ‖ period u64. Value: what it says, and its record id. And of a node whose
+    /// heads contradict each other: 1 ‖ node. Value: these heads. And where a head stands: 2 ‖ record id. Value: its key.
+    /// Owner: replica.
+    Heads = "heads", plain;
 }
 
 #[cfg(test)]

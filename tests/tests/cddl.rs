@@ -52,7 +52,7 @@ fn every_record_is_of_the_grammar() {
         let kind = record.body().kind().name();
         by_grammar(record.bytes()).unwrap_or_else(|e| panic!("{kind}: {e}"));
     }
-    for kind in [Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt] {
+    for kind in EVERY.iter().copied() {
         assert!(records.iter().any(|r| r.body().kind() == kind), "{}", kind.name());
     }
 }
@@ -100,9 +100,9 @@ impl Frame {
 }
 
 const EVERY: &[Kind] =
-    &[Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt];
-const BY_ONE: &[Kind] = &[Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt];
-const FOR_ALL: &[Kind] = &[Kind::Charter, Kind::Crl, Kind::Entry];
+    &[Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt, Kind::Head];
+const BY_ONE: &[Kind] = &[Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt, Kind::Head];
+const FOR_ALL: &[Kind] = &[Kind::Charter, Kind::Crl, Kind::Entry, Kind::Head];
 const KEPT: &[Kind] = &[Kind::Envelope, Kind::Tombstone, Kind::Receipt];
 
 const MUTATIONS: &[Mutation] = &[
@@ -134,7 +134,7 @@ const MUTATIONS: &[Mutation] = &[
     ("a time that is text", EVERY, |f| *f.field(4) = "tomorrow".into()),
     ("a field more", EVERY, |f| put(&mut f.payload, 6, 0.into())),
     ("a field less", EVERY, |f| drop(f.payload.as_map_mut().unwrap().pop())),
-    ("an unknown kind", EVERY, |f| f.field(5).as_array_mut().unwrap()[0] = 6.into()),
+    ("an unknown kind", EVERY, |f| f.field(5).as_array_mut().unwrap()[0] = 7.into()),
     ("another kind", EVERY, |f| {
         let kind = &mut f.field(5).as_array_mut().unwrap()[0];
         *kind = if *kind == Value::from(5) { 3.into() } else { 5.into() };
@@ -172,6 +172,8 @@ const MUTATIONS: &[Mutation] = &[
     ("too large a count", &[Kind::Receipt], |f| {
         *field(&mut f.said(0).as_array_mut().unwrap()[0], 2) = (1u64 << 32).into()
     }),
+    ("no row", &[Kind::Head], |f| *f.said(0) = 0.into()),
+    ("a short hash", &[Kind::Head], |f| shorten(f.said(1))),
 ];
 const KEPT_OF_CONVERSATION: &[Kind] = &[Kind::Envelope, Kind::Tombstone];
 

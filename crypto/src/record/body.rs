@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::charter::Charter;
-use crate::{ConversationId, RecordId, Timestamp};
+use crate::{AuditHash, ConversationId, RecordId, Timestamp};
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum Body {
     Tombstone(Tombstone),
     /// What a replica has erased; signed by its node.
     Receipt(Receipt),
+    /// How far a node's audit log has come; signed by that node.
+    Head(Head),
 }
 
 /// The kind of a record, without what it says.
@@ -33,6 +35,7 @@ pub enum Kind {
     Envelope = 3,
     Tombstone = 4,
     Receipt = 5,
+    Head = 6,
 }
 
 impl Kind {
@@ -45,6 +48,7 @@ impl Kind {
             Kind::Envelope => "envelope",
             Kind::Tombstone => "tombstone",
             Kind::Receipt => "receipt",
+            Kind::Head => "head",
         }
     }
 }
@@ -59,6 +63,7 @@ impl Body {
             Body::Envelope(_) => Kind::Envelope,
             Body::Tombstone(_) => Kind::Tombstone,
             Body::Receipt(_) => Kind::Receipt,
+            Body::Head(_) => Kind::Head,
         }
     }
 }
@@ -224,4 +229,16 @@ pub struct ReceiptItem {
     pub erased: Timestamp,
     /// How many envelopes it erased here; those that had never arrived do not count.
     pub envelopes: u32,
+}
+
+/// A head of a node's audit log: its newest row, as of when the record was issued. A log that does not contain the row of a head
+/// which its node has signed is not the log that the node had then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The number of the newest row; the first row has 1.
+    pub number: u64,
+    /// What covers that row and all before it.
+    pub hash: AuditHash,
+    /// The number of the last row that the node had dropped from the old end of its log; 0 if none.
+    pub dropped: u64,
 }

@@ -16,7 +16,8 @@ mod verify;
 pub(crate) mod tests;
 
 pub use body::{
-    Body, Class, Crl, Entry, Envelope, Kind, Reason, Receipt, ReceiptItem, Submission, Target, Tombstone,
+    Body, Class, Crl, Entry, Envelope, Head, Kind, Reason, Receipt, ReceiptItem, Submission, Target,
+    Tombstone,
 };
 pub use cose::{Decoded, sign, sign_charter};
 pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_all};
@@ -98,10 +99,10 @@ impl Payload {
                 "a record must expire after it was issued, and within ten years",
             ));
         }
-        let spread = matches!(self.body.kind(), Kind::Charter | Kind::Crl | Kind::Entry);
+        let spread = matches!(self.body.kind(), Kind::Charter | Kind::Crl | Kind::Entry | Kind::Head);
         if spread != self.custodians.is_empty() {
             return Err(DecodeError::Bounds(
-                "charters, CRLs and entries are for all; envelopes, tombstones and receipts name custodians",
+                "charters, CRLs, entries and heads are for all; envelopes, tombstones and receipts name custodians",
             ));
         }
         let first_charter = matches!(&self.body, Body::Charter(c) if c.version == 1);
@@ -117,9 +118,12 @@ fn bytes_max(body: &Body) -> usize {
     match body {
         Body::Charter(_) => limits::CHARTER_BYTES_MAX,
         Body::Envelope(e) if e.class != Class::Application => limits::HANDSHAKE_RECORD_BYTES_MAX,
-        Body::Crl(_) | Body::Entry(_) | Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
-            limits::RECORD_BYTES_MAX
-        }
+        Body::Crl(_)
+        | Body::Entry(_)
+        | Body::Envelope(_)
+        | Body::Tombstone(_)
+        | Body::Receipt(_)
+        | Body::Head(_) => limits::RECORD_BYTES_MAX,
     }
 }
 
@@ -152,6 +156,10 @@ fn check_body(body: &Body) -> Result<(), DecodeError> {
             (1..=limits::RECEIPT_ITEMS_MAX).contains(&r.items.len())
                 && r.items.windows(2).all(|w| w[0].tombstone < w[1].tombstone),
             "a receipt attests 1 to 512 tombstones, sorted, each once",
+        ),
+        Body::Head(h) => within(
+            h.number >= 1 && h.dropped <= h.number,
+            "a head is of a row, and no row after it was dropped",
         ),
     }
 }

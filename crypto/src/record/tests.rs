@@ -13,7 +13,8 @@ use crate::{Fingerprint, NetworkId};
 #[test]
 fn every_kind_makes_the_round() {
     let scene = Scene::new();
-    let kinds = [Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt];
+    let kinds =
+        [Kind::Charter, Kind::Crl, Kind::Entry, Kind::Envelope, Kind::Tombstone, Kind::Receipt, Kind::Head];
     for (record, kind) in scene.one_of_each().into_iter().zip(kinds) {
         assert_eq!(record.body().kind(), kind);
         let read = Decoded::from_bytes(record.bytes()).unwrap();
@@ -24,7 +25,7 @@ fn every_kind_makes_the_round() {
         match (kind, verified.signer()) {
             (Kind::Charter, Signer::Authorities) => {}
             (Kind::Crl | Kind::Entry, Signer::Registrar(trust)) => assert_eq!(trust.as_str(), "RXA"),
-            (Kind::Envelope | Kind::Tombstone | Kind::Receipt, Signer::Node { trust, node }) => {
+            (Kind::Envelope | Kind::Tombstone | Kind::Receipt | Kind::Head, Signer::Node { trust, node }) => {
                 assert_eq!((trust.as_str(), *node.as_bytes()), ("RXA", scene.a.node_key.public()));
             }
             (kind, signer) => panic!("{kind:?} by {signer:?}"),

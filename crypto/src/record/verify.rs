@@ -279,7 +279,7 @@ impl Prepared {
                 let lines = line(&registrar)?;
                 Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
             }
-            Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) => {
+            Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) | Body::Head(_) => {
                 let no_right = |purpose: Purpose| VerifyError::Right {
                     kind: record.body().kind().name(),
                     purpose: purpose.to_string(),

@@ -11,6 +11,7 @@ use lanyard_crypto::x509::RevocationList;
 use lanyard_crypto::{RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
+use crate::audit::heads;
 use crate::erase::{self, Order};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
@@ -88,6 +89,7 @@ fn check(
         Body::Envelope(envelope) => check_envelope(record, envelope, network, view)?,
         Body::Tombstone(tombstone) => check_tombstone(record, tombstone, view)?,
         Body::Receipt(_) => Ok(()),
+        Body::Head(_) => heads::check(record, view)?,
     };
     let trusts = mutation::is(Mutation::TrustPeersCustody);
     if outcome.is_ok() && !Holding::of(record).is_for(own) && !trusts {

@@ -14,7 +14,7 @@ use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, heads};
 use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
@@ -365,6 +365,9 @@ pub(crate) fn drop_record(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) ->
     }
     if held.kind == Kind::Receipt as u8 {
         forget_receipt(turn, id)?;
+    }
+    if held.kind == Kind::Head as u8 {
+        heads::forget(turn, id)?;
     }
     erase(turn, id, held)
 }

@@ -30,7 +30,9 @@ impl Holding {
         let (class, conversation) = match record.body() {
             Body::Envelope(e) => (Some(e.class), Some(e.conversation.clone())),
             Body::Tombstone(t) => (None, Some(t.conversation.clone())),
-            Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) => (None, None),
+            Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) | Body::Head(_) => {
+                (None, None)
+            }
         };
         let header = record.header();
         Self {
@@ -64,7 +66,7 @@ impl Holding {
                 Some(LAYERS[0])
             }
             (k, _) if k == Kind::Tombstone as u8 => Some(LAYERS[1]),
-            (k, _) if k == Kind::Receipt as u8 => Some(LAYERS[2]),
+            (k, _) if k == Kind::Receipt as u8 || k == Kind::Head as u8 => Some(LAYERS[2]),
             (_, Some(Class::Submission)) => None,
             _ => Some(LAYERS[3]),
         }

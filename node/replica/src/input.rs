@@ -134,6 +134,8 @@ pub enum Request {
         /// Which conversation.
         conversation: ConversationId,
     },
+    /// The operator wants the newest row of the audit log signed, to show the log to somebody.
+    SignHead,
 }
 
 /// Who asks for a deletion.
@@ -157,6 +159,8 @@ pub enum Reply {
     },
     /// The tombstone is stored and carried out here.
     Deleted(RecordId),
+    /// A head of the audit log, as a record.
+    Head(Vec<u8>),
     /// Done.
     Done,
 }

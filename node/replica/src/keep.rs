@@ -15,7 +15,7 @@ use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::admit::{self, Admitted};
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, heads};
 use crate::digest;
 use crate::erase;
 use crate::holding::{Holding, node_trust};
@@ -68,6 +68,7 @@ impl Replica {
                 follow_receipt(turn, record, receipt);
                 Ok(())
             }
+            Body::Head(_) => heads::follow(turn, record),
         }
     }
 
@@ -304,7 +305,8 @@ impl Replica {
             spread::enqueue(turn, &record.id(), trust)?;
             unreached |= !self.connected.values().any(|t| t == trust);
         }
-        let always = held.kind != Kind::Envelope as u8 && held.kind != Kind::Receipt as u8;
+        let waits = [Kind::Envelope, Kind::Receipt, Kind::Head].map(|kind| kind as u8);
+        let always = !waits.contains(&held.kind);
         if !to.is_empty() && (always || unreached) {
             turn.outputs.push(Output::Publish(record.bytes().clone()));
         }

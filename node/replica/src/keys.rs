@@ -1,6 +1,6 @@
 //! Row keys, as the catalogue of trees lays them out.
 
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 
 use crate::limits::BUCKET_SECS;
 
@@ -116,6 +116,34 @@ pub(crate) fn backlog(conversation: &ConversationId, device: &Fingerprint) -> Ve
 pub(crate) fn backlog_parts(key: &[u8]) -> Option<(Fingerprint, ConversationId)> {
     let (device, conversation) = key.strip_prefix(BACKLOGS)?.split_first_chunk::<32>()?;
     Some((Fingerprint::new(*device), ConversationId::try_from(conversation).ok()?))
+}
+
+/// Begins the rows of the heads that are held of audit logs.
+pub(crate) const HEADS: u8 = 0;
+/// Begins the rows of what audit logs contradict.
+pub(crate) const CONTRADICTIONS: u8 = 1;
+/// Begins the rows that say under which key a head stands.
+const HEAD_PLACES: u8 = 2;
+
+pub(crate) fn heads_of(node: &NodeId) -> Vec<u8> {
+    [&[HEADS][..], node.as_bytes()].concat()
+}
+
+pub(crate) fn head(node: &NodeId, span: u8, period: u64) -> Vec<u8> {
+    [&heads_of(node)[..], &[span], &period.to_be_bytes()].concat()
+}
+
+pub(crate) fn contradiction(node: &NodeId) -> Vec<u8> {
+    [&[CONTRADICTIONS][..], node.as_bytes()].concat()
+}
+
+pub(crate) fn head_place(record: &RecordId) -> Vec<u8> {
+    [&[HEAD_PLACES][..], record.as_bytes()].concat()
+}
+
+/// The node of a row about heads.
+pub(crate) fn node_in(key: &[u8]) -> Option<NodeId> {
+    key.get(1..)?.first_chunk::<32>().map(|node| NodeId::new(*node))
 }
 
 /// The last 8 bytes of a key as a number.

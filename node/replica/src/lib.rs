@@ -54,7 +54,7 @@ use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
 use admit::Admission;
-use audit::AuditEntry;
+use audit::{AuditEntry, HeldHead};
 use frame::{Frame, Refused};
 pub use input::{Arrival, Deleter, Input, Output, Reply, Request, Source, Step};
 use mutation::Mutation;
@@ -238,6 +238,8 @@ impl Replica {
                 self.rounds_due(&mut turn)?;
                 self.press_on(&mut turn)?;
                 audit::chain::drop_old(&mut turn)?;
+                audit::heads::expire(&mut turn)?;
+                self.sign_head_if_due(&mut turn)?;
             }
         }
         self.attest(&mut turn)?;
@@ -312,7 +314,13 @@ impl Replica {
 
     fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
         let origin = matches!(from, Source::Local { .. });
-        Ok(match admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)? {
+        let head = HeldHead::of(&record).map(|head| (head, record.bytes().clone()));
+        let admission = admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)?;
+        // Whether it is stored or not: what a node has signed, it has signed.
+        if let (Some(((node, head), bytes)), false) = (head, matches!(admission, Admission::Known)) {
+            self.hold_against(turn, node, &head, &bytes)?;
+        }
+        Ok(match admission {
             Admission::Known => Taken::Known,
             // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
             Admission::No(Refusal::NotCustodian) if matches!(from, Source::Gossip { .. }) => Taken::Relayed,

@@ -104,6 +104,13 @@ pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
 pub const AUDIT_LIFE_SECS: u64 = RECEIPT_LIFE_SECS;
 /// Old entries that one tick drops.
 pub const AUDIT_DROPS_PER_TICK: usize = 256;
+/// Which heads of a node's audit log are kept: one in each period, for a life that says which period it stands for, both in seconds. The
+/// newest are ten minutes apart; those of the last eight years, as long as entries live, a month.
+pub const HEAD_SPANS: [(u64, u64); 3] =
+    [(600, 2 * DAY_SECS), (DAY_SECS, 60 * DAY_SECS), (30 * DAY_SECS, RECEIPT_LIFE_SECS)];
+const DAY_SECS: u64 = 24 * 3600;
+/// How long it is shown that an audit log contradicts itself, in seconds.
+pub const CONTRADICTION_LIFE_SECS: u64 = 90 * DAY_SECS;
 /// An audit entry's detail, in bytes.
 pub const AUDIT_DETAIL_BYTES_MAX: usize = 512;
 /// Devices of this trust in one conversation.
@@ -131,6 +138,7 @@ const _: () = assert!(PAGE_BYTES_MIN + HANDSHAKE_RECORD_BYTES_MAX <= TRANSFER_BY
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < TRANSFER_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
+const _: () = assert!(HEAD_SPANS[0].1 < HEAD_SPANS[1].1 && HEAD_SPANS[1].1 < HEAD_SPANS[2].1);
 const _: () = assert!(RECEIPT_LIFE_SECS < lanyard_crypto::limits::LIFE_SECS_MAX);
 const _: () = assert!(UPGRADE_ROWS * (1 + CUSTODIANS_MAX) + 5 * CHARTER_TRUSTS_MAX < BATCH_CHANGES_MAX);
 // A driver may commit several steps at once: a third of a batch is left to it.

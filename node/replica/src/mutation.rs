@@ -100,6 +100,10 @@ mutations! {
     ClaimForEver = "wait for one peer for ever";
     /// A round begins every second.
     RestlessRounds = "begin a round every second";
+    /// A row of the audit log is hashed as if it were the first.
+    UnlinkAuditLog = "hash a row of the audit log without those before it";
+    /// A head is signed of the row after the newest one.
+    SignAhead = "sign a row of the audit log that is not written";
 }
 
 /// Whether this bug is switched on.

@@ -309,6 +309,8 @@ pub struct Counts {
     pub receipts: u64,
     /// Directory entries held.
     pub entries: u64,
+    /// Heads of audit logs held.
+    pub heads: u64,
     /// Records that some trust has yet to acknowledge, by trust.
     pub waiting: std::collections::BTreeMap<String, u64>,
 }
@@ -322,6 +324,7 @@ pub fn counts(view: &dyn View) -> Result<Counts, StorageError> {
             [k] if *k == Kind::Tombstone as u8 => counts.tombstones += 1,
             [k] if *k == Kind::Receipt as u8 => counts.receipts += 1,
             [k] if *k == Kind::Entry as u8 => counts.entries += 1,
+            [k] if *k == Kind::Head as u8 => counts.heads += 1,
             _ => {}
         }
         Ok(())

@@ -39,6 +39,7 @@ impl Replica {
                 turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
                 Ok(Reply::Done)
             }
+            Request::SignHead => self.sign_head(turn)?.map(Reply::Head),
         };
         if let Err(why) = &outcome {
             turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;

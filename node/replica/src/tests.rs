@@ -10,6 +10,7 @@ mod crowd;
 mod depth;
 mod erasure;
 mod honest;
+mod heads;
 mod hub;
 mod liars;
 mod order;

@@ -3,13 +3,13 @@
 
 use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
 use lanyard_crypto::record::{
-    self, Body, Class, Crl, Decoded, Entry, Envelope, Header, Kind, Reason, Receipt, ReceiptItem, Target,
-    Tombstone,
+    self, Body, Class, Crl, Decoded, Entry, Envelope, Head, Header, Kind, Reason, Receipt, ReceiptItem,
+    Target, Tombstone,
 };
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, Term};
 use lanyard_crypto::x509::{Certificate, SecretKey, Subject};
-use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp};
+use lanyard_crypto::{AuditHash, ConversationId, NetworkId, RecordId, Timestamp};
 
 /// 2027-01-15T08:00:00Z.
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -82,7 +82,7 @@ impl Scene {
         let first = self.charter();
         let second = self.sign_charter(Some(self.network), 2, Some(first.statement()));
         let signed = self.bodies().into_iter().map(|body| {
-            let for_all = matches!(body.kind(), Kind::Crl | Kind::Entry);
+            let for_all = matches!(body.kind(), Kind::Crl | Kind::Entry | Kind::Head);
             let custodians =
                 if for_all { Vec::new() } else { vec!["RXA".parse().unwrap(), "RXB12".parse().unwrap()] };
             let (network, expires) = (Some(self.network), NOW.plus_secs(20 * DAY));
@@ -121,6 +121,7 @@ impl Scene {
         bodies.extend(Reason::ALL.map(|reason| tombstone(named.clone(), reason)));
         bodies.push(tombstone(Target::UpTo(NOW), Reason::Incident));
         bodies.push(Body::Receipt(Receipt { items: vec![item(1), item(2)] }));
+        bodies.push(Body::Head(Head { number: 1000, hash: AuditHash::new([6; 32]), dropped: 10 }));
         bodies
     }
 }

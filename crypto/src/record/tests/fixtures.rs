@@ -3,12 +3,13 @@
 use crate::charter::{Authorities, Charter, Member, Policy};
 use crate::network::Network;
 use crate::record::{
-    self, Body, Class, Crl, Decoded, Entry, Envelope, Header, Reason, Receipt, ReceiptItem, Target, Tombstone,
+    self, Body, Class, Crl, Decoded, Entry, Envelope, Head, Header, Reason, Receipt, ReceiptItem, Target,
+    Tombstone,
 };
 use crate::residency::Country;
 use crate::x509::issue::{self, Issuer, NodeDetails, Term};
 use crate::x509::{Certificate, Revocation, RevocationList, SecretKey, Subject};
-use crate::{ConversationId, NetworkId, NodeId, RecordId, Timestamp};
+use crate::{AuditHash, ConversationId, NetworkId, NodeId, RecordId, Timestamp};
 
 /// A moment at which everything is valid: 2027-01-15T08:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -195,6 +196,10 @@ impl Scene {
         Body::Receipt(Receipt { items: vec![item(1), item(2)] })
     }
 
+    pub(crate) fn head(&self) -> Body {
+        Body::Head(Head { number: 1000, hash: AuditHash::new([6; 32]), dropped: 10 })
+    }
+
     /// Signed by the node of RXA.
     pub(crate) fn by_node(&self, body: Body) -> Decoded {
         record::sign(self.for_both(), body, self.a.node.fingerprint(), &self.a.node_key).unwrap()
@@ -214,6 +219,7 @@ impl Scene {
             self.by_node(self.envelope()),
             self.by_node(self.tombstone()),
             self.by_node(self.receipt()),
+            record::sign(self.for_all(), self.head(), self.a.node.fingerprint(), &self.a.node_key).unwrap(),
         ]
     }
 }

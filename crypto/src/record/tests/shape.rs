@@ -89,6 +89,14 @@ fn bodies_are_bounded() {
     for count in [0, RECEIPT_ITEMS_MAX as u64 + 1] {
         assert!(matches!(receipt(count), Err(DecodeError::Bounds(_))));
     }
+    let head = |number, dropped| {
+        let hash = crate::AuditHash::new([6; 32]);
+        by(scene.for_all(), Body::Head(Head { number, hash, dropped })).map(drop)
+    };
+    head(1, 1).unwrap();
+    for (number, dropped) in [(0, 0), (1, 2)] {
+        assert!(matches!(head(number, dropped), Err(DecodeError::Bounds(_))));
+    }
     let entry = |change: fn(&mut Entry)| {
         let Body::Entry(mut entry) = scene.entry() else { panic!("no entry") };
         change(&mut entry);

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::AuditEntry;
 use crate::keys;
 use crate::limits::{AUDIT_DROPS_PER_TICK, AUDIT_ENTRIES_MAX, AUDIT_LIFE_SECS, SCAN_ROWS};
+use crate::mutation::{self, Mutation};
 use crate::turn::Turn;
 
 /// The name under which [`Tree::Meta`] has the place of the newest row.
@@ -128,7 +129,11 @@ pub(super) fn row(view: &dyn View, number: u64) -> Result<Option<Row>, StorageEr
 
 /// Appends an entry; the oldest gives way once the log is full.
 pub(super) fn append(turn: &mut Turn<'_>, entry: AuditEntry) -> Result<AuditEntry, StorageError> {
-    let row = Row { place: last(&turn.rows)?.then(&entry), entry };
+    let mut before = last(&turn.rows)?;
+    if mutation::is(Mutation::UnlinkAuditLog) {
+        before.hash = Place::START.hash;
+    }
+    let row = Row { place: before.then(&entry), entry };
     turn.rows.put(Tree::Audit, row.place.number.to_be_bytes(), row.to_row());
     turn.rows.put(Tree::Meta, LAST, row.place.to_row());
     let first = dropped(&turn.rows)?;

@@ -1,14 +1,17 @@
 //! The audit log: what was decided and refused, with reasons, and without content or names of people. It is a hash chain
-//! ([`chain`]), which can be followed by whoever has it ([`check`]).
+//! ([`chain`]), which can be followed by whoever has it ([`check`]), and held against what its node has signed of it
+//! ([`heads`]).
 
 pub(crate) mod chain;
 pub mod check;
+pub(crate) mod heads;
 
 use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, View};
 use serde::{Deserialize, Serialize};
 
 pub use chain::{Place, Row, dropped, last};
+pub use heads::{CONTRADICTED, Contradiction, HeldHead, contradictions, held_of, newest_heads};
 
 use crate::limits::{AUDIT_DETAIL_BYTES_MAX, SCAN_ROWS};
 use crate::turn::Turn;

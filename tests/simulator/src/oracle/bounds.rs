@@ -223,7 +223,7 @@ fn layer_of(fact: &Fact) -> Option<usize> {
     match (fact.kind, fact.class) {
         (Kind::Charter | Kind::Crl | Kind::Entry, _) => Some(0),
         (Kind::Tombstone, _) => Some(1),
-        (Kind::Receipt, _) => Some(2),
+        (Kind::Receipt | Kind::Head, _) => Some(2),
         (Kind::Envelope, Some(Class::Submission)) => None,
         (Kind::Envelope, _) => Some(3),
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::record::{Class, Kind};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
+use lanyard_replica::audit::check;
 use lanyard_storage::{MemoryStore, Tree};
 
 use super::ledger::Fact;
@@ -30,6 +31,20 @@ impl Oracle {
             counters.add(Counter::RevocationDivided);
         }
         found
+    }
+
+    /// The audit log of each replica is a chain, and contains every row that its node has signed.
+    pub fn logs(&mut self, finals: &[Final]) {
+        for replica in finals {
+            let heads = &self.nodes[replica.node].heads;
+            let told = match check::stored(&replica.store, heads) {
+                Ok(Ok(sound)) if sound.other_heads + sound.before == heads.len() => continue,
+                Ok(Ok(_)) => "it does not contain every row that the node has signed".to_owned(),
+                Ok(Err(broken)) => broken.to_string(),
+                Err(error) => error.to_string(),
+            };
+            self.fail("P7", format!("the audit log of node {}: {told}", replica.node));
+        }
     }
 
     /// The messages of a conversation that a device has to have been given, of those written in this epoch or after it, and has

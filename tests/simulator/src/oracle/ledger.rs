@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
-use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem, Target};
+use lanyard_crypto::record::{Body, Class, Decoded, Head, Kind, ReceiptItem, Target};
 use lanyard_crypto::x509::{Certificate, RevocationList};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+use lanyard_replica::limits::HEAD_SPANS;
 use lanyard_storage::{Tree, View};
 
 use crate::cast::{Cast, Role};
@@ -38,6 +39,8 @@ pub struct Fact {
     pub target: Option<Target>,
     /// Of a receipt.
     pub items: Vec<ReceiptItem>,
+    /// Of a head.
+    pub head: Option<Head>,
     /// Of an entry: whose.
     pub subject: Option<Fingerprint>,
     /// Of a revocation list: the issuer, the number, and the serial numbers.
@@ -63,6 +66,7 @@ impl Fact {
             signer,
             target: None,
             items: Vec::new(),
+            head: None,
             subject: None,
             list: None,
             charter: None,
@@ -79,6 +83,7 @@ impl Fact {
                 fact.target = Some(t.target.clone());
             }
             Body::Receipt(r) => fact.items = r.items.clone(),
+            Body::Head(head) => fact.head = Some(*head),
             Body::Entry(e) => {
                 fact.subject =
                     e.chain.first().and_then(|der| Certificate::parse(der).ok()).map(|c| c.fingerprint());
@@ -94,6 +99,14 @@ impl Fact {
             }
         }
         fact
+    }
+
+    /// Of a head: the period for which it stands.
+    fn period(&self) -> Option<Period> {
+        let (Some(_), Some((_, _, signer))) = (&self.head, &self.signer) else { return None };
+        let life_secs = self.expires.as_secs() - self.issued.as_secs();
+        let (period_secs, _) = HEAD_SPANS.iter().find(|(_, most)| life_secs <= *most).or(HEAD_SPANS.last())?;
+        Some((*signer, *period_secs, self.issued.as_secs() / period_secs))
     }
 
     /// Whether this trust is to keep it.
@@ -143,7 +156,12 @@ pub struct Ledger {
     newest_list: BTreeMap<Fingerprint, (u64, RecordId)>,
     newest_entry: BTreeMap<Fingerprint, (Timestamp, RecordId)>,
     newest_charter: u64,
+    /// The newest head of each node for each period.
+    newest_head: BTreeMap<Period, (Timestamp, RecordId)>,
 }
+
+/// Of a head: its signer, how long the period is for which it stands, and which one that is.
+type Period = (Fingerprint, u64, u64);
 
 impl Ledger {
     /// Of nothing.
@@ -158,6 +176,7 @@ impl Ledger {
             newest_list: BTreeMap::new(),
             newest_entry: BTreeMap::new(),
             newest_charter: 0,
+            newest_head: BTreeMap::new(),
         }
     }
 
@@ -199,6 +218,10 @@ impl Ledger {
         }
         if let Some(subject) = fact.subject {
             let newest = self.newest_entry.entry(subject).or_insert((fact.issued, fact.id));
+            *newest = (*newest).max((fact.issued, fact.id));
+        }
+        if let Some(period) = fact.period() {
+            let newest = self.newest_head.entry(period).or_insert((fact.issued, fact.id));
             *newest = (*newest).max((fact.issued, fact.id));
         }
         if let Some((version, _)) = fact.charter {
@@ -245,7 +268,8 @@ impl Ledger {
             .and_then(|(issuer, number, _)| Some(*self.newest_list.get(issuer)? > (*number, fact.id)));
         let entry = fact.subject.and_then(|s| Some(*self.newest_entry.get(&s)? > (fact.issued, fact.id)));
         let charter = fact.charter.as_ref().map(|(version, _)| *version < self.newest_charter);
-        list.or(entry).or(charter).unwrap_or(false)
+        let head = fact.period().and_then(|p| Some(*self.newest_head.get(&p)? > (fact.issued, fact.id)));
+        list.or(entry).or(charter).or(head).unwrap_or(false)
     }
 
     /// Whether a tombstone has force over nothing: all that it names is known, and none of it may its signer delete.

@@ -13,9 +13,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Class, Kind};
+use lanyard_crypto::record::{Class, Head, Kind};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use lanyard_replica::Own;
+use lanyard_replica::audit::Place;
+use lanyard_replica::audit::check::{Holder, Stated};
 use lanyard_storage::{Batch, MemoryStore, Tree, View};
 
 use crate::cast::{CODES, Cast, LIAR, RETENTION_SECS, Role};
@@ -62,6 +64,10 @@ struct Knowledge {
     /// The highest number of each issuer's lists that was durable here.
     lists: BTreeMap<Fingerprint, u64>,
     commits: BTreeMap<(ConversationId, u64), RecordId>,
+    /// What it has signed of its audit log, and was durable here.
+    heads: Vec<Stated>,
+    /// Heads of the log of the node that it has replaced, which others may bring back.
+    disowned: BTreeSet<RecordId>,
     /// The latest that its clock has shown.
     latest: Timestamp,
     /// What it has served its peers, and when it has begun rounds with them.
@@ -109,6 +115,8 @@ impl Oracle {
         let members = self.ledger.learn(charter).and_then(|f| f.charter.clone()).unwrap_or_default();
         let (bounded, pace) = (self.nodes[node].bounded, self.nodes[node].pace.anew());
         self.nodes[node] = Knowledge::new(own, members, bounded, pace);
+        let heads = self.ledger.all().filter(|fact| fact.head.is_some()).map(|fact| fact.id);
+        self.nodes[node].disowned = heads.collect();
     }
 
     /// Records a violation; the first one stands.
@@ -334,6 +342,12 @@ impl Oracle {
             }
             let own =
                 fact.signer.as_ref().is_some_and(|(.., signer)| *signer == self.nodes[node].certificate);
+            if let (Some(Head { number, hash, dropped }), true) = (fact.head, own)
+                && !self.nodes[node].disowned.contains(&fact.id)
+            {
+                let (place, signed) = (Place { number, hash }, fact.issued);
+                self.nodes[node].heads.push(Stated { place, dropped, signed, holder: Holder::Other });
+            }
             if fact.kind == Kind::Receipt && own && !self.nodes[node].bounded {
                 for item in &fact.items {
                     self.is_erased(node, &item.tombstone, at_ms, store, "attests");
@@ -481,6 +495,8 @@ impl Knowledge {
             stepped: BTreeMap::new(),
             lists: BTreeMap::new(),
             commits: BTreeMap::new(),
+            heads: Vec::new(),
+            disowned: BTreeSet::new(),
             latest: Timestamp::from_secs(0),
             pace,
             bounded,

@@ -184,6 +184,7 @@ impl World<'_> {
         differences.extend(self.undelivered(&finals));
         differences.extend(self.charters_differ(&finals));
         if differences.is_empty() {
+            self.oracle.logs(&finals);
             for at in 0..self.nodes.len() {
                 if !self.is_liar(at) {
                     self.audit(at);
