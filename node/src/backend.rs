@@ -14,6 +14,8 @@ use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::audit_export::Beginning;
+
 /// An answer that comes once what it states is on the disk.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 
@@ -72,6 +74,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The audit log behind a position, or its newest entries, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<AuditLine>>;
+
+    /// How an export of the audit log begins, with its newest row signed.
+    fn audit_chain(&self) -> Answer<'_, Beginning>;
+
+    /// Follows the whole audit log; the refusal `audit-log-broken` says what is wrong with it.
+    fn audit_check(&self) -> Answer<'_, AuditChecked>;
+
+    /// The heads that are held of a node's audit log, or the newest of each node's.
+    fn audit_heads(&self, of: Option<NodeId>) -> Answer<'_, AuditHeads>;
 
     /// Adds to the audit log.
     fn note(&self, note: Note) -> BoxFuture<'_, ()>;
@@ -139,6 +150,72 @@ pub struct AuditLine {
     /// The record that it is about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub record: Option<String>,
+    /// What covers it and all rows before it.
+    pub hash: String,
+}
+
+/// What a node found when it followed its own audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditChecked {
+    /// The number of the first row.
+    pub first: u64,
+    /// The number of the last row.
+    pub last: u64,
+    /// Its hash.
+    pub hash: String,
+    /// Heads that this node has signed and holds, and that the log contains.
+    pub heads: usize,
+    /// Heads of rows before the first, of which nothing can be said.
+    pub heads_before: usize,
+    /// The number of the newest row that is signed; 0 if none is.
+    pub signed: u64,
+}
+
+/// What a node holds of audit logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHeads {
+    /// Heads, by node, oldest first.
+    pub heads: Vec<AuditHead>,
+    /// Logs of which heads contradict each other.
+    pub contradictions: Vec<AuditContradiction>,
+    /// The certificates with which they are signed, each with its issuer's, DER in hexadecimal digits.
+    pub chains: Vec<[String; 2]>,
+}
+
+/// A head of a node's audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// ODS code of the node's trust.
+    pub trust: String,
+    /// The node.
+    pub peer_id: String,
+    /// The number of the row that was the newest.
+    pub number: u64,
+    /// What covers it and all rows before it.
+    pub hash: String,
+    /// The last row that the node had dropped.
+    pub dropped: u64,
+    /// When the node signed it, by RFC 3339.
+    pub signed: String,
+    /// The record, in hexadecimal digits.
+    pub record: String,
+}
+
+/// Heads of one node that cannot be of one log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditContradiction {
+    /// ODS code of the node's trust.
+    pub trust: String,
+    /// The node.
+    pub peer_id: String,
+    /// When this was found, by RFC 3339.
+    pub found: String,
+    /// `forked`, `went-back` or `rows-lost`.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+    /// The records that show it, in hexadecimal digits.
+    pub records: Vec<String>,
 }
 
 /// A peer.

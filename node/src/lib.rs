@@ -3,6 +3,7 @@
 
 mod address;
 mod admin;
+mod audit_export;
 mod backend;
 mod cli;
 mod commands;

@@ -24,8 +24,9 @@ use super::api::{
     Audit, Deletion, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, Peer,
     RevokeAnswer, RevokeRequest, Staff, Status,
 };
-use crate::address::peer_id;
-use crate::backend::{Note, refusal};
+use crate::address::{node_of, peer_id};
+use crate::audit_export::Beginning;
+use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
 use crate::invitations::{Invitee, Kept};
 use crate::registrar::{Device, Registrar, RegistrarError};
 use crate::time::{DAY_SECS, now, rfc3339};
@@ -70,6 +71,9 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/deletions", get(deletions))
         .route("/v1/deletions/{id}", get(deletion))
         .route("/v1/audit", get(audit))
+        .route("/v1/audit/chain", get(audit_chain))
+        .route("/v1/audit/verify", get(audit_check))
+        .route("/v1/audit/heads", get(audit_heads))
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
         .fallback(async || Refused(refusal("not-found", "there is no such path")))
@@ -99,6 +103,11 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
     match admin.backend.refusals_lost() {
         0 => {}
         lost => warnings.push(format!("{lost} refused peers since the start came too fast to be logged")),
+    }
+    for found in admin.backend.audit_heads(None).await?.contradictions {
+        let (trust, node, code, detail) = (found.trust, found.peer_id, found.code, found.detail);
+        warnings
+            .push(format!("the audit log of {trust}, node {node}: {code}: {detail} (found {})", found.found));
     }
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -206,6 +215,29 @@ async fn audit(State(admin): Shared, page: Result<Query<Page>, QueryRejection>) 
     let Query(Page { after, limit }) = page.map_err(|e| refusal("malformed", e.to_string()))?;
     let limit = limit.unwrap_or(AUDIT_LINES_MAX).min(AUDIT_LINES_MAX);
     Ok(Json(Audit { entries: admin.backend.audit(after, limit).await? }))
+}
+
+async fn audit_chain(State(admin): Shared) -> Outcome<Beginning> {
+    Ok(Json(admin.backend.audit_chain().await?))
+}
+
+async fn audit_check(State(admin): Shared) -> Outcome<AuditChecked> {
+    Ok(Json(admin.backend.audit_check().await?))
+}
+
+/// Of whose log.
+#[derive(Deserialize)]
+struct Whose {
+    peer_id: Option<String>,
+}
+
+async fn audit_heads(
+    State(admin): Shared,
+    whose: Result<Query<Whose>, QueryRejection>,
+) -> Outcome<AuditHeads> {
+    let Query(Whose { peer_id }) = whose.map_err(|e| refusal("malformed", e.to_string()))?;
+    let node = |id: String| node_of(&id).ok_or_else(|| refusal("malformed", format!("{id} is no peer id")));
+    Ok(Json(admin.backend.audit_heads(peer_id.map(node).transpose()?).await?))
 }
 
 async fn held(State(admin): Shared, Path(id): Path<String>) -> Outcome<Held> {

@@ -1,5 +1,6 @@
 //! What an operator may type. What it means is in [`crate::commands`].
 
+mod audit;
 mod network;
 mod operate;
 mod staff;
@@ -7,11 +8,12 @@ mod trust;
 
 use clap::{Parser, Subcommand};
 
+pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
 pub use network::{
     AuthorityKeyArgs, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs,
     SignArgs,
 };
-pub use operate::{AuditArgs, CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
+pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 
@@ -57,7 +59,7 @@ pub enum Command {
     Deletions(DeletionsArgs),
     /// What the running node holds of a record, such as a message
     Held(HeldArgs),
-    /// What the running node decided and refused, and why
+    /// What the running node decided and refused, and why; and what is signed of that
     Audit(AuditArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `lanyard-node run`, `check`, `status`, `deletions`, `audit`: as typed.
+//! `lanyard-node run`, `check`, `status`, `deletions`, `held`: as typed.
 
 use std::path::PathBuf;
 
@@ -75,26 +75,6 @@ pub struct DeletionsArgs {
 pub struct HeldArgs {
     /// The record id, such as the id of a message that `lanyard read` shows
     pub id: RecordId,
-    /// Which node.
-    #[command(flatten)]
-    pub node: NodeArgs,
-    /// Print as JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `audit`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  lanyard-node audit --after 120 --limit 50 --config node1/node.toml --json"
-)]
-pub struct AuditArgs {
-    /// Show only entries behind this number, the oldest of them first; without it, the newest entries
-    #[arg(long, value_name = "NUMBER")]
-    pub after: Option<u64>,
-    /// Show at most so many
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub limit: u64,
     /// Which node.
     #[command(flatten)]
     pub node: NodeArgs,

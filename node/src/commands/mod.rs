@@ -1,6 +1,7 @@
 //! What the commands of [`crate::cli`] mean. Each one prints what it did, as text or as JSON whose fields are
 //! documented in `docs/reference/commands.md`.
 
+mod audit;
 mod charters;
 mod check;
 mod network;
@@ -117,7 +118,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => operate::status(&args),
         Command::Deletions(args) => operate::deletions(&args),
         Command::Held(args) => operate::held(&args),
-        Command::Audit(args) => operate::audit(&args),
+        Command::Audit(args) => audit::run(&args),
     }
 }
 

@@ -1,11 +1,11 @@
-//! `lanyard-node status`, `deletions`, `audit`, and what else asks the running node.
+//! `lanyard-node status`, `deletions`, and what else asks the running node.
 
 use lanyard_crypto::x509::Certificate;
 
 use super::{CommandError, charters, show};
 use crate::admin::Client;
-use crate::admin::api::{Audit, Deletion, Held, Imported, RevokeAnswer, RevokeRequest, Status};
-use crate::cli::{AuditArgs, DeletionsArgs, HeldArgs, ImportArgs, NodeArgs, RevokeArgs, StatusArgs};
+use crate::admin::api::{Deletion, Held, Imported, RevokeAnswer, RevokeRequest, Status};
+use crate::cli::{DeletionsArgs, HeldArgs, ImportArgs, NodeArgs, RevokeArgs, StatusArgs};
 use crate::config::Config;
 
 /// A client of the node that the arguments name.
@@ -75,21 +75,6 @@ pub(super) fn held(args: &HeldArgs) -> Result<(), CommandError> {
             lines.extend(digits.chunks(64).map(|line| format!("    {}", line.iter().collect::<String>())));
         }
         lines.join("\n")
-    })
-}
-
-pub(super) fn audit(args: &AuditArgs) -> Result<(), CommandError> {
-    let after = args.after.map(|after| format!("&after={after}")).unwrap_or_default();
-    let audit: Audit = client(&args.node)?.get(&format!("/v1/audit?limit={}{after}", args.limit))?;
-    show(args.json, &audit, |audit| {
-        let line = |e: &crate::backend::AuditLine| {
-            let about = [&e.trust, &e.peer_id, &e.address, &e.record];
-            let about: Vec<_> = about.into_iter().flatten().map(String::as_str).collect();
-            let parts = [e.event.as_str(), &e.code, &e.detail, &about.join(" ")];
-            let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-            format!("{:>6} {} {}\n", e.number, e.at, parts.join("; "))
-        };
-        audit.entries.iter().map(line).collect()
     })
 }
 

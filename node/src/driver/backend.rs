@@ -10,16 +10,18 @@ use lanyard_crypto::gateway::{
 };
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Target};
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
 use lanyard_storage::View;
 use tokio::sync::watch;
 
+use super::audit as logs;
 use super::engine::Message;
 use super::shared::Engine;
-use crate::backend::{Answer, AuditLine, Backend, Deletion, Note, PeerStatus};
-use crate::{address, time};
+use crate::audit_export::{self, Beginning};
+use crate::backend::{Answer, AuditChecked, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus};
+use crate::time;
 
 /// Deletions in one answer.
 const DELETIONS_MAX: usize = 1000;
@@ -121,10 +123,31 @@ impl Backend for Engine {
 
     fn audit(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<AuditLine>> {
         async move {
-            let entries = self.0.read(move |view, _| audit::read(view, after, limit)).await?;
-            Ok(entries.into_iter().map(|(number, entry)| line(number, entry)).collect())
+            let rows = self.0.read(move |view, _| audit::rows(view, after, limit)).await?;
+            Ok(rows.into_iter().map(audit_export::line).collect())
         }
         .boxed()
+    }
+
+    fn audit_chain(&self) -> Answer<'_, Beginning> {
+        async move {
+            let newest = match self.0.request(Request::SignHead).await? {
+                Reply::Head(newest) => newest,
+                other => unreachable!("a head is asked for, and not {other:?}"),
+            };
+            let (trust, node) = (self.0.trust.clone(), self.0.shell().node());
+            self.0.read(move |view, network| logs::beginning(view, network, &trust, &node, &newest)).await
+        }
+        .boxed()
+    }
+
+    fn audit_check(&self) -> Answer<'_, AuditChecked> {
+        let node = self.0.shell().node();
+        async move { self.0.read(move |view, _| logs::checked(view, &node)).await? }.boxed()
+    }
+
+    fn audit_heads(&self, of: Option<NodeId>) -> Answer<'_, AuditHeads> {
+        self.0.read(move |view, network| logs::heads(view, network, of)).boxed()
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {
@@ -162,6 +185,7 @@ impl Backend for Engine {
                 ("tombstones", counts.tombstones),
                 ("receipts", counts.receipts),
                 ("entries", counts.entries),
+                ("heads", counts.heads),
             ];
             let kinds = kinds.into_iter().map(|(name, count)| (name.to_owned(), count));
             let waiting =
@@ -169,19 +193,5 @@ impl Backend for Engine {
             Ok(kinds.chain(waiting).collect())
         }
         .boxed()
-    }
-}
-
-fn line(number: u64, entry: AuditEntry) -> AuditLine {
-    AuditLine {
-        number,
-        at: time::rfc3339(entry.at),
-        event: entry.event,
-        code: entry.code,
-        detail: entry.detail,
-        peer_id: entry.node.map(|n| address::peer_id(&n)),
-        trust: entry.trust.map(String::from),
-        address: entry.address,
-        record: entry.record.map(|r| r.to_string()),
     }
 }

@@ -8,6 +8,7 @@
 //! There is no decision here: what is refused, kept, sent or said is the replica's.
 
 mod arrivals;
+mod audit;
 mod backend;
 mod delivery;
 mod durable;

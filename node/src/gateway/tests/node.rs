@@ -11,10 +11,13 @@ use lanyard_crypto::gateway::{
 };
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use tokio::sync::watch;
 
-use crate::backend::{Answer, AuditLine, Backend, Deletion, Note, PeerStatus, refusal};
+use crate::audit_export::Beginning;
+use crate::backend::{
+    Answer, AuditChecked, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus, refusal,
+};
 use crate::testing::Trust;
 
 pub struct TestNode {
@@ -155,6 +158,18 @@ impl Backend for TestNode {
 
     fn audit(&self, _: Option<u64>, _: usize) -> Answer<'_, Vec<AuditLine>> {
         async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn audit_chain(&self) -> Answer<'_, Beginning> {
+        nothing("audit log")
+    }
+
+    fn audit_check(&self) -> Answer<'_, AuditChecked> {
+        nothing("audit log")
+    }
+
+    fn audit_heads(&self, _: Option<NodeId>) -> Answer<'_, AuditHeads> {
+        async { Ok(AuditHeads::default()) }.boxed()
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {

@@ -2,9 +2,9 @@
 
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::record::{
-    self, Body, Class, Crl, Decoded, Envelope, Header, Reason, Receipt, ReceiptItem, Target, Tombstone,
+    self, Body, Class, Crl, Decoded, Envelope, Head, Header, Reason, Receipt, ReceiptItem, Target, Tombstone,
 };
-use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId};
+use lanyard_crypto::{AuditHash, ConversationId, RecordId, Timestamp, TrustId};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::{Deleter, Input, Request, Source};
 
@@ -37,7 +37,7 @@ pub(crate) fn act(world: &mut World, choices: &mut Choices<'_>) -> Option<()> {
         12 | 13 => made(world, choices, application),
         14 => made(world, choices, handshake),
         15 | 16 => made(world, choices, tombstone),
-        17 => made(world, choices, receipt),
+        17 => made(world, choices, receipt_or_head),
         18 => made(world, choices, revocations),
         19 => made(world, choices, entry),
         20 => made(world, choices, charter),
@@ -233,12 +233,19 @@ fn tombstone(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> {
     sign(choices, header, Body::Tombstone(body))
 }
 
-fn receipt(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> {
+/// A head where a receipt would say nothing.
+fn receipt_or_head(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> {
     let life = life(choices);
     let header = header(world, choices, life);
     let mut ids = ids(world, choices, 4);
     ids.sort();
     ids.dedup();
+    if ids.is_empty() {
+        let (number, dropped) = (choices.number(), choices.number());
+        let hash = AuditHash::new([choices.byte()?; 32]);
+        let header = Header { custodians: Vec::new(), ..header };
+        return sign(choices, header, Body::Head(Head { number, hash, dropped }));
+    }
     let erased = header.issued;
     let item = |tombstone| ReceiptItem { tombstone, erased, envelopes: u32::MAX };
     sign(choices, header, Body::Receipt(Receipt { items: ids.into_iter().map(item).collect() }))

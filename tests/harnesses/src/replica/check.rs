@@ -222,6 +222,12 @@ fn readable(world: &World, at: usize) {
     assert!(!query::trust(view, None).unwrap().charter.is_empty());
     query::counts(view).unwrap();
     query::node_addresses(view).unwrap();
+    for (_, head) in audit::newest_heads(view).unwrap() {
+        assert!(held.records.contains_key(&head.record), "a head that is not here");
+    }
+    audit::contradictions(view).unwrap();
+    let chain = audit::check::stored(view, &[]).unwrap();
+    chain.unwrap_or_else(|broken| panic!("the audit log: {broken}"));
     audit::read(view, Some(0), usize::MAX).unwrap().iter().for_each(|(_, entry)| quiet(entry));
 }
 
