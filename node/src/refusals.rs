@@ -3,14 +3,19 @@
 //!
 //! Of each code, the first refusal of somebody for a reason is written down, and the same one again only after [`AGAIN`].
 //! Whoever comes under ever new names meets the second bound: after [`BURST`], one in [`EVERY`]. What is left out is
-//! counted, and the next line of its code says how much that was.
+//! counted, and the next line of its code says how much that was; without one, a line of its own does after [`AGAIN`], or when the
+//! node stops ([`Refusals::counted`]). Nothing that stands in the log is changed, and a crash loses what is being counted.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The same refusal of the same peer is written down once in this time.
-const AGAIN: Duration = Duration::from_secs(600);
+pub const AGAIN: Duration = Duration::from_secs(600);
+/// The event of a line that only counts.
+pub const COUNTED: &str = "refusals-counted";
+/// How often to look whether something has been counted for long enough.
+pub const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// Refusals of one code that are written down as fast as they come.
 const BURST: u32 = 64;
 /// After those, one in this time.
@@ -28,6 +33,8 @@ struct Code {
     left: u32,
     earned: Instant,
     unseen: u64,
+    /// When the first of those was left out.
+    since: Instant,
     /// Who was refused why, and when that was written down.
     seen: BTreeMap<String, Instant>,
 }
@@ -45,12 +52,16 @@ impl Refusals {
             left: BURST,
             earned: now,
             unseen: 0,
+            since: now,
             seen: BTreeMap::new(),
         });
         code.earn(now);
         let refusal = format!("{whom} {text}");
         let again = code.seen.get(&refusal).is_some_and(|at| now.duration_since(*at) < AGAIN);
         if again || code.left == 0 {
+            if code.unseen == 0 {
+                code.since = now;
+            }
             code.unseen = code.unseen.saturating_add(1);
             return None;
         }
@@ -58,9 +69,24 @@ impl Refusals {
         code.remember(refusal, now);
         Some(match std::mem::take(&mut code.unseen) {
             0 => text.to_owned(),
-            unseen => format!("{text} ({unseen} more were not logged)"),
+            unseen => format!("{text} ({})", left_out(unseen)),
         })
     }
+
+    /// What has been counted for at least so long and stands in no line yet, as codes and texts for lines of their own.
+    pub fn counted(&self, at_least: Duration) -> Vec<(&'static str, String)> {
+        self.counted_at(at_least, Instant::now())
+    }
+
+    fn counted_at(&self, at_least: Duration, now: Instant) -> Vec<(&'static str, String)> {
+        let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = codes.iter_mut().filter(|(_, c)| c.unseen > 0 && now.duration_since(c.since) >= at_least);
+        due.map(|(code, counted)| (*code, left_out(std::mem::take(&mut counted.unseen)))).collect()
+    }
+}
+
+fn left_out(unseen: u64) -> String {
+    format!("{unseen} more were not logged")
 }
 
 impl Code {
@@ -101,6 +127,21 @@ mod tests {
         assert_eq!(admit("b", "1", now).as_deref(), Some("no"));
         assert_eq!(refusals.admit_at("a", "1", "never", now).as_deref(), Some("never"));
         assert_eq!(admit("a", "1", now + AGAIN).as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn what_is_counted_is_written_down_in_the_end() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        for _ in 0..4 {
+            refusals.admit_at("a", "1", "no", now);
+        }
+        refusals.admit_at("b", "1", "no", now);
+        assert!(refusals.counted_at(AGAIN, now + AGAIN / 2).is_empty());
+        assert_eq!(refusals.counted_at(AGAIN, now + AGAIN), [("a", "3 more were not logged".to_owned())]);
+        assert!(refusals.counted_at(Duration::ZERO, now + AGAIN).is_empty(), "once");
+        assert_eq!(refusals.admit_at("a", "1", "no", now + AGAIN).as_deref(), Some("no"));
+        refusals.admit_at("a", "1", "no", now + AGAIN);
+        assert_eq!(refusals.counted_at(Duration::ZERO, now + AGAIN).len(), 1, "a node that stops");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use std::time::Duration;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{NodeId, Timestamp};
+use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::{Input, Own, Replica};
 use lanyard_storage::{SledStore, Store};
 use serde_bytes::ByteBuf;
@@ -33,6 +34,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::p2p;
+use crate::refusals::{AGAIN, COUNT_INTERVAL, COUNTED};
 use engine::Message;
 pub use shared::Engine;
 use shared::Shared;
@@ -122,6 +124,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let tasks = vec![
         tokio::spawn(arrivals::listen(shared.clone(), events)),
         tokio::spawn(delivery::errands(shared.clone(), to_run)),
+        tokio::spawn(count(shared.clone())),
         tokio::spawn(tick(inputs)),
     ];
     Ok(Running { engine: Engine(shared), network, tasks, ended })
@@ -143,6 +146,7 @@ impl Running {
         self.network.shutdown().await;
         self.tasks.iter().for_each(JoinHandle::abort);
         let Engine(shared) = self.engine;
+        note_counted(&shared, Duration::ZERO).await;
         let stopped = Input::Note(lifetime::ended());
         shared.push(Message::Input(stopped)).await;
         shared.push(Message::Stop).await;
@@ -158,6 +162,21 @@ async fn tick(inputs: mpsc::Sender<Message>) {
         if inputs.send(Message::Input(Input::Tick)).await.is_err() {
             return;
         }
+    }
+}
+
+/// Notes now and then how many refusals of peers were left out of the audit log.
+async fn count(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(COUNT_INTERVAL);
+    loop {
+        interval.tick().await;
+        note_counted(&shared, AGAIN).await;
+    }
+}
+
+async fn note_counted(shared: &Shared, at_least: Duration) {
+    for (code, detail) in shared.refusals.counted(at_least) {
+        shared.push(Message::Input(Input::Note(AuditEntry::new(COUNTED, code, detail)))).await;
     }
 }
 

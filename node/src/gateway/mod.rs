@@ -34,7 +34,7 @@ use tokio::time::{self, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::backend::{Backend, Note};
-use crate::refusals::Refusals;
+use crate::refusals::{AGAIN, COUNT_INTERVAL, COUNTED, Refusals};
 use crate::registrar::Registrar;
 use body::Refused;
 use session::{Crowd, Place, Session, counted_as};
@@ -86,9 +86,14 @@ impl Gateway {
         let connections = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES_MAX));
         let mut stop = self.stop.clone();
+        let mut counting = time::interval(COUNT_INTERVAL);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
+                _ = counting.tick() => {
+                    self.note_counted(AGAIN).await;
+                    continue;
+                }
                 () = stopped(&mut stop) => break,
             };
             let (stream, remote) = match accepted {
@@ -124,6 +129,7 @@ impl Gateway {
         if timeout(limits::SHUTDOWN_TIME_MAX, connections.acquire_many(all)).await.is_err() {
             tracing::warn!("some clients' connections did not finish in time");
         }
+        self.note_counted(Duration::ZERO).await;
     }
 
     async fn handshake(
@@ -225,6 +231,15 @@ impl Gateway {
         if let Some(detail) = self.refusals.admit(code, &whom, text) {
             let address = Some(remote.to_string());
             self.backend.note(Note { event, code, detail, address }).await;
+        }
+    }
+}
+
+impl Gateway {
+    /// Notes how many refusals were left out.
+    async fn note_counted(&self, at_least: Duration) {
+        for (code, detail) in self.refusals.counted(at_least) {
+            self.backend.note(Note { event: COUNTED, code, detail, address: None }).await;
         }
     }
 }

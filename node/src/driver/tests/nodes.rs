@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanyard_crypto::record::Decoded;
+use lanyard_crypto::record::{Decoded, Kind};
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::{Certificate, SecretKey};
 use lanyard_crypto::{NetworkId, NodeId, RecordId};
@@ -105,11 +105,17 @@ impl Node {
         self.running.network.dial(peer.id, &peer.handle.listen_addresses()).await.unwrap();
     }
 
-    /// Every record that it holds, of any kind.
+    /// Every record that it holds, of any kind but the heads of audit logs, which come by themselves.
     pub fn held(&self) -> BTreeSet<RecordId> {
         let store = &self.running.engine.0.store;
         let rows = store.scan_prefix(Tree::Holdings, &[], 100_000).unwrap();
-        rows.iter().map(|(id, _)| RecordId::try_from(id.as_slice()).unwrap()).collect()
+        let head = |id: &[u8]| {
+            let record =
+                store.get(Tree::Records, id).unwrap().map(|bytes| Decoded::from_bytes(&bytes).unwrap());
+            record.is_some_and(|record| record.body().kind() == Kind::Head)
+        };
+        let rows = rows.iter().filter(|(id, _)| !head(id));
+        rows.map(|(id, _)| RecordId::try_from(id.as_slice()).unwrap()).collect()
     }
 
     /// Whether no row is about this record.
