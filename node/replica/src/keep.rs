@@ -305,9 +305,10 @@ impl Replica {
             spread::enqueue(turn, &record.id(), trust)?;
             unreached |= !self.connected.values().any(|t| t == trust);
         }
-        let waits = [Kind::Envelope, Kind::Receipt, Kind::Head].map(|kind| kind as u8);
-        let always = !waits.contains(&held.kind);
-        if !to.is_empty() && (always || unreached) {
+        let always = held.kind != Kind::Envelope as u8 && held.kind != Kind::Receipt as u8;
+        // A head has time, and by gossip it may come before the certificate of its node.
+        let never = held.kind == Kind::Head as u8;
+        if !to.is_empty() && (always || unreached) && !never {
             turn.outputs.push(Output::Publish(record.bytes().clone()));
         }
         Ok(())
