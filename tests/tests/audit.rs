@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use lanyard_crypto::ids::from_hex;
 use lanyard_crypto::record::Decoded;
@@ -42,6 +44,15 @@ fn verify(cluster: &Cluster, arguments: &[&str]) -> Result<Value, String> {
     outcome.json().map_err(|e| e.to_string())
 }
 
+/// What a program in another language, made from the documents alone, finds when it follows the hashes of an export.
+fn follow_elsewhere(export: &str) -> Value {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/audit.py");
+    let mut child =
+        Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(export.as_bytes()).unwrap();
+    serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
+}
+
 #[test]
 fn a_log_is_shown_to_another_trust_and_every_change_of_it_is_found() {
     let (cluster, heads) = cluster_with_heads();
@@ -54,6 +65,9 @@ fn a_log_is_shown_to_another_trust_and_every_change_of_it_is_found() {
     assert!(shown["other_heads"].as_u64().unwrap() > 0, "{shown}");
 
     let text = fs::read_to_string(&file).unwrap();
+    let followed = follow_elsewhere(&text);
+    assert_eq!((&followed["last"], &followed["hash"]), (&shown["last"], &shown["hash"]));
+    assert_eq!(follow_elsewhere(&text.replace("\"started\"", "\"stopped\""))["broken"], 1);
     let started = text.lines().position(|line| line.contains("\"event\":\"started\"")).unwrap();
     let changed = |change: &dyn Fn(usize, &str) -> String| {
         let lines = text.lines().enumerate().map(|(i, line)| change(i, line));

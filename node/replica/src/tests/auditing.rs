@@ -20,6 +20,20 @@ fn stated(place: Place, dropped: u64, holder: Holder) -> Stated {
     Stated { place, dropped, signed: NOW, holder }
 }
 
+/// By tests/tests/python/audit.py, which was made from docs/reference/audit.md alone.
+#[test]
+fn hashes_are_those_of_the_documents() {
+    let plain = AuditEntry { at: NOW, ..AuditEntry::new("started", "first", "version 0.1.0") };
+    let full = AuditEntry::new("refused", "bad-signature", "ä").node(lanyard_crypto::NodeId::new([7; 32]));
+    let full = full
+        .trust("RXA".parse().unwrap())
+        .address("192.0.2.1")
+        .record(lanyard_crypto::RecordId::new([8; 32]));
+    let (first, second) = (Place::START.then(&plain), Place::START.then(&plain).then(&full));
+    assert_eq!(first.hash.to_string(), "a60acb816851abff5b282d2df9d38f4e94c6ec4beec11bc5a26e6510eb3db48b");
+    assert_eq!(second.hash.to_string(), "3633f1cfb727c56d7b999ef7a4076e2d6ab685e955a53237cd2f6881b4b0ce2e");
+}
+
 #[test]
 fn the_chain_goes_on_through_steps_and_restarts() {
     let mut world = World::three();
