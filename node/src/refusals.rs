@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// The same refusal of the same peer is written down once in this time.
 pub const AGAIN: Duration = Duration::from_secs(600);
 /// The event of a line that only counts.
-pub const COUNTED: &str = "refusals-counted";
+pub const COUNTED: &str = lanyard_replica::audit::COUNTED;
 /// How often to look whether something has been counted for long enough.
 pub const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// Refusals of one code that are written down as fast as they come.

@@ -104,6 +104,8 @@ pub struct Replica {
     network: Arc<Network>,
     connected: BTreeMap<NodeId, TrustId>,
     penalties: BTreeMap<NodeId, u32>,
+    /// How many refusals of what each peer has sent are in the audit log, and how many were left out.
+    repeats: audit::repeats::Repeats,
     /// When the last round of anti-entropy with a peer began, on either side.
     rounds: BTreeMap<NodeId, Timestamp>,
     /// Peers with which a round is wanted sooner.
@@ -180,6 +182,7 @@ impl Replica {
             network: Arc::new(network),
             connected: BTreeMap::new(),
             penalties: BTreeMap::new(),
+            repeats: audit::repeats::Repeats::default(),
             rounds: BTreeMap::new(),
             due: BTreeSet::new(),
             sessions: sync::Sessions::default(),
@@ -237,6 +240,7 @@ impl Replica {
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;
                 self.press_on(&mut turn)?;
+                self.repeats.counted(turn.now).into_iter().try_for_each(|counted| turn.audit(counted))?;
                 audit::chain::drop_old(&mut turn)?;
                 audit::heads::expire(&mut turn)?;
                 self.sign_head_if_due(&mut turn)?;
@@ -340,7 +344,7 @@ impl Replica {
 
     /// Tells who brought the record what came of it. Returns the penalty points for it.
     fn answer(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
         from: &Source,
         id: RecordId,
@@ -352,10 +356,14 @@ impl Replica {
         };
         if let Taken::Refused(why) = taken {
             let entry = AuditEntry::new("refused", why.ruling().code, why.to_string()).record(id);
-            turn.audit(match from {
-                Source::Peer(node) | Source::Gossip { from: node, .. } => entry.node(*node),
-                Source::Local { .. } => entry,
-            })?;
+            match from {
+                Source::Local { .. } => turn.audit(entry)?,
+                Source::Peer(node) | Source::Gossip { from: node, .. } => {
+                    if self.repeats.admit(*node, turn.now) {
+                        turn.audit(entry.node(*node))?;
+                    }
+                }
+            }
         }
         Ok(match from {
             Source::Peer(_) => ruling.map_or(0, |r| r.penalty),

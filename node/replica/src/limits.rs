@@ -100,6 +100,12 @@ pub const STEP_CHANGES_MAX: usize = 16 * 1024;
 pub const STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Entries of the audit log; the oldest give way.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
+/// Refusals of what one peer has sent that are entered as fast as they come: it takes a hundred peers to fill the log with them.
+pub const AUDIT_PEER_BURST: u64 = AUDIT_ENTRIES_MAX / 100;
+/// After those, one in so many seconds.
+pub const AUDIT_PEER_EVERY_SECS: u64 = 10;
+/// Those that were left out are counted for so long, in seconds, before the count is entered.
+pub const AUDIT_COUNT_SECS: u64 = 600;
 /// Entries older than this, in seconds (8 years), are dropped.
 pub const AUDIT_LIFE_SECS: u64 = RECEIPT_LIFE_SECS;
 /// Old entries that one tick drops.

@@ -5,6 +5,7 @@
 pub(crate) mod chain;
 pub mod check;
 pub(crate) mod heads;
+pub(crate) mod repeats;
 
 use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, View};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use chain::{Place, Row, dropped, last};
 pub use heads::{CONTRADICTED, Contradiction, HeldHead, contradictions, held_of, newest_heads};
+pub use repeats::COUNTED;
 
 use crate::limits::{AUDIT_DETAIL_BYTES_MAX, SCAN_ROWS};
 use crate::turn::Turn;

@@ -1,16 +1,19 @@
 //! The audit log as a chain: that it goes on through steps and restarts, gives way at its old end, and shows what was done to it.
 
+use lanyard_crypto::record::{Body, Head};
 use lanyard_crypto::{AuditHash, Timestamp, cbor};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use proptest::prelude::*;
 
-use super::fixtures::NOW;
+use super::fixtures::{self, NOW};
 use super::world::World;
 use crate::audit::check::{self, Broken, Holder, Stated, Walk};
 use crate::audit::{self, AuditEntry, Place, Row};
-use crate::limits::{AUDIT_ENTRIES_MAX, AUDIT_LIFE_SECS};
+use crate::limits::{
+    AUDIT_COUNT_SECS, AUDIT_ENTRIES_MAX, AUDIT_LIFE_SECS, AUDIT_PEER_BURST, AUDIT_PEER_EVERY_SECS,
+};
 use crate::turn::Turn;
-use crate::{Input, OpenError, Replica, found, upgrade};
+use crate::{Input, OpenError, Replica, Source, found, upgrade};
 
 fn note(n: u64) -> AuditEntry {
     AuditEntry::new("noted", "", format!("number {n}"))
@@ -63,6 +66,34 @@ fn a_step_that_is_not_committed_leaves_no_trace() {
     assert_eq!(audit::last(&node.store).unwrap(), last);
     world.step(0, Input::Note(note(2)));
     assert_eq!(check::stored(&world.nodes[0].store, &[]).unwrap().unwrap().last.number, last.number + 1);
+}
+
+#[test]
+fn no_peer_fills_the_log_by_what_it_sends() {
+    let mut world = World::three();
+    let before = world.audit(0).len() as u64;
+    let expired = |n: u64| {
+        let header = fixtures::for_all(world.network, NOW.minus_secs(1000 + n), 1);
+        let head = Head { number: 1 + n, hash: AuditHash::new([9; 32]), dropped: 0 };
+        world.trusts[1].sign(header, Body::Head(head)).bytes().to_vec()
+    };
+    let sent = AUDIT_PEER_BURST + 500;
+    let records: Vec<_> = (0..sent).map(expired).collect();
+    let from = world.trusts[1].node_id();
+    records.chunks(100).for_each(|some| world.arrive(0, Source::Peer(from), some));
+    let refused = |world: &World| world.audit(0).iter().filter(|e| e.event == "refused").count() as u64;
+    assert_eq!(refused(&world), AUDIT_PEER_BURST);
+    // Another peer, and a while later this one, have their own share.
+    world.arrive(0, Source::Peer(world.trusts[2].node_id()), &records[..1]);
+    world.now = world.now.plus_secs(AUDIT_PEER_EVERY_SECS);
+    world.arrive(0, Source::Peer(from), &records[..2]);
+    assert_eq!(refused(&world), AUDIT_PEER_BURST + 2);
+    world.now = world.now.plus_secs(AUDIT_COUNT_SECS);
+    (0..2).for_each(|_| world.step(0, Input::Tick));
+    let counted: Vec<_> = world.audit(0).into_iter().filter(|e| e.event == audit::COUNTED).collect();
+    assert_eq!((counted.len(), counted[0].node), (1, Some(from)));
+    assert!(counted[0].detail.starts_with("501 more"), "{}", counted[0].detail);
+    assert!(world.audit(0).len() as u64 <= before + AUDIT_PEER_BURST + 4);
 }
 
 #[test]
