@@ -67,6 +67,27 @@ fn a_head_is_signed_once_something_was_added_and_a_period_has_begun() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_a_little_is_waited_for() {
+    let mut world = World::three();
+    world.pass(SLOT - world.now.as_secs() % SLOT);
+    let signed = held(&world, 1, 0).pop().unwrap();
+    assert_eq!(signed.issued, world.now);
+    world.now = world.now.minus_secs(5);
+    note(&mut world, 0);
+    world.pass(1);
+    assert_eq!(held(&world, 1, 0).pop(), Some(signed.clone()));
+    world.pass(SLOT + 5);
+    assert!(held(&world, 1, 0).pop().unwrap().number > signed.number);
+    // One that was ahead by more than clocks may differ was wrong before.
+    world.now = world.now.minus_secs(DAY);
+    note(&mut world, 0);
+    world.pass(1);
+    let heads = held(&world, 0, 0);
+    assert_eq!(heads.iter().map(|h| h.issued).min(), Some(world.now));
+    assert_eq!(contradicted(&world, 1, 0), ["went-back"]);
+}
+
+#[test]
 fn heads_of_the_past_thin_out_and_the_log_contains_them() {
     let mut world = World::three();
     let days = 3;
