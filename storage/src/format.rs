@@ -13,7 +13,8 @@ use crate::labels::DERIVE_KEY_CHECK;
 use crate::seal::Secret;
 use crate::{StorageError, files};
 
-/// The format that this version writes. Since 2, the engine keeps digests of its index; it makes them itself when it finds none.
+/// The format that this version writes. Since 2, the engine keeps digests of its index, and hashes in its audit log; it makes them itself
+/// when it finds none.
 pub(crate) const FORMAT: u32 = 2;
 
 const FILE: &str = "STORE";

@@ -54,6 +54,8 @@ fn what_an_earlier_version_kept_is_there_and_what_it_deleted_is_not() {
         }
         let audit = first.audit().unwrap().len() as u64;
         assert!(audit > manifest["first_node"]["audit_entries"].as_u64().unwrap(), "{audit} entries");
+        let chain = first.json(&["audit", "verify"]).unwrap();
+        assert_eq!(chain["first"], 1, "{chain}");
 
         // Both: what was waiting goes its way, and every message is where it belongs.
         second.start().unwrap();

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::record::{Class, Kind};
 use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId};
+use lanyard_replica::audit::CONTRADICTED;
 use lanyard_replica::frame::Frame;
 use lanyard_replica::{Output, Step, limits};
 use lanyard_storage::{MemoryStore, Tree};
 
 use super::Oracle;
 use super::ledger::Fact;
-use crate::cast::Trust;
+use crate::cast::{LIAR, Trust};
 use crate::counters::{Counter, Counters};
 
 /// Rounds that may come early: each for a record that came, some of them for what came a moment before.
@@ -123,6 +124,12 @@ impl Oracle {
                 Output::Send { to, frame } => self.sends(node, *to, frame, clock, counters),
                 Output::Audit(entry) => {
                     doubted += usize::from(entry.event == "dropped");
+                    if entry.event == CONTRADICTED && entry.record.is_some_and(|head| self.is_honest(&head)) {
+                        self.fail(
+                            "P7",
+                            format!("node {node} says of an honest log: {} {}", entry.code, entry.detail),
+                        );
+                    }
                     if entry.detail.len() > limits::AUDIT_DETAIL_BYTES_MAX {
                         self.fail("P8", format!("node {node} notes {} bytes of detail", entry.detail.len()));
                     }
@@ -144,6 +151,13 @@ impl Oracle {
                 self.fail("P8", format!("node {node} {what}: {count} in one step"));
             }
         }
+    }
+
+    /// Whether the node that has signed a head has never lied, nor lost a log.
+    fn is_honest(&self, head: &RecordId) -> bool {
+        let signer = self.ledger.get(head).and_then(|fact| fact.signer);
+        let nodes = |signer| self.nodes.iter().filter(move |known| known.certificate == signer);
+        signer.is_some_and(|(place, _, signer)| place != LIAR && nodes(signer).all(|n| n.disowned.is_empty()))
     }
 
     fn sends(&mut self, node: usize, to: NodeId, frame: &Frame, clock: Timestamp, counters: &mut Counters) {

@@ -11,6 +11,7 @@ mod serving;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::record::{Class, Head, Kind};
@@ -115,7 +116,9 @@ impl Oracle {
         let members = self.ledger.learn(charter).and_then(|f| f.charter.clone()).unwrap_or_default();
         let (bounded, pace) = (self.nodes[node].bounded, self.nodes[node].pace.anew());
         self.nodes[node] = Knowledge::new(own, members, bounded, pace);
-        let heads = self.ledger.all().filter(|fact| fact.head.is_some()).map(|fact| fact.id);
+        let signs =
+            |fact: &&Arc<Fact>| fact.signer.as_ref().is_some_and(|(.., signer)| *signer == own.certificate);
+        let heads = self.ledger.all().filter(signs).filter(|fact| fact.head.is_some()).map(|fact| fact.id);
         self.nodes[node].disowned = heads.collect();
     }
 
