@@ -8,7 +8,7 @@ use lanyard_crypto::{NodeId, Timestamp, TrustId};
 
 use crate::address::NodeAddress;
 use crate::config::Config;
-use crate::{driver, p2p};
+use crate::{audit_export, driver, p2p};
 
 /// Reads the text of a `node.toml`.
 ///
@@ -35,6 +35,20 @@ pub fn border(
     let admit = move |node, chain: &[u8]| driver::judge(&network, node, chain, at).map(|(info, _)| info);
     let (outcome, said) = p2p::rehearse_border(admit, driver::encode_chain(own_chain), node, dials, bytes);
     (outcome.map(|info| info.trust), said)
+}
+
+/// Checks an exported audit log by the charter alone. Returns how many rows it shows.
+///
+/// # Errors
+/// What the operator is told.
+pub fn audit_export(network: &Network, bytes: &[u8]) -> Result<u64, String> {
+    let shown = audit_export::verify(bytes, network.clone(), &audit_export::Others::new());
+    shown.map(|shown| shown.last + 1 - shown.first).map_err(|e| e.to_string())
+}
+
+/// The peer id of a node, as exports spell it.
+pub fn peer_id(node: &NodeId) -> String {
+    crate::address::peer_id(node)
 }
 
 /// Reads a peer's frame stream that ends after `bytes`. Returns the frames, and why the stream ended.

@@ -61,6 +61,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stream", bytes_max: 8_192, check: node::stream },
     #[cfg(feature = "node")]
     Target { name: "address", bytes_max: 512, check: node::address },
+    #[cfg(feature = "node")]
+    Target { name: "audit", bytes_max: 16_384, check: node::audit },
 ];
 
 /// The target of this name.

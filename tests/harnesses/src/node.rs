@@ -21,6 +21,24 @@ pub(crate) fn configuration(bytes: &[u8]) -> bool {
     }
 }
 
+/// An exported audit log, whose only accepted form is the one that the program writes.
+pub(crate) fn audit(bytes: &[u8]) -> bool {
+    match outside::audit_export(&fixtures::network(), bytes) {
+        Ok(rows) => {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            assert!(
+                bytes.ends_with(b"\n") && rows + 2 <= lines,
+                "an opening, a head, and a line for each row"
+            );
+            true
+        }
+        Err(why) => {
+            assert!(!why.is_empty(), "a fault has a name");
+            false
+        }
+    }
+}
+
 /// The certificate exchange at the border: the first byte tells who dialled, the rest is what the peer says.
 pub(crate) fn admission(bytes: &[u8]) -> bool {
     let Some((first, bytes)) = bytes.split_first() else { return false };

@@ -142,4 +142,5 @@ hold! {
     admission: 300,
     stream: 500,
     address: 5_000,
+    audit: 500,
 }

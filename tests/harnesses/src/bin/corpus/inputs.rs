@@ -9,7 +9,8 @@ use lanyard_crypto::gateway::{
     InboxRecord, InboxResponse, Invitation, KeyPackageRequest, Refusal, Replica, SeenRequest, SendRequest,
     SendResponse, Tick, TicksResponse, TrustResponse,
 };
-use lanyard_crypto::record::{Body, Class, Decoded, Reason, Submission};
+use lanyard_crypto::ids::to_hex;
+use lanyard_crypto::record::{Body, Class, Decoded, Head, Header, Reason, Submission};
 use lanyard_crypto::x509::chain_to_pem;
 use lanyard_crypto::x509::request::CertificateRequest;
 use lanyard_crypto::{Fingerprint, RecordId, Timestamp, cbor};
@@ -17,6 +18,8 @@ use lanyard_harness::fixtures::{self, DAY, NOW, Trust};
 use lanyard_harness::groups::{conversation, name_of};
 use lanyard_harness::replica::World;
 use lanyard_harness::{TARGETS, target};
+use lanyard_node::outside::peer_id;
+use lanyard_replica::audit::{AuditEntry, Place};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
@@ -24,6 +27,8 @@ use crate::member::{Conversation, converse};
 
 /// A file of the corpus is no longer than this, in bytes; a target may be content with less.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
+/// [`NOW`], as an audit log spells it.
+const MOMENT: &str = "2027-01-15T08:00:00Z";
 
 /// Adds the inputs of all targets to a directory.
 pub fn write(dir: &Path) {
@@ -48,6 +53,7 @@ pub fn write(dir: &Path) {
         ("admission", admissions()),
         ("stream", streams(&frames)),
         ("address", addresses()),
+        ("audit", exports()),
     ];
     let named: BTreeSet<_> = all.iter().map(|(name, _)| *name).collect();
     assert_eq!(named, TARGETS.iter().map(|t| t.name).collect(), "each target has inputs");
@@ -386,4 +392,40 @@ fn addresses() -> Vec<Vec<u8>> {
     ]
     .map(String::into_bytes)
     .into()
+}
+
+/// Audit logs of one to three rows, by hand after docs/reference/audit.md.
+fn exports() -> Vec<Vec<u8>> {
+    let (trust, network) = (&fixtures::trusts()[0], fixtures::network().id());
+    let (peer, chain) = (peer_id(&trust.node_id()), trust.chain(&trust.node));
+    let [leaf, issuer] = [0, 1].map(|i| to_hex(&chain[i]));
+    let export = |count: u64| {
+        let (mut at, mut rows) = (Place::START, String::new());
+        for n in 1..=count {
+            let entry = AuditEntry::new("noted", "code", format!("number {n}")).trust(trust.id.clone());
+            at = at.then(&AuditEntry { at: NOW, ..entry });
+            let hash = at.hash;
+            rows += &format!(
+                "{{\"number\":{n},\"at\":\"{MOMENT}\",\"event\":\"noted\",\"code\":\"code\",\"detail\":\"number {n}\",\
+                \"trust\":\"{}\",\"hash\":\"{hash}\"}}\n",
+                trust.id
+            );
+        }
+        let header = Header {
+            network: Some(network),
+            custodians: Vec::new(),
+            issued: NOW,
+            expires: NOW.plus_secs(DAY),
+        };
+        let head = Head { number: at.number, hash: at.hash, dropped: 0 };
+        let head = to_hex(trust.sign(header, Body::Head(head)).bytes());
+        let zeros = Place::START.hash;
+        format!(
+            "{{\"format\":\"lanyard-audit\",\"version\":1,\"network\":\"{network}\",\"trust\":\"{}\",\"peer_id\":\"{peer}\",\
+            \"after\":0,\"after_hash\":\"{zeros}\",\"chains\":[[\"{leaf}\",\"{issuer}\"]]}}\n{{\"head\":\"{head}\"}}\n{rows}",
+            trust.id
+        )
+        .into_bytes()
+    };
+    (1..=3).map(export).collect()
 }
