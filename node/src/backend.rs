@@ -210,7 +210,7 @@ pub struct AuditContradiction {
     pub peer_id: String,
     /// When this was found, by RFC 3339.
     pub found: String,
-    /// `forked`, `went-back` or `rows-lost`.
+    /// `forked`, `went-back`, `signed-twice` or `rows-lost`.
     pub code: String,
     /// For people.
     pub detail: String,

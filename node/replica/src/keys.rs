@@ -129,8 +129,12 @@ pub(crate) fn heads_of(node: &NodeId) -> Vec<u8> {
     [&[HEADS][..], node.as_bytes()].concat()
 }
 
+pub(crate) fn heads_of_span(node: &NodeId, span: u8) -> Vec<u8> {
+    [&heads_of(node)[..], &[span]].concat()
+}
+
 pub(crate) fn head(node: &NodeId, span: u8, period: u64) -> Vec<u8> {
-    [&heads_of(node)[..], &[span], &period.to_be_bytes()].concat()
+    [&heads_of_span(node, span)[..], &period.to_be_bytes()].concat()
 }
 
 pub(crate) fn contradiction(node: &NodeId) -> Vec<u8> {

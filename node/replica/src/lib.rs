@@ -318,11 +318,11 @@ impl Replica {
 
     fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
         let origin = matches!(from, Source::Local { .. });
-        let head = HeldHead::of(&record).map(|head| (head, record.bytes().clone()));
+        let head = HeldHead::of(&record).map(|head| (head, record.decoded().clone()));
         let admission = admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)?;
         // Whether it is stored or not: what a node has signed, it has signed.
-        if let (Some(((node, head), bytes)), false) = (head, matches!(admission, Admission::Known)) {
-            self.hold_against(turn, node, &head, &bytes)?;
+        if let (Some(((node, head), record)), false) = (head, matches!(admission, Admission::Known)) {
+            self.hold_against(turn, node, (&head, record.header()), record.bytes())?;
         }
         Ok(match admission {
             Admission::Known => Taken::Known,

@@ -114,6 +114,8 @@ pub const AUDIT_DROPS_PER_TICK: usize = 256;
 /// newest are ten minutes apart; those of the last eight years, as long as entries live, a month.
 pub const HEAD_SPANS: [(u64, u64); 3] =
     [(600, 2 * DAY_SECS), (DAY_SECS, 60 * DAY_SECS), (30 * DAY_SECS, RECEIPT_LIFE_SECS)];
+/// The same of heads that were signed to show a log to somebody, who may hand them in.
+pub const HEAD_SHOWN: (u64, u64) = (600, DAY_SECS);
 const DAY_SECS: u64 = 24 * 3600;
 /// How long it is shown that an audit log contradicts itself, in seconds.
 pub const CONTRADICTION_LIFE_SECS: u64 = 90 * DAY_SECS;
@@ -144,6 +146,7 @@ const _: () = assert!(PAGE_BYTES_MIN + HANDSHAKE_RECORD_BYTES_MAX <= TRANSFER_BY
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < TRANSFER_BYTES_MAX);
 const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
+const _: () = assert!(HEAD_SHOWN.1 < HEAD_SPANS[0].1);
 const _: () = assert!(HEAD_SPANS[0].1 < HEAD_SPANS[1].1 && HEAD_SPANS[1].1 < HEAD_SPANS[2].1);
 const _: () = assert!(RECEIPT_LIFE_SECS < lanyard_crypto::limits::LIFE_SECS_MAX);
 const _: () = assert!(UPGRADE_ROWS * (1 + CUSTODIANS_MAX) + 5 * CHARTER_TRUSTS_MAX < BATCH_CHANGES_MAX);

@@ -5,7 +5,8 @@
 //! each node may have others hold is bounded by time: of each period one head is kept, and how long it lives says which of the
 //! periods it stands for. Which one that is depends on the records alone, so that all replicas end alike (P5).
 //!
-//! Two heads of one node that cannot both be of one log are kept whole, as [`Contradiction`], whatever becomes of the records.
+//! Two heads of one node that cannot both be of one log are kept whole, as [`Contradiction`], whatever becomes of the records. So are
+//! two that stand for one period, of which one would take the other's place: a node that wanted to get rid of a head would sign such a one.
 //! Between heads whose rows differ without that, only the log itself can tell: it must contain the rows of them all
 //! ([`super::check`]).
 
@@ -23,7 +24,7 @@ use crate::Replica;
 use crate::erase;
 use crate::holding::Holding;
 use crate::keys;
-use crate::limits::{CONTRADICTION_LIFE_SECS, HEAD_SPANS, SCAN_ROWS};
+use crate::limits::{CONTRADICTION_LIFE_SECS, HEAD_SHOWN, HEAD_SPANS, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::turn::Turn;
@@ -59,7 +60,7 @@ pub struct Contradiction {
     pub trust: TrustId,
     /// When it was found.
     pub found: Timestamp,
-    /// A stable word: `forked`, `went-back` or `rows-lost`.
+    /// A stable word: `forked`, `went-back`, `signed-twice` or `rows-lost`.
     pub code: String,
     /// For people.
     pub detail: String,
@@ -93,7 +94,7 @@ impl HeldHead {
             (other, self)
         };
         if earlier.number == later.number && earlier.hash != later.hash {
-            return Some(("forked", format!("it has signed two rows {}", self.number)));
+            return Some((FORKED, format!("it has signed two rows {}", self.number)));
         }
         let back = earlier.issued < later.issued && earlier.number > later.number;
         back.then(|| {
@@ -183,7 +184,7 @@ impl Replica {
 
     /// A head of the log as it is now, signed for whoever asked, and neither kept nor spread.
     pub(crate) fn sign_head(&self, turn: &mut Turn<'_>) -> Result<Result<Vec<u8>, Refusal>, StorageError> {
-        let (header, head) = self.head(turn, HEAD_SPANS[0].1)?;
+        let (header, head) = self.head(turn, HEAD_SHOWN.1)?;
         let signed = record::sign(header, Body::Head(head), self.own.certificate, &self.own.key);
         Ok(signed.map(|record| record.bytes().to_vec()).map_err(Refusal::from))
     }
@@ -196,20 +197,27 @@ impl Replica {
         Ok((Header { network: Some(self.network.id()), custodians: Vec::new(), issued, expires }, head))
     }
 
-    /// Holds a head against what is known of its node's log. What it contradicts is noted, once for each node.
+    /// Holds a head against what is known of its node's log. What it contradicts is noted, each code once for each node; nothing is worse
+    /// than a fork.
     pub(crate) fn hold_against(
         &self,
         turn: &mut Turn<'_>,
         node: NodeId,
-        head: &HeldHead,
+        (head, header): (&HeldHead, &Header),
         bytes: &[u8],
     ) -> Result<(), StorageError> {
-        let noted = keys::contradiction(&node);
-        if turn.rows.contains(Tree::Heads, &noted)? {
+        let found = if node == self.own.node {
+            of_own(turn, head)?
+        } else {
+            of_others(turn, &node, head, &place_of(&node, header))?
+        };
+        let Some((code, detail, other)) = found else { return Ok(()) };
+        let key = keys::contradiction(&node);
+        let noted = turn.rows.get(Tree::Heads, &key)?;
+        let noted = noted.and_then(|row| cbor::from_slice::<Contradiction>(&row, ROW_BYTES_MAX).ok());
+        if noted.is_some_and(|noted| noted.code == code || noted.code == FORKED) {
             return Ok(());
         }
-        let found = if node == self.own.node { of_own(turn, head)? } else { of_others(turn, &node, head)? };
-        let Some((code, detail, other)) = found else { return Ok(()) };
         let mut records = vec![ByteBuf::from(bytes.to_vec())];
         if let Some(other) = other {
             records.extend(turn.rows.get(Tree::Records, other.as_bytes())?.map(ByteBuf::from));
@@ -218,26 +226,36 @@ impl Replica {
         let entry = AuditEntry::new(CONTRADICTED, code, detail.clone()).node(node).trust(trust.clone());
         turn.audit(entry.record(head.record))?;
         let row = Contradiction { trust, found: turn.now, code: code.into(), detail, records };
-        turn.rows.put(Tree::Heads, noted, cbor::to_vec(&row));
+        turn.rows.put(Tree::Heads, key, cbor::to_vec(&row));
         Ok(())
     }
 }
 
+/// The code of two heads of the same number.
+const FORKED: &str = "forked";
 /// The event of an entry about an audit log that was told in two ways.
 pub const CONTRADICTED: &str = "audit-log-contradicted";
 
 /// A code, a text for people, and the record that shows it beside the one that was looked at.
 type Found = Option<(&'static str, String, Option<RecordId>)>;
 
-fn of_others(turn: &Turn<'_>, node: &NodeId, head: &HeldHead) -> Result<Found, StorageError> {
-    let mut found = None;
+/// `place` is where the head would stand.
+fn of_others(turn: &Turn<'_>, node: &NodeId, head: &HeldHead, place: &[u8]) -> Result<Found, StorageError> {
+    let mut found: Found = None;
     each_of(&turn.rows, node, |held| {
-        if found.is_none()
-            && let Some((code, detail)) = head.contradicts(&held)
-        {
+        let worst = found.as_ref().is_some_and(|(code, ..)| *code == FORKED);
+        if !worst && let Some((code, detail)) = head.contradicts(&held) {
             found = Some((code, detail, Some(held.record)));
         }
     })?;
+    let stands = turn.rows.get(Tree::Heads, place)?.and_then(|row| of_row(&row));
+    if found.is_none()
+        && !place.starts_with(&keys::heads_of_span(node, 0))
+        && let Some(stands) = stands
+    {
+        let detail = format!("it has signed rows {} and {} for one period", stands.number, head.number);
+        found = Some(("signed-twice", detail, Some(stands.record)));
+    }
     Ok(found)
 }
 
@@ -320,12 +338,9 @@ fn of_row(row: &[u8]) -> Option<HeldHead> {
 /// Where a head of this node stands: for the period that its life is meant for.
 fn place_of(node: &NodeId, header: &Header) -> Vec<u8> {
     let life_secs = header.expires.as_secs() - header.issued.as_secs();
-    let spans = HEAD_SPANS.iter().zip(0u8..);
-    let fits = |((_, life_secs_max), _): &(&(u64, u64), u8)| life_secs <= *life_secs_max;
-    let longest = HEAD_SPANS.len() - 1;
-    let (period_secs, span) = spans
-        .clone()
-        .find(fits)
-        .map_or((HEAD_SPANS[longest].0, longest as u8), |((period, _), span)| (*period, span));
-    keys::head(node, span, header.issued.as_secs() / period_secs)
+    let span = SPANS.iter().position(|(_, most)| life_secs <= *most).unwrap_or(SPANS.len() - 1);
+    keys::head(node, span as u8, header.issued.as_secs() / SPANS[span].0)
 }
+
+/// The periods for which heads stand: first the one of those that were signed for somebody.
+const SPANS: [(u64, u64); 4] = [HEAD_SHOWN, HEAD_SPANS[0], HEAD_SPANS[1], HEAD_SPANS[2]];
