@@ -3,11 +3,12 @@
     recover.py DIRECTORY MARKER [--store-key HEX]
 
 It reads every file below DIRECTORY as bytes, whatever its name, and knows the formats from docs/internals/storage.md alone: no code
-of Lanyard is used, and no database is opened. MARKER is a regular expression for what only records contain. The store key is found in
-the directory (64 hexadecimal digits in any file), or given. Writes one JSON object:
+of Lanyard is used, and no database is opened. MARKER is a regular expression for what only records contain. The store key is found
+in the directory (64 hexadecimal digits in any file), or given. Writes one JSON object:
 
     recovered     every marker that it could read, sorted
     whole         those of them that stand in a value which it opened whole: the seal's tag is right
+    records       the ids of all values that it opened whole, with such a text in them or not, in hexadecimal
     store_keys, wrapping_keys, value_keys, rows
                   how many of each it found: rows are the places where a sealed row begins
 
@@ -15,8 +16,9 @@ How it goes about it:
 
 - Keys: every place where a slot begins, in any file, is opened with every store key; and every run of bytes that could be a frame
   without its slot is tried with every wrapping key that was found.
-- Rows: every place where a row says which key it is sealed under. The key is tried, and whatever follows the same key id elsewhere.
-  A cipher in counter mode needs neither the tag nor the length: what follows a row's head is decrypted as it is, and read.
+- Rows: every place where a row says which key it is sealed under. Every key is tried, and where the row's own was not found, whatever
+  follows its id elsewhere. A cipher in counter mode needs neither the tag nor the length: what follows a row's head is decrypted as it
+  is, and read.
 - Parts: where they stand under their name, and wherever bytes of the right length begin, each as every part of every value.
 - Row keys, which the tag needs: HMACs of whatever 32 bytes stand in a file and could be a record's id.
 - And whatever stands in the open.
@@ -41,13 +43,15 @@ MAGIC = b"LANYKEY1"
 PREFIX_LEN, HEADER_LEN = 20, 80
 NONCE_LEN, TAG_LEN, KEY_ID_LEN, KEY_LEN = 12, 16, 8, 32
 ENTRY_LEN = KEY_ID_LEN + KEY_LEN
-ROW_VERSION, IN_PARTS, SEALED = 1, 1, 2
-ROW_HEAD_LEN, PARTS_ID_LEN, PART_LEN = 14, 16, 4096
+IN_PARTS = 1
+ROW_HEAD_LEN, PARTS_ID_LEN, PART_NAME_LEN, PART_LEN = 14, 16, 18, 4096
 SEALED_TREE, RECORD_ID_LEN = b"envelopes", 32
+# A COSE_Sign1: its tag, and an array of four.
+RECORD_START = b"\xd2\x84"
 LABEL = b"lanyard/storage/"
 # How far behind a key id a key that was left there may begin, and how much is tried of what has many combinations.
 LOOSE_KEY_REACH = 40
-COMBINATIONS_MAX = 64
+COMBINATIONS_MAX = 512
 FRAMES_MAX = 256
 VALUE_LEN_MAX = (16 << 20) + TAG_LEN
 
@@ -63,10 +67,16 @@ def unseal(key, nonce, associated, sealed):
         return None
 
 
-def decrypt(key, ciphertext, offset):
-    """What AES-256-GCM with a nonce of zeros makes of bytes that stand at `offset` (a multiple of 16) of a ciphertext."""
+def key_stream(key, offset, length):
+    """What AES-256-GCM with a nonce of zeros adds to the bytes from `offset` (a multiple of 16) on."""
     counter = bytes(NONCE_LEN) + struct.pack(">I", 2 + offset // 16)
-    return Cipher(algorithms.AES(key), modes.CTR(counter)).decryptor().update(ciphertext)
+    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(length))
+    return int.from_bytes(stream, "big")
+
+
+def add(stream, number, length):
+    """Both as bytes again: what the cipher hid, or would."""
+    return (stream ^ number).to_bytes(length, "big")
 
 
 def varint(value):
@@ -179,18 +189,18 @@ class Disk:
 
     def __init__(self, files):
         self.files = files
+        # By shard and key id: in parts or not, what follows, and how long the files say that is. A database writes a row many times.
         self.rows = defaultdict(set)
+        self.parts = {}
         head = re.compile(rb"(?=\x01([\x02\x03])(\x00[\x00-\x0f]..)(.{8}))", re.DOTALL)
-        for number, data in enumerate(files):
+        for data in files:
             for found in head.finditer(data):
-                form, shard, key_id = found[1][0], struct.unpack(">I", found[2])[0], found[3]
-                self.rows[shard, key_id].add((number, found.start(), form))
-
-    def row_lengths(self, row):
-        """How long its ciphertext or its reference to parts may be; none if nothing before it says a length."""
-        number, at, _ = row
-        lengths = (length - ROW_HEAD_LEN for length in length_before(self.files[number], at))
-        return {length for length in lengths if length > TAG_LEN}
+                in_parts, reference = found[1][0] & IN_PARTS, (struct.unpack(">I", found[2])[0], found[3])
+                at = found.start() + ROW_HEAD_LEN
+                body = data[at : at + (PARTS_ID_LEN + 4 if in_parts else PART_LEN)]
+                lengths = (length - ROW_HEAD_LEN for length in length_before(data, found.start()))
+                fitting = frozenset(length for length in lengths if TAG_LEN < length <= len(body))
+                self.rows[reference].add((in_parts, body, fitting))
 
     def loose_keys(self, key_id):
         """Whatever could be a key close behind a key id, anywhere."""
@@ -202,31 +212,32 @@ class Disk:
         return {key for key in keys if len(key) == KEY_LEN}
 
     def row_keys(self, store_keys):
-        """Row keys of whatever could be a record's id, if their end stands where the length of a key stands before it."""
+        """Row keys, with the id of each, of whatever could be a record's id, if their end stands where a key of a row could."""
         ends = set()
         for data, length in itertools.product(self.files, range(20, 33)):
             for found in re.finditer(re.escape(varint(length)), data):
                 ends.add(data[found.end() + length - 16 : found.end() + length])
         # No id holds a run of zeros, and files hold little else.
-        runs = [run for data in self.files for run in re.split(rb"\0{4,}", data)]
-        row_keys = set()
-        for secret in (derive(key, b"row-key") for key in store_keys):
-            for run in runs:
-                for at in range(len(run) - RECORD_ID_LEN + 1):
-                    text = SEALED_TREE + b"\0" + run[at : at + RECORD_ID_LEN]
-                    row_key = hmac.digest(secret, text, "sha256")
-                    if row_key[-16:] in ends:
-                        row_keys.add(row_key)
+        runs = (run for data in self.files for run in re.split(rb"\0{4,}", data))
+        ids = {run[at : at + RECORD_ID_LEN] for run in runs for at in range(len(run) - RECORD_ID_LEN + 1)}
+        row_keys = {}
+        for secret, record_id in itertools.product([derive(key, b"row-key") for key in store_keys], ids):
+            row_key = hmac.digest(secret, SEALED_TREE + b"\0" + record_id, "sha256")
+            if row_key[-16:] in ends:
+                row_keys[row_key] = record_id
         return row_keys
 
-    def parts_at(self, name, length):
-        """Bytes that stand under the name of a part, and bytes anywhere that have its length."""
-        said = varint(length)
-        for data in self.files:
-            for found in re.finditer(re.escape(said), data):
-                part = data[found.end() : found.end() + length]
-                if len(part) == length:
-                    yield data[max(0, found.start() - len(name)) : found.start()] == name, part
+    def parts_of(self, length):
+        """All bytes that have the length of a part, each as a number, with what stands before them: a name, where they are one."""
+        if length not in self.parts:
+            said, some = varint(length), defaultdict(set)
+            for data in self.files:
+                for found in re.finditer(re.escape(said), data):
+                    part = data[found.end() : found.end() + length]
+                    if len(part) == length:
+                        some[part].add(data[max(0, found.start() - PART_NAME_LEN) : found.start()])
+            self.parts[length] = [(int.from_bytes(part, "big"), names) for part, names in some.items()]
+        return self.parts[length]
 
 
 class Search:
@@ -234,45 +245,46 @@ class Search:
 
     def __init__(self, disk, marker, row_keys):
         self.disk, self.marker, self.row_keys = disk, marker, row_keys
-        self.read, self.whole = set(), set()
+        self.read, self.whole, self.records = set(), set(), set()
 
     def markers(self, text):
         return {found.decode("latin-1") for found in self.marker.findall(text)}
 
-    def try_key(self, key, row):
-        number, at, form = row
-        data, start = self.disk.files[number], at + ROW_HEAD_LEN
-        if form & IN_PARTS:
-            reference = data[start : start + PARTS_ID_LEN + 4]
-            if len(reference) == PARTS_ID_LEN + 4:
-                self.try_parts(key, reference[:PARTS_ID_LEN], struct.unpack(">I", reference[PARTS_ID_LEN:])[0])
+    def try_key(self, key, row, own):
+        in_parts, body, lengths = row
+        if in_parts:
+            parts_id, length = body[:PARTS_ID_LEN], int.from_bytes(body[PARTS_ID_LEN:], "big")
+            if TAG_LEN < length <= VALUE_LEN_MAX:
+                self.try_parts(key, parts_id, length, own)
             return
-        shown = self.markers(decrypt(key, data[start : start + PART_LEN], 0))
+        shown = self.markers(add(key_stream(key, 0, len(body)), int.from_bytes(body, "big"), len(body)))
         self.read |= shown
-        if shown:
-            for length in self.disk.row_lengths(row):
-                self.try_whole(key, data[start : start + length])
+        if shown or own:
+            for length in lengths:
+                self.try_whole(key, body[:length])
 
-    def try_parts(self, key, parts_id, length):
-        if length > VALUE_LEN_MAX:
-            return
+    def try_parts(self, key, parts_id, length, own):
         chosen = []
         for number, first in enumerate(range(0, length, PART_LEN)):
-            name = parts_id + struct.pack(">H", number)
-            candidates = set()
-            for named, part in self.disk.parts_at(name, min(PART_LEN, length - first)):
-                shown = self.markers(decrypt(key, part, first))
+            name, part_len = parts_id + struct.pack(">H", number), min(PART_LEN, length - first)
+            stream, known, others = key_stream(key, first, part_len), set(), set()
+            for part, names in self.disk.parts_of(part_len):
+                text = add(stream, part, part_len)
+                shown = self.markers(text)
                 self.read |= shown
-                if named or shown:
-                    candidates.add(part)
-            chosen.append(candidates)
+                if shown or name in names:
+                    known.add(part)
+                elif first > 0 or text.startswith(RECORD_START):
+                    others.add(part)
+            chosen.append([part.to_bytes(part_len, "big") for part in known or (others if own else ())])
         for parts in itertools.islice(itertools.product(*chosen), COMBINATIONS_MAX):
             self.try_whole(key, b"".join(parts))
 
     def try_whole(self, key, ciphertext):
-        for row_key in self.row_keys:
+        for row_key, record_id in self.row_keys.items():
             text = unseal(key, bytes(NONCE_LEN), LABEL + b"seal/value/v1" + row_key, ciphertext)
             if text is not None:
+                self.records.add(record_id.hex())
                 self.whole |= self.markers(text)
                 self.read |= self.markers(text)
                 return
@@ -292,14 +304,20 @@ def main():
     search = Search(disk, re.compile(arguments.marker.encode()), disk.row_keys(keys.store))
     for data in files:
         search.read |= search.markers(data)
+    every = {key for some in keys.of_values.values() for key in some}
     for reference, rows in disk.rows.items():
-        known = keys.of_values.get(reference)
+        own = keys.of_values.get(reference, set())
+        left = set() if own else disk.loose_keys(reference[1])
         for row in rows:
-            for key in known or (disk.loose_keys(reference[1]) if disk.row_lengths(row) else ()):
-                search.try_key(key, row)
+            for key in own:
+                search.try_key(key, row, own=True)
+            # What only looks like a row has no length that fits.
+            for key in (every | left) - own if row[2] else ():
+                search.try_key(key, row, own=False)
     answer = {
         "recovered": sorted(search.read),
         "whole": sorted(search.whole),
+        "records": sorted(search.records),
         "store_keys": len(keys.store),
         "wrapping_keys": len(keys.wrapping),
         "value_keys": sum(len(some) for some in keys.of_values.values()),

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+mod nodes;
 mod scene;
 
 use std::collections::BTreeSet;
@@ -21,8 +22,9 @@ use tempfile::TempDir;
 
 /// The name under which this test binary, started again, finds its directory.
 const CHILD: &str = "LANYARD_TEST_FORENSICS_CHILD";
-/// How many messages the child takes after it has said that it erased, before it is killed.
-const AFTER: u32 = 20;
+/// What it says before the number of a message that it has dropped, and after how many it is killed.
+const DROPPED: &str = "dropped ";
+const AFTER: usize = 20;
 
 #[test]
 fn of_a_stopped_node_the_live_records_are_recovered_and_no_erased_one() {
@@ -63,28 +65,36 @@ fn of_a_killed_process_no_erased_record_is_recovered() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let later = lines.filter(|line| line.contains("took")).take(AFTER as usize).count();
+    let said = |line: String| line.strip_prefix(DROPPED).map(|number| scene::marker(number.parse().unwrap()));
+    let mut dropped: BTreeSet<_> = lines.filter_map(said).take(AFTER).collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(later, AFTER as usize, "the child has ended by itself");
+    assert_eq!(dropped.len(), AFTER, "the child has ended by itself");
+    dropped.extend(erased());
 
-    let found = attacker.recover(dir.path()).read;
-    assert!(found.is_superset(&live()));
-    assert_eq!(found.intersection(&erased()).count(), 0);
-    // A store that is opened after a crash takes back nothing that it had erased.
-    let found = attacker.recover(dir.path()).read;
-    assert_eq!(found.intersection(&erased()).count(), 0);
+    let check = |found: Found| {
+        assert!(found.read.is_superset(&live()));
+        assert_eq!(found.read.intersection(&dropped).next(), None);
+    };
+    check(attacker.recover(dir.path()));
+    // Opening puts right what the crash has left, and brings nothing back.
+    drop(scene::open(dir.path()));
+    check(attacker.recover(dir.path()));
 }
 
-/// Not a test of its own: the process that is killed.
+/// Not a test of its own: the process that is killed. It takes messages and drops every second of them.
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
     let mut scene = Scene::new(Path::new(&dir));
     scene.erase();
-    for number in 1_000..1_000_000 {
+    // The test runner has begun a line.
+    println!();
+    for number in (1_000..1_000_000).step_by(2) {
         scene.receive(Fate::Lives, number);
-        println!("took {number}");
+        scene.receive(Fate::Named, number + 1);
+        scene.drop_named();
+        println!("{DROPPED}{}", number + 1);
     }
 }
 
@@ -159,6 +169,8 @@ struct Attacker {
 struct Found {
     read: BTreeSet<String>,
     whole: BTreeSet<String>,
+    /// Ids of records.
+    records: BTreeSet<String>,
 }
 
 impl Attacker {
@@ -188,7 +200,7 @@ impl Attacker {
     fn recover(&self, dir: &Path) -> Found {
         let found = self.run(dir, &[]);
         let markers = |name: &str| serde_json::from_value(found[name].clone()).unwrap();
-        Found { read: markers("recovered"), whole: markers("whole") }
+        Found { read: markers("recovered"), whole: markers("whole"), records: markers("records") }
     }
 
     /// The keys of all values, each behind its id.

@@ -65,6 +65,12 @@ pub fn erased() -> BTreeSet<String> {
     Fate::ERASED.into_iter().flat_map(Fate::numbers).chain([STATES[0]]).map(marker).collect()
 }
 
+/// The store of a scene in this directory.
+pub fn open(dir: &Path) -> SledStore {
+    let store_key = Zeroizing::new(STORE_KEY);
+    SledStore::open(SledOptions { dir: dir.join("store"), owner: [1; 32], store_key }).unwrap()
+}
+
 /// RXB's node. RXA sends, and owns the conversations.
 pub struct Scene {
     dir: PathBuf,
@@ -84,9 +90,7 @@ impl Scene {
         let network = NetworkId::new(*charter.statement().as_bytes());
         fs::create_dir_all(dir).unwrap();
         fs::write(dir.join("store.key"), to_hex(&STORE_KEY)).unwrap();
-        let options =
-            SledOptions { dir: dir.join("store"), owner: [1; 32], store_key: Zeroizing::new(STORE_KEY) };
-        let store = SledStore::open(options).unwrap();
+        let store = open(dir);
         store.commit(found(&store, &charter).unwrap()).unwrap();
         let replica = Replica::open(&store, trusts[1].own(), &charter).unwrap();
         let mut scene =
@@ -125,9 +129,7 @@ impl Scene {
 
     /// Drops all that is not to live: by a tombstone that names messages, by one for all of a conversation, and by time.
     pub fn erase(&mut self) {
-        let targets = fixtures::named(&self.named);
-        let tombstone = fixtures::tombstone(&self.conversation(false), targets);
-        self.bring(&self.sign(RETENTION + DAY, tombstone));
+        self.drop_named();
         let all = fixtures::tombstone(&self.conversation(true), Target::UpTo(self.now));
         self.bring(&self.sign(RETENTION_SECS_MAX + 3 * CLOCK_SKEW_SECS_MAX, all));
         self.replace_state(STATES[1]);
@@ -138,6 +140,13 @@ impl Scene {
         }
         let held = query::counts(&self.store).unwrap();
         assert_eq!(held.envelopes, u64::from(EACH), "all others were dropped");
+    }
+
+    /// Drops the messages that are to be named by a tombstone.
+    pub fn drop_named(&mut self) {
+        let targets = fixtures::named(&std::mem::take(&mut self.named));
+        let tombstone = fixtures::tombstone(&self.conversation(false), targets);
+        self.bring(&self.sign(RETENTION + DAY, tombstone));
     }
 
     /// Writes rows of the test's own, in the open.
