@@ -11,7 +11,7 @@ use lanyard_crypto::record::{Body, Class, Decoded, Envelope, Target};
 use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp};
 use lanyard_replica::fixtures::{self, DAY, NOW, RETENTION, Trust};
 use lanyard_replica::{Input, Output, Replica, Source, arrival, found, query};
-use lanyard_storage::{Batch, SledOptions, SledStore, Store, Tree};
+use lanyard_storage::{Batch, SledOptions, SledStore, Store, Tree, limits};
 use zeroize::Zeroizing;
 
 const STORE_KEY: [u8; 32] = [0x5c; 32];
@@ -68,7 +68,8 @@ pub fn erased() -> BTreeSet<String> {
 /// The store of a scene in this directory.
 pub fn open(dir: &Path) -> SledStore {
     let store_key = Zeroizing::new(STORE_KEY);
-    SledStore::open(SledOptions { dir: dir.join("store"), owner: [1; 32], store_key }).unwrap()
+    let (dir, cache_bytes) = (dir.join("store"), limits::CACHE_BYTES_DEFAULT);
+    SledStore::open(SledOptions { dir, owner: [1; 32], store_key, cache_bytes }).unwrap()
 }
 
 /// RXB's node. RXA sends, and owns the conversations.
