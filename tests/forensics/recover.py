@@ -1,6 +1,6 @@
 """Tries to recover records from the raw files of a data directory, as someone would who has taken its disk and every key on it.
 
-    recover.py DIRECTORY MARKER [--store-key HEX]
+    recover.py DIRECTORY MARKER [--store-key HEX] [--show-keys]
 
 It reads every file below DIRECTORY as bytes, whatever its name, and knows the formats from docs/internals/storage.md alone: no code
 of Lanyard is used, and no database is opened. MARKER is a regular expression for what only records contain. The store key is found
@@ -9,8 +9,7 @@ in the directory (64 hexadecimal digits in any file), or given. Writes one JSON 
     recovered     every marker that it could read, sorted
     whole         those of them that stand in a value which it opened whole: the seal's tag is right
     records       the ids of all values that it opened whole, with such a text in them or not, in hexadecimal
-    store_keys, wrapping_keys, value_keys, rows
-                  how many of each it found: rows are the places where a sealed row begins
+    keys          with --show-keys: every key of a value that it found, behind its id, in hexadecimal
 
 How it goes about it:
 
@@ -318,10 +317,6 @@ def main():
         "recovered": sorted(search.read),
         "whole": sorted(search.whole),
         "records": sorted(search.records),
-        "store_keys": len(keys.store),
-        "wrapping_keys": len(keys.wrapping),
-        "value_keys": sum(len(some) for some in keys.of_values.values()),
-        "rows": len(disk.rows),
     }
     if arguments.show_keys:
         answer["keys"] = sorted((key_id + key).hex() for (_, key_id), some in keys.of_values.items() for key in some)
