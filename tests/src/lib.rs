@@ -16,6 +16,7 @@ pub mod loopback;
 pub mod node;
 pub mod person;
 pub mod process;
+pub mod python;
 pub mod space;
 pub mod traces;
 pub mod wait;

@@ -83,6 +83,24 @@ pub fn files(dir: &Path) -> Result<Vec<PathBuf>, HarnessError> {
     Ok(found)
 }
 
+/// Copies a directory with the files in and below it, readable by whom they were. Sockets and empty directories stay behind.
+///
+/// # Errors
+/// [`HarnessError::System`] if something cannot be read or written.
+pub fn copy_dir(from: &Path, to: &Path) -> Result<(), HarnessError> {
+    let made = |dir: &Path, like: &Path| {
+        fs::create_dir_all(dir)?;
+        fs::set_permissions(dir, fs::metadata(like)?.permissions())
+    };
+    for file in files(from)? {
+        let below = file.strip_prefix(from).unwrap_or(&file);
+        let (copied, failed) = (to.join(below), HarnessError::system(file.display().to_string()));
+        let parents = copied.parent().zip(file.parent()).map_or(Ok(()), |(dir, like)| made(dir, like));
+        parents.and_then(|()| fs::copy(&file, &copied)).map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Whether `part` is somewhere in `bytes`.
 pub fn contains(bytes: &[u8], part: &[u8]) -> bool {
     let Some((first, rest)) = part.split_first() else {

@@ -14,12 +14,13 @@ use std::process::{Command, Stdio};
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::labels;
 use lanyard_crypto::record::{Decoded, Kind};
+use lanyard_tests::python;
 use records::Scene;
 use serde_json::{Value, json};
 
 #[test]
 fn pycose_verifies_records_of_every_kind() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find("pycose") else { return };
     let scene = Scene::new();
     let records = scene.all();
     let messages: Vec<_> = records.iter().map(|r| message(&scene, r, r.bytes())).collect();
@@ -31,7 +32,7 @@ fn pycose_verifies_records_of_every_kind() {
 
 #[test]
 fn pycose_refuses_records_with_any_byte_altered() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find("pycose") else { return };
     let scene = Scene::new();
     let records = scene.all();
     for kind in [Kind::Charter, Kind::Envelope] {
@@ -52,7 +53,7 @@ fn pycose_refuses_records_with_any_byte_altered() {
 
 #[test]
 fn pycose_refuses_another_context_and_another_key() {
-    let Some(python) = python() else { return };
+    let Some(python) = python::find("pycose") else { return };
     let scene = Scene::new();
     let record = scene.all().into_iter().find(|r| r.body().kind() == Kind::Envelope).unwrap();
     let good = message(&scene, &record, record.bytes());
@@ -82,18 +83,4 @@ fn verify(python: &PathBuf, messages: &[Value]) -> Vec<bool> {
     let verified: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verified.len(), messages.len());
     verified
-}
-
-/// A Python that has pycose: the one that `LANYARD_PYTHON` names, or that of `scripts/test`.
-fn python() -> Option<PathBuf> {
-    let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/venv/bin/python"));
-    let python = std::env::var_os("LANYARD_PYTHON").map_or(own, PathBuf::from);
-    let there = Command::new(&python).args(["-c", "import pycose"]).stderr(Stdio::null()).status();
-    if there.is_ok_and(|s| s.success()) {
-        return Some(python);
-    }
-    let what = "not checked: pycose is missing; scripts/test installs it, or set LANYARD_PYTHON to a Python that has it";
-    assert!(std::env::var_os("CI").is_none(), "{what}");
-    eprintln!("{what}");
-    None
 }

@@ -8,13 +8,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use lanyard_tests::cluster::REGION;
-use lanyard_tests::traces::files;
+use lanyard_tests::traces::copy_dir;
 use lanyard_tests::wait::{self, SOON};
 use lanyard_tests::{Cluster, HarnessError, Person, Programs};
 
@@ -102,7 +101,7 @@ fn a_message_whose_acknowledgement_was_lost_is_stored_once() {
     let queued = sender.json(&["send", &conversation, "acknowledged in vain"]).unwrap();
     assert_eq!(queued["state"], "queued");
     let kept = cluster.path().join("kept");
-    copy(sender.profile(), &kept);
+    copy_dir(sender.profile(), &kept).unwrap();
     cluster.trusts[0].node.start().unwrap();
     send_what_waits(&cluster);
     cluster.await_connected().unwrap();
@@ -214,17 +213,6 @@ fn envelopes(cluster: &Cluster) -> Vec<u64> {
     let count = |status: serde_json::Value| status["stored"]["envelopes"].as_u64().unwrap();
     let nodes = cluster.trusts.iter().map(|trust| &trust.node);
     nodes.map(|node| count(node.status().unwrap())).collect()
-}
-
-/// Copies a directory with all that is in it, readable by whom it was.
-fn copy(from: &Path, to: &Path) {
-    for file in files(from).unwrap() {
-        let copied = to.join(file.strip_prefix(from).unwrap());
-        let (dir, copied_dir) = (file.parent().unwrap(), copied.parent().unwrap());
-        fs::create_dir_all(copied_dir).unwrap();
-        fs::set_permissions(copied_dir, fs::metadata(dir).unwrap().permissions()).unwrap();
-        fs::copy(file, copied).unwrap();
-    }
 }
 
 /// Everybody, in a conversation that the first clinician of the first trust has opened.

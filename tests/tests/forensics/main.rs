@@ -16,6 +16,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lanyard_tests::python;
+use lanyard_tests::traces::copy_dir;
 use scene::{Fate, Scene, erased, live, live_messages};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,7 +52,7 @@ fn of_a_copy_of_an_open_store_no_erased_record_is_recovered() {
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mut scene = Scene::new(dir.path());
     scene.erase();
-    copy_dir(scene.dir(), copy.path());
+    copy_dir(scene.dir(), copy.path()).unwrap();
     attacker.recover(copy.path()).assert_live_alone();
 }
 
@@ -103,10 +105,10 @@ fn rows_from_before_the_erasure_say_nothing_without_their_keys() {
     let Some(attacker) = Attacker::find() else { return };
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mut scene = Scene::new(dir.path());
-    copy_dir(&scene.dir().join("store/rows"), &copy.path().join("rows-before"));
+    copy_dir(&scene.dir().join("store/rows"), &copy.path().join("rows-before")).unwrap();
     scene.erase();
     drop(scene);
-    copy_dir(dir.path(), copy.path());
+    copy_dir(dir.path(), copy.path()).unwrap();
     attacker.recover(copy.path()).assert_live_alone();
 }
 
@@ -130,10 +132,10 @@ fn key_files_from_before_the_erasure_give_erased_records_away() {
     let Some(attacker) = Attacker::find() else { return };
     let (dir, before) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mut scene = Scene::new(dir.path());
-    copy_dir(&scene.dir().join("store/keys"), before.path());
+    copy_dir(&scene.dir().join("store/keys"), before.path()).unwrap();
     scene.erase();
     drop(scene);
-    copy_dir(before.path(), &dir.path().join("carved"));
+    copy_dir(before.path(), &dir.path().join("carved")).unwrap();
     attacker.recover(dir.path()).assert_erased_too();
 }
 
@@ -174,18 +176,9 @@ struct Found {
 }
 
 impl Attacker {
-    /// With the Python that `LANYARD_PYTHON` names, or that of `scripts/test`.
+    /// With a Python that can decrypt.
     fn find() -> Option<Self> {
-        let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/venv/bin/python"));
-        let python = std::env::var_os("LANYARD_PYTHON").map_or(own, PathBuf::from);
-        let there = Command::new(&python).args(["-c", "import cryptography"]).stderr(Stdio::null()).status();
-        if there.is_ok_and(|s| s.success()) {
-            return Some(Self { python });
-        }
-        let what = "not checked: Python's cryptography is missing; scripts/test installs it, or set LANYARD_PYTHON to a Python that has it";
-        assert!(std::env::var_os("CI").is_none(), "{what}");
-        eprintln!("{what}");
-        None
+        python::find("cryptography").map(|python| Self { python })
     }
 
     fn run(&self, dir: &Path, arguments: &[&str]) -> Value {
@@ -228,16 +221,4 @@ fn list(dir: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths
-}
-
-fn copy_dir(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for path in list(from) {
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_dir(&path, &target);
-        } else {
-            fs::copy(path, target).unwrap();
-        }
-    }
 }

@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use lanyard_tests::cluster::REGION;
+use lanyard_tests::traces::copy_dir;
 use lanyard_tests::{Cluster, Programs};
 
-use super::{Attacker, copy_dir};
+use super::Attacker;
 
 /// Beyond what a row holds, so that the record is in parts.
 const LONG: usize = 6_000;
@@ -37,7 +38,8 @@ fn of_killed_and_stopped_nodes_the_held_messages_are_recovered_and_no_deleted_on
         copy_dir(
             &trust.node.data_dir().join("store/rows"),
             &cluster.path().join("before").join(trust.plan.ods),
-        );
+        )
+        .unwrap();
     }
 
     for id in &mistakes {
@@ -52,7 +54,7 @@ fn of_killed_and_stopped_nodes_the_held_messages_are_recovered_and_no_deleted_on
         assert!(after.is_superset(&kept), "{}: {after:?} are less than {kept:?}", trust.plan.ods);
         assert!(after.is_disjoint(&mistakes), "{}: of {mistakes:?}, {after:?}", trust.plan.ods);
 
-        copy_dir(&cluster.path().join("before").join(trust.plan.ods), &data.join("rows-before"));
+        copy_dir(&cluster.path().join("before").join(trust.plan.ods), &data.join("rows-before")).unwrap();
         let beside = attacker.recover(&data).records;
         assert!(beside.is_superset(&kept) && beside.is_disjoint(&mistakes), "{}", trust.plan.ods);
     }
