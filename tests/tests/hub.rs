@@ -9,21 +9,20 @@ use lanyard_client::session::change::Founding;
 use lanyard_client::session::{Received, Session, SessionError};
 use lanyard_client::vault::outbox::{Incoming, Outgoing};
 use lanyard_client::vault::{Vault, VaultKey};
-use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
 use lanyard_crypto::mls::{ChainVerifier, Class as Purpose, DeviceIdentity, PersonKey};
 use lanyard_crypto::network::{IdentityError, Network};
-use lanyard_crypto::record::{self, Body, Class, Decoded, Envelope, Header};
-use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
-use lanyard_crypto::x509::{Certificate, SecretKey, Subject};
-use lanyard_crypto::{ConversationId, NetworkId, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_crypto::record::{Body, Class, Decoded, Envelope, Header};
+use lanyard_crypto::x509::SecretKey;
+use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
-use lanyard_replica::{Arrival, Input, Output, Own, Replica, Request, Source, found, query};
+use lanyard_replica::fixtures::{self, NOW, RETENTION, Trust};
+use lanyard_replica::{Input, Output, Own, Replica, Request, Source, arrival, found, query};
 use lanyard_storage::{MemoryStore, Store, Tree};
 use tempfile::TempDir;
 
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const LIFE_SECS: u64 = 30 * 24 * 3600;
-const EXPIRES: Timestamp = NOW.plus_secs(LIFE_SECS / 2);
+const EXPIRES: Timestamp = NOW.plus_secs(RETENTION / 2);
+/// What Cem's device is made of.
+const CEM: u8 = 33;
 
 #[test]
 fn the_second_commit_of_an_epoch_is_refused_and_not_stored() {
@@ -114,7 +113,6 @@ struct Scene {
     ada: Client,
     ben: Client,
     cem: Client,
-    cem_key: SecretKey,
     directory: TempDir,
 }
 
@@ -122,14 +120,14 @@ impl Scene {
     fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let mut hub = Hub::new();
-        let cem_key = SecretKey::generate().unwrap();
-        let client = |trust: usize, name: &str, key: &SecretKey| {
+        let client = |trust: usize, name: &str, seed: u8| {
             let trust = &hub.trusts[trust];
-            open(&directory, &hub.replica.network(), name, key, &trust.chain(&trust.device(name, key)), None)
+            let (key, device) = trust.device(seed);
+            open(&directory, &hub.replica.network(), name, &key, &trust.chain(&device), None)
         };
-        let mut ada = client(0, "ada", &SecretKey::generate().unwrap());
-        let mut ben = client(1, "ben", &SecretKey::generate().unwrap());
-        let mut cem = client(1, "cem", &cem_key);
+        let mut ada = client(0, "ada", 31);
+        let mut ben = client(1, "ben", 32);
+        let mut cem = client(1, "cem", CEM);
         let founding = Founding {
             class: Purpose::Clinical,
             title: "Bed 9".into(),
@@ -146,14 +144,14 @@ impl Scene {
         for member in [&mut ben, &mut cem] {
             assert_eq!(member.receive(of(Class::Welcome), NOW).unwrap(), [Received::Joined(id.clone())]);
         }
-        Self { hub, id, ada, ben, cem, cem_key, directory }
+        Self { hub, id, ada, ben, cem, directory }
     }
 
     /// Cem's device again, on the same vault.
     fn cem_who_believes_to_be(&mut self, person: PersonKey) -> Client {
         let trust = &self.hub.trusts[1];
-        let chain = trust.chain(&trust.device("cem", &self.cem_key));
-        open(&self.directory, &self.hub.replica.network(), "cem", &self.cem_key, &chain, Some(person))
+        let (key, device) = trust.device(CEM);
+        open(&self.directory, &self.hub.replica.network(), "cem", &key, &trust.chain(&device), Some(person))
     }
 }
 
@@ -181,7 +179,7 @@ struct Hub {
 impl Hub {
     fn new() -> Self {
         let trusts = [Trust::new("RXA", 1), Trust::new("RXB", 11)];
-        let charter = charter(&trusts);
+        let charter = fixtures::sign_charter(fixtures::charter(&[&trusts[0], &trusts[1]]), None);
         let store = MemoryStore::new();
         store.commit(found(&store, &charter).unwrap()).unwrap();
         let replica = Replica::open(&store, trusts[0].own(), &charter).unwrap();
@@ -222,20 +220,18 @@ impl Hub {
         let custodians = self.trusts.iter().map(|t| t.id.clone()).collect();
         let header =
             Header { network: Some(self.network), custodians, issued: NOW, expires: request.expires };
-        let Own { node, certificate, key, .. } = self.trusts[1].own();
-        let signed = record::sign(header, body, certificate, &key).unwrap();
+        let signed = self.trusts[1].sign(header, body);
         let id = signed.id();
-        let verified = record::verify(signed, &self.replica.network()).unwrap();
-        let arrivals = vec![Arrival::Verified(Box::new(verified))];
-        self.step(Input::Records { from: Source::Peer(node), arrivals });
+        let arrivals = arrival::verify(vec![Ok(signed)], &self.replica.network());
+        self.step(Input::Records { from: Source::Peer(self.trusts[1].node_id()), arrivals });
         id
     }
 
     /// What the audit log says of a refused record.
     fn why(&self, record: &RecordId) -> AuditEntry {
-        let entries = audit::read(&self.store, Some(0), 1000).unwrap();
+        let rows = audit::rows(&self.store, Some(0), 1000).unwrap();
         let refused = |e: &AuditEntry| e.event == "refused" && e.record == Some(*record);
-        entries.into_iter().map(|(_, entry)| entry).find(refused).expect("a refusal")
+        rows.into_iter().map(|row| row.entry).find(refused).expect("a refusal")
     }
 
     /// Everything that is stored, but for the audit log and its number.
@@ -258,93 +254,5 @@ impl Hub {
             Some(Incoming { id: record.id(), signer, envelope, issued, expires })
         };
         records.iter().filter_map(|bytes| incoming(bytes)).collect()
-    }
-}
-
-struct Trust {
-    id: TrustId,
-    root: Certificate,
-    registrar: Certificate,
-    registrar_key: SecretKey,
-    node: Certificate,
-    node_key: SecretKey,
-}
-
-impl Trust {
-    fn new(code: &str, seed: u8) -> Self {
-        let key = |n| SecretKey::from_seed(&[seed + n; 32]);
-        let (root_key, registrar_key, node_key) = (key(0), key(1), key(2));
-        let root = issue::root(&subject(code, "Root"), &root_key, &term(seed)).unwrap();
-        let issuer = Issuer::new(&root, &root_key).unwrap();
-        let name = subject(code, "Registrar");
-        let registrar = issuer.registrar(&name, &registrar_key.public(), &term(seed + 1)).unwrap();
-        let details = NodeDetails {
-            node: NodeId::new(node_key.public()),
-            hosting_country: "GB".parse().unwrap(),
-            dns_names: Vec::new(),
-            ip_addresses: Vec::new(),
-        };
-        let issuer = Issuer::new(&registrar, &registrar_key).unwrap();
-        let name = subject(code, "Node");
-        let node = issuer.node(&name, &node_key.public(), &details, &term(seed + 2)).unwrap();
-        Self { id: code.parse().unwrap(), root, registrar, registrar_key, node, node_key }
-    }
-
-    fn own(&self) -> Own {
-        Own {
-            trust: self.id.clone(),
-            node: NodeId::new(self.node_key.public()),
-            certificate: self.node.fingerprint(),
-            key: self.node_key.clone(),
-            chain: self.chain(&self.node),
-        }
-    }
-
-    /// The same certificate for the same name and key.
-    fn device(&self, name: &str, key: &SecretKey) -> Certificate {
-        let issuer = Issuer::new(&self.registrar, &self.registrar_key).unwrap();
-        issuer.device(&subject(self.id.as_str(), name), &key.public(), &term(100)).unwrap()
-    }
-
-    fn chain(&self, leaf: &Certificate) -> Vec<Vec<u8>> {
-        vec![leaf.der().to_vec(), self.registrar.der().to_vec()]
-    }
-}
-
-fn charter(trusts: &[Trust]) -> Decoded {
-    let authority = SecretKey::from_seed(&[99; 32]);
-    let member = |t: &Trust| Member {
-        trust: t.id.clone(),
-        name: t.id.to_string(),
-        root: t.root.der().to_vec(),
-        addresses: Vec::new(),
-    };
-    let charter = Charter {
-        name: "Region".into(),
-        version: 1,
-        previous: None,
-        authorities: Authorities { keys: vec![authority.public().to_vec().into()], threshold: 1 },
-        trusts: trusts.iter().map(member).collect(),
-        countries: vec!["GB".parse().unwrap()],
-        policy: Policy { retention_secs_max: LIFE_SECS },
-    };
-    let header =
-        Header { network: None, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(LIFE_SECS) };
-    record::sign_charter(header, charter, &[&authority], None).unwrap()
-}
-
-fn term(serial: u8) -> Term {
-    Term::new([serial; 16], NOW.minus_secs(3600), NOW.plus_secs(LIFE_SECS))
-}
-
-fn subject(code: &str, name: &str) -> Subject {
-    Subject {
-        trust: code.parse().unwrap(),
-        country: "GB".parse().unwrap(),
-        organisation: "A trust".into(),
-        common_name: name.into(),
-        department: None,
-        title: None,
-        registration: None,
     }
 }

@@ -290,34 +290,6 @@ fn framed(bytes: &mut Vec<u8>, conversation: &ConversationId, epoch: u64) {
     bytes.extend(epoch.to_be_bytes());
 }
 
-/// The same record of a trust's node, signed with a nonce point to which a point of order 2 was added.
-pub fn with_torsion(trust: &Trust, record: &Decoded) -> Decoded {
-    use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
-    use curve25519_dalek::scalar::{Scalar, clamp_integer};
-    use serde_bytes::{ByteBuf, Bytes};
-    use sha2::{Digest, Sha512};
-
-    // COSE_Sign1 by hand (RFC 9052, section 4.4): tag and array; protected header, unprotected header, payload, signature.
-    let bytes = record.bytes();
-    let protected = &bytes[4..4 + usize::from(bytes[3])];
-    let payload_at = 4 + protected.len() + 1;
-    let payload: ByteBuf =
-        lanyard_crypto::cbor::from_slice(&bytes[payload_at..bytes.len() - 66], bytes.len()).unwrap();
-    let label = lanyard_crypto::labels::RECORD;
-    let signed = ("Signature1", Bytes::new(protected), Bytes::new(label), Bytes::new(&payload));
-    let message = lanyard_crypto::cbor::to_vec(&signed);
-
-    let expanded: [u8; 64] = Sha512::digest(&trust.node_key.to_seed()[..]).into();
-    let secret = Scalar::from_bytes_mod_order(clamp_integer(*expanded.first_chunk().unwrap()));
-    let nonce = Scalar::from_bytes_mod_order_wide(&Sha512::digest(&message).into());
-    let point = (ED25519_BASEPOINT_POINT * nonce + EIGHT_TORSION[4]).compress();
-    let hash = Sha512::new().chain_update(point.as_bytes()).chain_update(trust.node_key.public());
-    let challenge = Scalar::from_bytes_mod_order_wide(&hash.chain_update(&message).finalize().into());
-    let answer = nonce + challenge * secret;
-    let signature = [&point.as_bytes()[..], answer.as_bytes()].concat();
-    Decoded::from_bytes(&[&bytes[..bytes.len() - 64], &signature].concat()).unwrap()
-}
-
 /// A key that follows from a seed.
 pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])

@@ -9,11 +9,8 @@ use lanyard_crypto::record::{
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, Term};
 use lanyard_crypto::x509::{Certificate, SecretKey, Subject};
-use lanyard_crypto::{AuditHash, ConversationId, NetworkId, RecordId, Timestamp};
-
-/// 2027-01-15T08:00:00Z.
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const DAY: u64 = 24 * 3600;
+use lanyard_crypto::{AuditHash, ConversationId, NetworkId, RecordId};
+use lanyard_replica::fixtures::{DAY, NOW, authorities, key};
 
 /// Who signs, and what.
 pub struct Scene {
@@ -27,13 +24,12 @@ pub struct Scene {
 impl Scene {
     pub fn new() -> Self {
         let (root_key, signer_key) = (key(1), key(2));
-        let mut authorities: Vec<_> = (3..6).map(key).collect();
-        authorities.sort_by_key(SecretKey::public);
         let term = |n| Term::new([n; 16], NOW.minus_secs(DAY), NOW.plus_secs(365 * DAY));
         let root = issue::root(&subject("Root"), &root_key, &term(1)).unwrap();
         let issuer = Issuer::new(&root, &root_key).unwrap();
         let signer = issuer.registrar(&subject("Registrar"), &signer_key.public(), &term(2)).unwrap();
-        let mut scene = Self { signer_key, signer, authorities, root, network: NetworkId::new([0; 32]) };
+        let mut scene =
+            Self { signer_key, signer, authorities: authorities(), root, network: NetworkId::new([0; 32]) };
         scene.network = NetworkId::new(*scene.charter().statement().as_bytes());
         scene
     }
@@ -124,10 +120,6 @@ impl Scene {
         bodies.push(Body::Head(Head { number: 1000, hash: AuditHash::new([6; 32]), dropped: 10 }));
         bodies
     }
-}
-
-fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(&[seed; 32])
 }
 
 fn subject(name: &str) -> Subject {

@@ -4,7 +4,7 @@ use lanyard_crypto::RecordId;
 use lanyard_crypto::record::Decoded;
 use lanyard_storage::{Store, Tree};
 
-use super::fixtures;
+use super::fixtures::{self, Trust};
 use super::world::World;
 use crate::frame::{Frame, Refused};
 use crate::{Input, Output, Source, query};
@@ -132,7 +132,7 @@ fn what_only_a_batch_takes_goes_when_a_peer_says_so() {
     let companion = message(&world, 0);
     // Made by RXB's node with intent, and taken by RXA in a batch of two.
     let crooked = (1..50).find_map(|n| {
-        let crooked = fixtures::with_torsion(&world.trusts[1], &message(&world, n));
+        let crooked = with_torsion(&world.trusts[1], &message(&world, n));
         let mut taken = lanyard_crypto::record::verify_all(vec![crooked, companion.clone()], &network);
         taken.swap_remove(0).ok()
     });
@@ -201,4 +201,32 @@ fn a_full_step_leaves_the_rest_for_the_next() {
     world.nodes[0].replica.bound_step(crate::limits::STEP_CHANGES_MAX);
     world.arrive(0, source, &records);
     assert_eq!(world.rows(0, Tree::Envelopes), 50);
+}
+
+/// The same record of a trust's node, signed with a nonce point to which a point of order 2 was added.
+fn with_torsion(trust: &Trust, record: &Decoded) -> Decoded {
+    use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+    use curve25519_dalek::scalar::{Scalar, clamp_integer};
+    use serde_bytes::{ByteBuf, Bytes};
+    use sha2::{Digest, Sha512};
+
+    // COSE_Sign1 by hand (RFC 9052, section 4.4): tag and array; protected header, unprotected header, payload, signature.
+    let bytes = record.bytes();
+    let protected = &bytes[4..4 + usize::from(bytes[3])];
+    let payload_at = 4 + protected.len() + 1;
+    let payload: ByteBuf =
+        lanyard_crypto::cbor::from_slice(&bytes[payload_at..bytes.len() - 66], bytes.len()).unwrap();
+    let label = lanyard_crypto::labels::RECORD;
+    let signed = ("Signature1", Bytes::new(protected), Bytes::new(label), Bytes::new(&payload));
+    let message = lanyard_crypto::cbor::to_vec(&signed);
+
+    let expanded: [u8; 64] = Sha512::digest(&trust.node_key.to_seed()[..]).into();
+    let secret = Scalar::from_bytes_mod_order(clamp_integer(*expanded.first_chunk().unwrap()));
+    let nonce = Scalar::from_bytes_mod_order_wide(&Sha512::digest(&message).into());
+    let point = (ED25519_BASEPOINT_POINT * nonce + EIGHT_TORSION[4]).compress();
+    let hash = Sha512::new().chain_update(point.as_bytes()).chain_update(trust.node_key.public());
+    let challenge = Scalar::from_bytes_mod_order_wide(&hash.chain_update(&message).finalize().into());
+    let answer = nonce + challenge * secret;
+    let signature = [&point.as_bytes()[..], answer.as_bytes()].concat();
+    Decoded::from_bytes(&[&bytes[..bytes.len() - 64], &signature].concat()).unwrap()
 }

@@ -2,10 +2,11 @@
 
 use lanyard_crypto::NodeId;
 use lanyard_crypto::x509::{Certificate, SecretKey};
+use lanyard_replica::fixtures::key;
 use tokio::io::AsyncReadExt;
 
 use super::nodes::{ABROAD, NOWHERE, Node, QUIC, Stranger, chain};
-use super::trusts::{self, Trust, World, key};
+use super::trusts::{self, Trust, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_abroad_and_of_no_known_country_are_refused_both_ways() {

@@ -3,10 +3,11 @@
 use lanyard_crypto::Fingerprint;
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::record::{Body, Class, Reason};
+use lanyard_replica::fixtures::{self, key};
 use lanyard_storage::{Batch, Store, Tree};
 
 use super::nodes::{Node, Stranger, chain, until};
-use super::trusts::{self, Trust, World, key};
+use super::trusts::{Trust, World};
 use crate::address::peer_id;
 use crate::backend::{Backend, Deletion};
 use crate::p2p::Event;
@@ -66,7 +67,7 @@ async fn a_device_is_told_of_its_own_messages_and_conversations_alone() {
     }
     engine.0.store.commit(rows).unwrap();
 
-    let Body::Envelope(envelope) = trusts::message(&us, 1) else { panic!("an envelope") };
+    let Body::Envelope(envelope) = fixtures::application(&us, 1) else { panic!("an envelope") };
     let request = SendRequest {
         conversation: us.clone(),
         epoch: 1,

@@ -2,6 +2,7 @@
 
 use lanyard_crypto::record::{Body, Header};
 use lanyard_crypto::{NetworkId, RecordId};
+use lanyard_replica::fixtures;
 
 use super::nodes::{Node, Stranger, until};
 use super::trusts::{self, Payload, RETENTION_SECS, World};
@@ -28,7 +29,7 @@ async fn an_envelope_that_is_altered_in_any_byte_is_refused() {
     let stranger = Stranger::of(&world, 1).await;
     stranger.connect(&node).await;
     let (held, counts) = (node.held(), node.counts().await);
-    let envelope = world.trusts[1].sign(world.header(&ALL), trusts::message(&world.conversation(0), 1));
+    let envelope = world.trusts[1].sign(world.header(&ALL), fixtures::application(&world.conversation(0), 1));
     let length = envelope.bytes().len();
     let altered = (0..length).flat_map(|i| {
         let envelope = &envelope;
@@ -84,7 +85,7 @@ async fn an_altered_envelope_goes_no_further_by_gossip() {
     let (held, counts) = (node.held(), node.counts().await);
     passed_on(&world, &stranger, &other, 1).await;
 
-    let envelope = world.trusts[1].sign(world.header(&ALL), trusts::message(&world.conversation(0), 2));
+    let envelope = world.trusts[1].sign(world.header(&ALL), fixtures::application(&world.conversation(0), 2));
     // One could be an honest peer's; not two.
     let altered = [1, 2].map(|bit| {
         let mut bytes = envelope.bytes().to_vec();
@@ -112,7 +113,7 @@ async fn passed_on(world: &World, from: &Stranger, to: &Stranger, n: u64) {
     let (mut sent, mut looks) = (Vec::new(), 0);
     let passed_on = until("passed on", async || {
         if looks % 20 == 0 {
-            let body = trusts::message(&world.conversation(1), n + looks);
+            let body = fixtures::application(&world.conversation(1), n + looks);
             let record = world.trusts[1].sign(world.header(&[1, 2]), body);
             from.publish(record.bytes()).await;
             sent.push(record.id());
@@ -147,13 +148,13 @@ async fn envelopes_outside_the_charters_rules_are_refused() {
     let (us, sender) = (world.conversation(0), &world.trusts[1]);
     let header = || world.header(&ALL);
     let now = world.now;
-    let sign = |header: Header, n| sender.sign(header, trusts::message(&us, n)).bytes().to_vec();
+    let sign = |header: Header, n| sender.sign(header, fixtures::application(&us, n)).bytes().to_vec();
     let expired = Header { issued: now.minus_secs(7200), expires: now.minus_secs(1), ..header() };
     let future = Header { issued: now.plus_secs(3600), expires: now.plus_secs(7200), ..header() };
     let long = Header { expires: now.plus_secs(RETENTION_SECS + 1), ..header() };
     let foreign = Header { network: Some(NetworkId::new([66; 32])), ..header() };
     let by_owner = |body| sender.sign(world.header(&ALL), body).bytes().to_vec();
-    let Body::Envelope(mut other_epoch) = trusts::message(&us, 9) else { panic!("an envelope") };
+    let Body::Envelope(mut other_epoch) = fixtures::application(&us, 9) else { panic!("an envelope") };
     other_epoch.epoch = 2;
     all_refused(
         &world,
@@ -164,8 +165,8 @@ async fn envelopes_outside_the_charters_rules_are_refused() {
             (sign(foreign, 4), "other-network", "another network"),
             (sign(world.header(&[1, 2]), 5), "custodians", "the conversation's owner, RXA"),
             (sign(world.header(&[0, 2]), 6), "custodians", "the sender's trust, RXB"),
-            (by_owner(trusts::commit(&us, 1)), "not-owner", "only RXA"),
-            (by_owner(trusts::welcome(&us)), "not-owner", "only RXA"),
+            (by_owner(fixtures::commit(&us, 1, 1)), "not-owner", "only RXA"),
+            (by_owner(fixtures::welcome(&us, 1, &[4])), "not-owner", "only RXA"),
             (by_owner(Body::Envelope(other_epoch)), "content-mismatch", "another epoch"),
         ],
     )
@@ -175,7 +176,7 @@ async fn envelopes_outside_the_charters_rules_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_envelope_for_others_is_refused_when_it_comes_directly() {
     let world = World::new();
-    let body = trusts::message(&world.conversation(1), 1);
+    let body = fixtures::application(&world.conversation(1), 1);
     let for_others = world.trusts[1].sign(world.header(&[1, 2]), body).bytes().to_vec();
     let (node, stranger) =
         all_refused(&world, vec![(for_others, "not-custodian", "not among the custodians")]).await;
@@ -188,14 +189,14 @@ async fn records_that_are_too_large_too_deep_or_of_no_known_form_are_refused() {
     let (us, sender) = (world.conversation(0), &world.trusts[1]);
     let payload = |body| Payload::new(world.header(&ALL), body);
     let sealed = |bytes: &[u8]| trusts::sealed(bytes, sender.node.fingerprint(), &sender.node_key);
-    let body = || trusts::message(&us, 1);
+    let body = || fixtures::application(&us, 1);
     // First that what is sealed here is what the node takes for a record.
     let good = payload(body()).sealed_by(sender);
     assert_eq!(sender.sign(world.header(&ALL), body()).bytes().to_vec(), good);
 
     let nested = |tag: &[u8], depth: usize| [tag, &vec![0x81; depth][..], &[0]].concat();
     let many: Vec<lanyard_crypto::TrustId> = (100..165).map(|n| format!("RX{n}").parse().unwrap()).collect();
-    let Body::Envelope(mut huge) = trusts::commit(&us, 1) else { panic!("an envelope") };
+    let Body::Envelope(mut huge) = fixtures::commit(&us, 1, 1) else { panic!("an envelope") };
     huge.content.resize(1024 * 1024, 7);
     let cases = vec![
         (

@@ -3,9 +3,10 @@
 use lanyard_crypto::record::{self, Body, Reason, Receipt, ReceiptItem, Target, Tombstone};
 use lanyard_crypto::x509::{Certificate, SecretKey};
 use lanyard_crypto::{ConversationId, RecordId};
+use lanyard_replica::fixtures::{self, key};
 
 use super::nodes::{Node, Stranger, until};
-use super::trusts::{self, World, for_all, key};
+use super::trusts::{self, World, for_all};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -37,7 +38,7 @@ async fn keys_without_the_right_to_a_kind_are_refused() {
         record::sign(header, body, certificate.fingerprint(), key).unwrap()
     };
     let by_node = |body| by(global(), body, &b.node, &b.node_key);
-    let message = |n| trusts::message(&us, n);
+    let message = |n| fixtures::application(&us, n);
     let new_device = b.device(&key(141));
     let entry = |chain| Body::Entry(trusts::entry_body(chain, Vec::new()));
     let item = ReceiptItem { tombstone: RecordId::new([1; 32]), erased: world.now, envelopes: 1 };
@@ -111,7 +112,7 @@ async fn who_may_not_delete_deletes_nothing_in_any_order() {
     sender.connect(&node).await;
     meddler.connect(&node).await;
     let us = world.conversation(0);
-    let message = |n| world.trusts[1].sign(world.header(&ALL), trusts::message(&us, n));
+    let message = |n| world.trusts[1].sign(world.header(&ALL), fixtures::application(&us, n));
     // Longer than what it names, by more than clocks may differ.
     let order = |trust: usize, target| {
         let mut header = world.header(&ALL);

@@ -8,6 +8,7 @@ use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
 use lanyard_crypto::x509::{Certificate, Revocation, SecretKey, Subject};
 use lanyard_crypto::{ConversationId, Fingerprint, NetworkId, NodeId, Timestamp, TrustId, labels};
 use lanyard_replica::Own;
+use lanyard_replica::fixtures::{self, key};
 use serde::Serialize;
 use serde_bytes::{ByteBuf, Bytes};
 
@@ -158,7 +159,13 @@ impl World {
         let first = charter(&[&trusts[0], &trusts[1], &trusts[2]]);
         let header =
             Header { network: None, custodians: Vec::new(), issued: now.minus_secs(DAY_SECS), expires };
-        let charter = record::sign_charter(header, first, &authorities().each_ref()[..2], None).unwrap();
+        let charter = record::sign_charter(
+            header,
+            first,
+            &fixtures::authorities().iter().take(2).collect::<Vec<_>>(),
+            None,
+        )
+        .unwrap();
         let network = NetworkId::new(*charter.statement().as_bytes());
         Self { trusts, charter, network, now }
     }
@@ -179,9 +186,14 @@ impl World {
             previous: Some(before.statement()),
             ..charter(&members)
         };
-        let keys = authorities();
-        record::sign_charter(for_all(self.network, self.now), next, &keys.each_ref()[..signatures], None)
-            .unwrap()
+        let keys = fixtures::authorities();
+        record::sign_charter(
+            for_all(self.network, self.now),
+            next,
+            &keys.iter().take(signatures).collect::<Vec<_>>(),
+            None,
+        )
+        .unwrap()
     }
 
     /// The header of a record of now for these trusts, with a life within the charter's.
@@ -208,7 +220,7 @@ fn charter(trusts: &[&Trust]) -> Charter {
         version: 1,
         previous: None,
         authorities: Authorities {
-            keys: authorities().iter().map(|k| k.public().to_vec().into()).collect(),
+            keys: fixtures::authorities().iter().map(|k| k.public().to_vec().into()).collect(),
             threshold: 2,
         },
         trusts: trusts.iter().map(member).collect(),
@@ -217,70 +229,17 @@ fn charter(trusts: &[&Trust]) -> Charter {
     }
 }
 
-/// The network's authorities, of which two sign.
-fn authorities() -> [SecretKey; 3] {
-    let mut keys = [201, 202, 203].map(key);
-    keys.sort_by_key(SecretKey::public);
-    keys
-}
-
 /// The header of a record for all, with half the longest life of an envelope.
 pub fn for_all(network: NetworkId, issued: Timestamp) -> Header {
     let expires = issued.plus_secs(RETENTION_SECS / 2);
     Header { network: Some(network), custodians: Vec::new(), issued, expires }
 }
 
-/// An application message in epoch 1; `n` makes it another one.
-pub fn message(conversation: &ConversationId, n: u64) -> Body {
-    let mut content = private(n, conversation);
-    content.extend([2, 9, 9]);
-    envelope(conversation, Class::Application, content)
-}
-
-/// The same with so many bytes of ciphertext, at least 16 KiB.
+/// An application message in epoch 1 with so many bytes of ciphertext, at least 64.
 pub fn padded_message(conversation: &ConversationId, n: u64, ciphertext_len: u32) -> Body {
-    let mut content = private(n, conversation);
-    content.extend((0x8000_0000 | ciphertext_len).to_be_bytes());
-    content.resize(content.len() + ciphertext_len as usize, 7);
-    envelope(conversation, Class::Application, content)
-}
-
-/// A PrivateMessage (RFC 9420, section 6.3) up to its ciphertext: application; no authenticated data; sender data.
-fn private(n: u64, conversation: &ConversationId) -> Vec<u8> {
-    let mut content = framed(2, conversation);
-    content.extend([1, 0, 8]);
-    content.extend(n.to_be_bytes());
-    content
-}
-
-/// A commit in epoch 1; `n` makes it another one.
-pub fn commit(conversation: &ConversationId, n: u64) -> Body {
-    // A PublicMessage (section 6.2) of member 0: no proposals, no path, a signature and two tags.
-    let mut content = framed(1, conversation);
-    content.extend([1, 0, 0, 0, 0, 0, 3, 0, 0, 8]);
-    content.extend(n.to_be_bytes());
-    content.extend([1, 7, 1, 7]);
-    envelope(conversation, Class::Commit, content)
-}
-
-/// A welcome into epoch 1.
-pub fn welcome(conversation: &ConversationId) -> Body {
-    // Section 12.4.3.1: the suite; one member's key package reference, KEM output and ciphertext; the group info.
-    let content = vec![0, 1, 0, 3, 0xf0, 0x4e, 6, 1, 4, 1, 5, 1, 6, 1, 7];
-    envelope(conversation, Class::Welcome, content)
-}
-
-/// The beginning of an MLSMessage of this wire format, in epoch 1.
-fn framed(wire_format: u8, conversation: &ConversationId) -> Vec<u8> {
-    let group = conversation.to_bytes();
-    let mut bytes = vec![0, 1, 0, wire_format, group.len() as u8];
-    bytes.extend(group);
-    bytes.extend(1u64.to_be_bytes());
-    bytes
-}
-
-fn envelope(conversation: &ConversationId, class: Class, content: Vec<u8>) -> Body {
-    Body::Envelope(Envelope { conversation: conversation.clone(), epoch: 1, class, content })
+    let content = fixtures::padded_message(conversation, 1, n, ciphertext_len);
+    let conversation = conversation.clone();
+    Body::Envelope(Envelope { conversation, epoch: 1, class: Class::Application, content })
 }
 
 /// What is signed, as a program without our checks writes it.
@@ -322,10 +281,6 @@ pub fn sealed(payload: &[u8], certificate: Fingerprint, key: &SecretKey) -> Vec<
 fn details(key: &SecretKey, hosting_country: Country) -> NodeDetails {
     let node = NodeId::new(key.public());
     NodeDetails { node, hosting_country, dns_names: Vec::new(), ip_addresses: vec![[127, 0, 0, 1].into()] }
-}
-
-pub fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(&[seed; 32])
 }
 
 pub fn subject(trust: &TrustId, name: &str) -> Subject {

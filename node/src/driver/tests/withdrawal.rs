@@ -1,9 +1,10 @@
 //! Who was admitted, and is not any more: live connections close, and do not come back.
 
 use lanyard_crypto::record::Decoded;
+use lanyard_replica::fixtures::key;
 
 use super::nodes::{Node, Stranger, chain};
-use super::trusts::{World, key};
+use super::trusts::World;
 use crate::backend::AuditLine;
 use crate::p2p::Event;
 
