@@ -1,7 +1,5 @@
 //! Asking: what a session does next, in the order of layers, within its bounds.
 
-use std::collections::BTreeSet;
-
 use lanyard_crypto::{NodeId, TrustId, labels};
 use lanyard_storage::{StorageError, Tree, View};
 use serde_bytes::ByteBuf;
@@ -116,15 +114,14 @@ impl Replica {
         let read = span.ids(&turn.rows, trust)?;
         self.charge(turn, peer, trust, [read.rows, 0], 0)?;
         match read.ids {
-            Some(mut ids) if ids.len() <= LIST_IDS_MAX => {
+            Some(all) if all.len() <= LIST_IDS_MAX => {
                 // Who is named what is over would ask for it in vain.
-                let mut over = BTreeSet::new();
-                for id in &ids {
-                    if erase::is_over(&turn.rows, id, turn.now)? {
-                        over.insert(*id);
+                let mut ids = Vec::new();
+                for id in all {
+                    if !erase::is_over(&turn.rows, &id, turn.now)? {
+                        ids.push(id);
                     }
                 }
-                ids.retain(|id| !over.contains(id));
                 let number = self.sessions.next_number();
                 self.sessions.of(peer).asked.insert(number, Asked { task: Task::List(span), salt: [0; 16] });
                 turn.send(peer, Frame::List(List { number, span, ids }));

@@ -1,7 +1,5 @@
 //! What a peer answers, and what follows from it.
 
-use std::collections::BTreeSet;
-
 use lanyard_crypto::{NodeId, RecordId, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
@@ -52,6 +50,7 @@ impl Replica {
                     self.sessions.of(from).put_back(Task::List(span));
                 }
                 self.want(turn, from, Task::Want { span, ids: lacking, known: false, offered: false });
+                self.charge(turn, from, trust, [ours.len(), 0], 0)?;
                 for ids in to_give(turn, ours)?.chunks(FRAME_IDS_MAX) {
                     let offer = Offer { number: 0, span, ids: to_shorts(ids) };
                     turn.send(from, Frame::Offer(offer));
@@ -247,17 +246,15 @@ impl Replica {
 }
 
 /// Without what would not be served now.
-fn to_give(turn: &Turn<'_>, mut ids: Vec<Short>) -> Result<Vec<Short>, StorageError> {
-    let mut over = BTreeSet::new();
-    for short in &ids {
-        for (key, _) in turn.rows.scan_prefix(Tree::Holdings, short, 1)? {
-            if let Ok(id) = RecordId::try_from(key.as_slice())
-                && erase::is_over(&turn.rows, &id, turn.now)?
-            {
-                over.insert(*short);
-            }
+fn to_give(turn: &Turn<'_>, ids: Vec<Short>) -> Result<Vec<Short>, StorageError> {
+    let mut live = Vec::with_capacity(ids.len());
+    for short in ids {
+        let begins = turn.rows.scan_prefix(Tree::Holdings, &short, 1)?;
+        let id = begins.first().and_then(|(key, _)| RecordId::try_from(key.as_slice()).ok());
+        let over = id.map_or(Ok(false), |id| erase::is_over(&turn.rows, &id, turn.now))?;
+        if !over {
+            live.push(short);
         }
     }
-    ids.retain(|short| !over.contains(short));
-    Ok(ids)
+    Ok(live)
 }

@@ -168,10 +168,10 @@ impl Session {
         self.todo.retain(|task| !matches!(task, Task::Want { .. }));
     }
 
-    /// Whether one more span may be divided.
+    /// Whether one more span may be divided. Who says that everything is too much has no more waiting here than who names much.
     pub(crate) fn may_divide(&mut self) -> bool {
         self.divisions += 1;
-        self.divisions <= DIVISIONS_MAX
+        self.divisions <= DIVISIONS_MAX && self.todo.len() < TASKS_MAX
     }
 
     /// There is nothing left to do. True if there was anything since it was last so.
