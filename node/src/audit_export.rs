@@ -123,6 +123,8 @@ pub struct Shown {
     pub other_heads: usize,
     /// Heads of rows before the first, of which nothing can be said.
     pub heads_before: usize,
+    /// Heads held by others that were signed after the export, of rows after the last: nothing can be said of them either.
+    pub heads_after: usize,
 }
 
 /// Checks an export against the charter's certificates, and against heads that others hold.
@@ -156,8 +158,13 @@ pub fn verify(file: impl BufRead, network: Network, others: &Others) -> Result<S
         return Err(ExportError::Line { line: 1, row: None, reason: "a certificate signs no head".into() });
     }
     let node = node_of(&opening.peer_id);
+    let mut heads_after = 0;
     for head in node.and_then(|node| others.get(&node)).into_iter().flatten() {
-        walk.expect(head.stated(Holder::Other))?;
+        if newest.is_some_and(|(number, issued)| head.number > number && head.issued > issued) {
+            heads_after += 1;
+        } else {
+            walk.expect(head.stated(Holder::Other))?;
+        }
     }
     while let Some(text) = line {
         let expected = Some(walk.reached().number + 1);
@@ -176,6 +183,7 @@ pub fn verify(file: impl BufRead, network: Network, others: &Others) -> Result<S
         own_heads,
         other_heads,
         heads_before: before,
+        heads_after,
     })
 }
 

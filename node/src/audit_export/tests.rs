@@ -1,9 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use lanyard_crypto::AuditHash;
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::record::{Body, Head, Header};
 use lanyard_crypto::x509::{Certificate, SecretKey};
+use lanyard_crypto::{AuditHash, Timestamp};
 
 use super::*;
 use crate::testing::{NOW, Trust};
@@ -46,8 +46,12 @@ impl Scene {
     }
 
     fn head(&self, place: Place) -> String {
+        self.head_at(place, NOW)
+    }
+
+    fn head_at(&self, place: Place, issued: Timestamp) -> String {
         let network = Some(self.trust.network().id());
-        let header = Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(600) };
+        let header = Header { network, custodians: Vec::new(), issued, expires: issued.plus_secs(600) };
         let head = Head { number: place.number, hash: place.hash, dropped: DROPPED };
         let signed =
             record::sign(header, Body::Head(head), self.certificate.fingerprint(), &self.key).unwrap();
@@ -80,9 +84,13 @@ impl Scene {
     }
 
     fn others(&self, place: Place) -> Others {
+        self.others_at(place, NOW)
+    }
+
+    fn others_at(&self, place: Place, issued: Timestamp) -> Others {
         let mut network = self.trust.network();
         learn(&mut network, &self.chains()).unwrap();
-        let (node, head, _) = verified_head(&self.head(place), &network).unwrap();
+        let (node, head, _) = verified_head(&self.head_at(place, issued), &network).unwrap();
         Others::from([(node, vec![head])])
     }
 }
@@ -154,6 +162,11 @@ fn a_log_that_was_written_anew_lacks_what_others_hold() {
         verify(&scene.others(later)).unwrap_err(),
         ExportError::Broken(Broken::CutShort { .. })
     ));
+    // Unless the node signed it after it had shown the log. A row that is shown must be the one all the same.
+    let after = NOW.plus_secs(1200);
+    let shown = verify(&scene.others_at(later, after)).unwrap();
+    assert_eq!((shown.heads_after, shown.other_heads), (1, 0));
+    assert!(verify(&scene.others_at(was[3].place, after)).is_err());
 }
 
 #[test]

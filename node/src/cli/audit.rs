@@ -69,7 +69,7 @@ pub struct VerifyArgs {
     /// The network's charter; without it, the one that the configuration names
     #[arg(long, value_name = "FILE", requires = "file")]
     pub charter: Option<PathBuf>,
-    /// Heads that another node holds, as `audit heads --json` prints them: the log must contain each of them
+    /// Heads that another node holds, as `audit heads --of PEER_ID --json` prints them: the log must contain each of them that is of it
     #[arg(long, value_name = "FILE", requires = "file")]
     pub heads: Option<PathBuf>,
     /// Which node.

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
+use lanyard_crypto::ids::from_hex;
 use lanyard_crypto::network::Network;
+use lanyard_crypto::record::Decoded;
 use serde::Serialize;
 
 use super::operate::client;
@@ -14,12 +16,14 @@ use crate::admin::Client;
 use crate::admin::api::Audit;
 use crate::audit_export::{self, Beginning, Others, Shown, learn, line_of, verified_head};
 use crate::backend::{AuditChecked, AuditHeads, AuditLine};
-use crate::cli::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, NodeArgs, VerifyArgs};
+use crate::cli::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
 use crate::config::Config;
 use crate::files::{self, FileError};
 
 /// A file of heads, in bytes: a few hundred for a node, of about 1 KiB each.
 const HEADS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// How often an export begins anew, before it is written with a gap, which `verify` names.
+const EXPORT_TRIES: u32 = 5;
 /// What every successful check says beside what it found.
 const NOTE: &str =
     "This shows that rows were not changed since the node wrote them, not that what they say is so.";
@@ -62,10 +66,9 @@ struct Exported {
 
 fn export(args: &ExportArgs) -> Result<(), CommandError> {
     let client = client(&args.node)?;
-    let Beginning { opening, heads, last } = client.get("/v1/audit/chain")?;
+    let (Beginning { opening, heads, last }, rows) = whole(&client)?;
     let mut text = line_of(&opening);
     heads.iter().for_each(|head| text += &line_of(head));
-    let rows = rows(&client, opening.after, last)?;
     rows.iter().for_each(|row| text += &line_of(row));
     // Addresses stand in it, and who was refused.
     files::create(&args.file, text.as_bytes(), files::SECRET)?;
@@ -77,6 +80,20 @@ fn export(args: &ExportArgs) -> Result<(), CommandError> {
             e.file, e.first, e.last, e.heads
         )
     })
+}
+
+/// How the log begins, and its rows. Of a log that is full the oldest row may give way before it is read: then all is asked for again.
+fn whole(client: &Client) -> Result<(Beginning, Vec<AuditLine>), CommandError> {
+    let mut tries = 0;
+    loop {
+        let beginning: Beginning = client.get("/v1/audit/chain")?;
+        let rows = rows(client, beginning.opening.after, beginning.last)?;
+        let gave_way = rows.first().is_some_and(|row| row.number > beginning.opening.after + 1);
+        tries += 1;
+        if !gave_way || tries == EXPORT_TRIES {
+            return Ok((beginning, rows));
+        }
+    }
 }
 
 /// The rows behind `after`, up to `last`.
@@ -104,20 +121,35 @@ fn verify_own(args: &VerifyArgs) -> Result<(), CommandError> {
 
 fn verify(args: &VerifyArgs, file: &Path) -> Result<(), CommandError> {
     let network = network(args)?;
-    let others = match &args.heads {
+    let (others, unknown) = match &args.heads {
         Some(heads) => others(heads, network.clone())?,
-        None => Others::new(),
+        None => (Others::new(), 0),
     };
     let opened = File::open(file).map_err(|reason| FileError::Read { path: file.into(), reason })?;
     let shown = audit_export::verify(BufReader::new(opened), network, &others);
     let shown = shown.map_err(|e| content(file, e.to_string()))?;
     if let (Some(heads), None) = (&args.heads, node_of(&shown.peer_id).and_then(|node| others.get(&node))) {
-        return Err(content(heads, format!("no head of the log of {} is in it", shown.peer_id)));
+        return Err(content(
+            heads,
+            format!(
+                "no head of the log of {} is in it that can be checked ({unknown} are signed with certificates that neither it nor the charter vouches for)",
+                shown.peer_id
+            ),
+        ));
     }
-    show(args.json, &shown, |s| text(s, args.heads.is_some()))
+    show(args.json, &Held { shown, heads_unknown: unknown }, |held| text(held, args.heads.is_some()))
 }
 
-fn text(shown: &Shown, held_against: bool) -> String {
+/// What an export shows, held against heads.
+#[derive(Serialize)]
+struct Held {
+    #[serde(flatten)]
+    shown: Shown,
+    /// Heads in the file, of any log, whose certificates are not known.
+    heads_unknown: usize,
+}
+
+fn text(Held { shown, heads_unknown }: &Held, held_against: bool) -> String {
     let Shown { trust, peer_id, first, last, signed, .. } = shown;
     let mut lines = vec![
         format!("the audit log of {peer_id} of {trust}, as of {signed}"),
@@ -133,6 +165,17 @@ fn text(shown: &Shown, held_against: bool) -> String {
             shown.heads_before
         ));
     }
+    if shown.heads_after > 0 {
+        lines.push(format!(
+            "  {} heads that others hold were signed later, of later rows: nothing can be said of them",
+            shown.heads_after
+        ));
+    }
+    if *heads_unknown > 0 {
+        lines.push(format!(
+            "  {heads_unknown} heads that others hold could not be checked: their certificates are not known"
+        ));
+    }
     lines.push(NOTE.into());
     lines.join("\n")
 }
@@ -146,19 +189,33 @@ fn network(args: &VerifyArgs) -> Result<Network, CommandError> {
     Ok(charters::read_trusted(&charter)?.0)
 }
 
-/// Heads that somebody holds, as [`heads`] prints them. Those whose signer the charter does not carry any more cannot be checked.
-fn others(file: &Path, mut network: Network) -> Result<Others, CommandError> {
+/// Heads that somebody holds, as [`heads`] prints them; and how many of them nobody can check, since their certificates are not known: a
+/// head outlives its node's certificate, and other trusts' nodes forget that after a while.
+fn others(file: &Path, mut network: Network) -> Result<(Others, usize), CommandError> {
     let bytes = files::read(file, HEADS_BYTES_MAX)?;
     let held: AuditHeads = serde_json::from_slice(&bytes).map_err(|e| content(file, e.to_string()))?;
-    learn(&mut network, &held.chains).map_err(|reason| content(file, reason))?;
+    for chain in &held.chains {
+        // One of a trust that this charter does not have is of no use here, and does no harm.
+        let _ = learn(&mut network, std::slice::from_ref(chain));
+    }
     let records = held.heads.iter().map(|head| &head.record);
     let shown = held.contradictions.iter().flat_map(|found| &found.records);
-    let mut others = Others::new();
+    let (mut others, mut unknown) = (Others::new(), 0);
     for record in records.chain(shown) {
+        if signed_by_stranger(record, &network) {
+            unknown += 1;
+            continue;
+        }
         let (node, head, _) = verified_head(record, &network).map_err(|reason| content(file, reason))?;
         others.entry(node).or_default().push(head);
     }
-    Ok(others)
+    Ok((others, unknown))
+}
+
+/// Whether nothing is known here of the certificate with which a record is signed.
+fn signed_by_stranger(record: &str, network: &Network) -> bool {
+    let decoded = from_hex(record).and_then(|bytes| Decoded::from_bytes(&bytes).ok());
+    decoded.and_then(|record| record.signer()).is_some_and(|signer| network.chain(&signer).is_none())
 }
 
 fn content(path: &Path, reason: String) -> CommandError {
@@ -175,7 +232,7 @@ fn heads(args: &HeadsArgs) -> Result<(), CommandError> {
         Some(of) => format!("?peer_id={of}"),
         None => String::new(),
     };
-    let held = held_heads(&args.node, &of)?;
+    let held: AuditHeads = client(&args.node)?.get(&format!("/v1/audit/heads{of}"))?;
     show(args.json, &held, |held| {
         let line = |h: &crate::backend::AuditHead| {
             format!("{:<8} {} row {:>6}, signed {}\n", h.trust, h.peer_id, h.number, h.signed)
@@ -185,8 +242,4 @@ fn heads(args: &HeadsArgs) -> Result<(), CommandError> {
         };
         held.heads.iter().map(line).chain(held.contradictions.iter().map(found)).collect()
     })
-}
-
-fn held_heads(node: &NodeArgs, of: &str) -> Result<AuditHeads, CommandError> {
-    Ok(client(node)?.get(&format!("/v1/audit/heads{of}"))?)
 }
