@@ -84,6 +84,9 @@ pub trait Backend: Send + Sync + 'static {
     /// The heads that are held of a node's audit log, or the newest of each node's.
     fn audit_heads(&self, of: Option<NodeId>) -> Answer<'_, AuditHeads>;
 
+    /// The audit logs that contradict themselves.
+    fn audit_contradictions(&self) -> Answer<'_, Vec<AuditContradiction>>;
+
     /// Adds to the audit log.
     fn note(&self, note: Note) -> BoxFuture<'_, ()>;
 

@@ -97,7 +97,7 @@ catalogue! {
     /// Owner: replica.
     Audit = "audit", plain;
     /// Heads of the nodes' audit logs. Key: 0 ‖ node ‖ span u8 ‖ period u64. Value: what it says, and its record id. And of a node whose
-    /// heads contradict each other: 1 ‖ node. Value: these heads. And where a head stands: 2 ‖ record id. Value: its key.
+    /// heads contradict each other: 1 ‖ node ‖ code. Value: what was found, with the records. And where a head stands: 2 ‖ record id. Value: its key.
     /// Owner: replica.
     Heads = "heads", plain;
 }

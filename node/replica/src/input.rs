@@ -7,7 +7,7 @@ use lanyard_crypto::record::{Reason, Target, Verified};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::Batch;
 
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
 use crate::verdict::{Refusal, Verdict};
 
@@ -159,8 +159,13 @@ pub enum Reply {
     },
     /// The tombstone is stored and carried out here.
     Deleted(RecordId),
-    /// A head of the audit log, as a record.
-    Head(Vec<u8>),
+    /// A head of the audit log.
+    Head {
+        /// The record.
+        record: Vec<u8>,
+        /// The row that had been dropped last, when it was signed.
+        dropped: Place,
+    },
     /// Done.
     Done,
 }

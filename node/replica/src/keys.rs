@@ -137,8 +137,8 @@ pub(crate) fn head(node: &NodeId, span: u8, period: u64) -> Vec<u8> {
     [&heads_of_span(node, span)[..], &period.to_be_bytes()].concat()
 }
 
-pub(crate) fn contradiction(node: &NodeId) -> Vec<u8> {
-    [&[CONTRADICTIONS][..], node.as_bytes()].concat()
+pub(crate) fn contradiction(node: &NodeId, code: &str) -> Vec<u8> {
+    [&[CONTRADICTIONS][..], node.as_bytes(), code.as_bytes()].concat()
 }
 
 pub(crate) fn head_place(record: &RecordId) -> Vec<u8> {

@@ -104,7 +104,7 @@ pub struct Replica {
     network: Arc<Network>,
     connected: BTreeMap<NodeId, TrustId>,
     penalties: BTreeMap<NodeId, u32>,
-    /// How many refusals of what each peer has sent are in the audit log, and how many were left out.
+    /// How many refusals of what each trust has sent are in the audit log, and how many were left out.
     repeats: audit::repeats::Repeats,
     /// When the last round of anti-entropy with a peer began, on either side.
     rounds: BTreeMap<NodeId, Timestamp>,
@@ -359,7 +359,7 @@ impl Replica {
             match from {
                 Source::Local { .. } => turn.audit(entry)?,
                 Source::Peer(node) | Source::Gossip { from: node, .. } => {
-                    if self.repeats.admit(*node, turn.now) {
+                    if self.repeats.admit(self.connected.get(node), turn.now) {
                         turn.audit(entry.node(*node))?;
                     }
                 }

@@ -43,7 +43,7 @@ pub const ASKS_MAX: usize = 16;
 pub const TASKS_MAX: usize = 1024;
 /// Ids that are yet to be asked for, of one peer.
 pub const PEER_IDS_MAX: usize = 128 * 1024;
-/// The same of all peers, beyond what each may have whatever the others have.
+/// The same of all peers together; each may have [`PEER_IDS_FREE`] all the same.
 pub const ALL_IDS_MAX: usize = 512 * 1024;
 /// Ids that are yet to be asked for, of one peer, for which there is room whatever others name: 128 KiB.
 pub const PEER_IDS_FREE: usize = 8 * 1024;
@@ -100,10 +100,11 @@ pub const STEP_CHANGES_MAX: usize = 16 * 1024;
 pub const STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Entries of the audit log; the oldest give way.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
-/// Refusals of what one peer has sent that are entered as fast as they come: it takes a hundred peers to fill the log with them.
-pub const AUDIT_PEER_BURST: u64 = AUDIT_ENTRIES_MAX / 100;
+/// Refusals of what the nodes of one trust have sent that are entered as fast as they come: it takes a hundred trusts to fill the log with
+/// them.
+pub const AUDIT_TRUST_BURST: u64 = AUDIT_ENTRIES_MAX / 100;
 /// After those, one in so many seconds.
-pub const AUDIT_PEER_EVERY_SECS: u64 = 10;
+pub const AUDIT_TRUST_EVERY_SECS: u64 = 10;
 /// Those that were left out are counted for so long, in seconds, before the count is entered.
 pub const AUDIT_COUNT_SECS: u64 = 600;
 /// Entries older than this, in seconds (8 years), are dropped.

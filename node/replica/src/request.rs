@@ -39,7 +39,7 @@ impl Replica {
                 turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
                 Ok(Reply::Done)
             }
-            Request::SignHead => self.sign_head(turn)?.map(Reply::Head),
+            Request::SignHead => self.sign_head(turn)?,
         };
         if let Err(why) = &outcome {
             turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;
@@ -171,14 +171,16 @@ impl Replica {
         header: Header,
         body: Body,
     ) -> Result<Result<RecordId, Refusal>, StorageError> {
-        let signed = match record::sign(header, body, self.own.certificate, &self.own.key) {
-            Ok(signed) => signed,
-            Err(e) => return Ok(Err(e.into())),
-        };
-        match record::verify(signed, &self.network) {
+        match self.signed(header, body) {
             Ok(verified) => self.take_own(turn, verified),
-            Err(e) => Ok(Err(e.into())),
+            Err(why) => Ok(Err(why)),
         }
+    }
+
+    /// Signs a record as this node, unless others would not believe it.
+    pub(crate) fn signed(&self, header: Header, body: Body) -> Result<Verified, Refusal> {
+        let signed = record::sign(header, body, self.own.certificate, &self.own.key)?;
+        Ok(record::verify(signed, &self.network)?)
     }
 
     fn take_own(

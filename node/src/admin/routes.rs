@@ -104,7 +104,7 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         0 => {}
         lost => warnings.push(format!("{lost} refused peers since the start came too fast to be logged")),
     }
-    for found in admin.backend.audit_heads(None).await?.contradictions {
+    for found in admin.backend.audit_contradictions().await? {
         let (trust, node, code, detail) = (found.trust, found.peer_id, found.code, found.detail);
         warnings
             .push(format!("the audit log of {trust}, node {node}: {code}: {detail} (found {})", found.found));

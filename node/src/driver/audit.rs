@@ -8,7 +8,7 @@ use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{Fingerprint, NodeId, TrustId};
 use lanyard_replica::audit::check::{self, Holder, Sound};
-use lanyard_replica::audit::{self, Contradiction, HeldHead};
+use lanyard_replica::audit::{self, Contradiction, HeldHead, Place};
 use lanyard_replica::query;
 use lanyard_storage::{StorageError, View};
 
@@ -17,15 +17,14 @@ use crate::audit_export::{Beginning, FORMAT, HeadLine, Opening, VERSION};
 use crate::backend::{AuditChecked, AuditContradiction, AuditHead, AuditHeads, refusal};
 use crate::time::rfc3339;
 
-/// How an export begins; `newest` is the head that was signed for it.
+/// How an export begins; `newest` is the head that was signed for it, with the row that had been dropped last then.
 pub(super) fn beginning(
     view: &dyn View,
     network: &Network,
     trust: &TrustId,
     node: &NodeId,
-    newest: &[u8],
+    (newest, after): (&[u8], Place),
 ) -> Result<Beginning, StorageError> {
-    let after = audit::dropped(view)?;
     let last = Decoded::from_bytes(newest).ok().and_then(|record| match record.body() {
         lanyard_crypto::record::Body::Head(head) => Some(head.number),
         _ => None,
@@ -35,7 +34,7 @@ pub(super) fn beginning(
         records.extend(query::record_bytes(view, &head.record)?);
     }
     records.push(newest.to_vec());
-    let chains = Chains::of(network, &mut records);
+    let chains = chains_of(network, &mut records);
     let opening = Opening {
         format: FORMAT.into(),
         version: VERSION,
@@ -96,8 +95,14 @@ pub(super) fn heads(
             all.contradictions.push(contradiction(&node, found));
         }
     }
-    all.chains = Chains::of(network, &mut records);
+    all.chains = chains_of(network, &mut records);
     Ok(all)
+}
+
+/// What contradicts itself.
+pub(super) fn contradictions(view: &dyn View) -> Result<Vec<AuditContradiction>, StorageError> {
+    let found = audit::contradictions(view)?;
+    Ok(found.into_iter().map(|(node, found)| contradiction(&node, found)).collect())
 }
 
 fn contradiction(node: &NodeId, found: Contradiction) -> AuditContradiction {
@@ -111,21 +116,16 @@ fn contradiction(node: &NodeId, found: Contradiction) -> AuditContradiction {
     }
 }
 
-/// The certificates behind records.
-struct Chains;
-
-impl Chains {
-    /// Drops the records whose signer is not known here any more: nobody could check them by what is shown.
-    fn of(network: &Network, records: &mut Vec<Vec<u8>>) -> Vec<[String; 2]> {
-        let signer = |record: &[u8]| Decoded::from_bytes(record).ok()?.signer();
-        let mut chains = BTreeMap::<Fingerprint, [String; 2]>::new();
-        let signers: BTreeSet<_> = records.iter().filter_map(|record| signer(record)).collect();
-        for signer in signers {
-            if let Some(chain) = network.chain(&signer) {
-                chains.insert(signer, chain.map(to_hex));
-            }
+/// The certificates behind records. Drops the records whose signer is not known here any more: nobody could check them by what is shown.
+fn chains_of(network: &Network, records: &mut Vec<Vec<u8>>) -> Vec<[String; 2]> {
+    let signer = |record: &[u8]| Decoded::from_bytes(record).ok()?.signer();
+    let mut chains = BTreeMap::<Fingerprint, [String; 2]>::new();
+    let signers: BTreeSet<_> = records.iter().filter_map(|record| signer(record)).collect();
+    for signer in signers {
+        if let Some(chain) = network.chain(&signer) {
+            chains.insert(signer, chain.map(to_hex));
         }
-        records.retain(|record| signer(record).is_some_and(|signer| chains.contains_key(&signer)));
-        chains.into_values().collect()
     }
+    records.retain(|record| signer(record).is_some_and(|signer| chains.contains_key(&signer)));
+    chains.into_values().collect()
 }

@@ -20,7 +20,9 @@ use super::audit as logs;
 use super::engine::Message;
 use super::shared::Engine;
 use crate::audit_export::{self, Beginning};
-use crate::backend::{Answer, AuditChecked, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus};
+use crate::backend::{
+    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
+};
 use crate::time;
 
 /// Deletions in one answer.
@@ -131,12 +133,14 @@ impl Backend for Engine {
 
     fn audit_chain(&self) -> Answer<'_, Beginning> {
         async move {
-            let newest = match self.0.request(Request::SignHead).await? {
-                Reply::Head(newest) => newest,
+            let (newest, dropped) = match self.0.request(Request::SignHead).await? {
+                Reply::Head { record, dropped } => (record, dropped),
                 other => unreachable!("a head is asked for, and not {other:?}"),
             };
             let (trust, node) = (self.0.trust.clone(), self.0.shell().node());
-            self.0.read(move |view, network| logs::beginning(view, network, &trust, &node, &newest)).await
+            self.0
+                .read(move |view, network| logs::beginning(view, network, &trust, &node, (&newest, dropped)))
+                .await
         }
         .boxed()
     }
@@ -148,6 +152,10 @@ impl Backend for Engine {
 
     fn audit_heads(&self, of: Option<NodeId>) -> Answer<'_, AuditHeads> {
         self.0.read(move |view, network| logs::heads(view, network, of)).boxed()
+    }
+
+    fn audit_contradictions(&self) -> Answer<'_, Vec<AuditContradiction>> {
+        self.0.read(|view, _| logs::contradictions(view)).boxed()
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {

@@ -33,7 +33,7 @@ fn begun(store: &SledStore) -> Result<AuditEntry, StorageError> {
         Some(STOPPED) => "after-stop",
         Some(_) => "after-crash",
         // What the first versions wrote holds no such entry.
-        None if !audit::read(store, None, 1)?.is_empty() => "unknown",
+        None if !audit::rows(store, None, 1)?.is_empty() => "unknown",
         None => "first",
     };
     let mut detail = format!("version {}", env!("CARGO_PKG_VERSION"));

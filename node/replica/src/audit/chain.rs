@@ -150,6 +150,8 @@ pub(crate) fn drop_old(turn: &mut Turn<'_>) -> Result<(), StorageError> {
         let before = dropped(&turn.rows)?;
         match row(&turn.rows, before.number + 1)? {
             Some(first) if over(first.entry.at, turn.now) => drop_after(turn, before)?,
+            // One that cannot be read must not keep those behind it.
+            None if before.number < last(&turn.rows)?.number => drop_after(turn, before)?,
             _ => return Ok(()),
         }
     }

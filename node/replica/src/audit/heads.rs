@@ -23,6 +23,7 @@ use super::check::{Holder, Stated};
 use crate::Replica;
 use crate::erase;
 use crate::holding::Holding;
+use crate::input::Reply;
 use crate::keys;
 use crate::limits::{CONTRADICTION_LIFE_SECS, HEAD_SHOWN, HEAD_SPANS, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
@@ -172,7 +173,9 @@ impl Replica {
         let differs = |(period, _): &&(u64, u64)| now / period != at / period;
         // The first head of a longer period stands for it.
         let Some((_, life_secs)) = HEAD_SPANS.iter().rev().find(differs) else { return Ok(()) };
-        if last.number == number {
+        // Others could not verify it before they have the entry of this node, and lower layers come first.
+        let entered = turn.rows.contains(Tree::Directory, self.own.certificate.as_bytes())?;
+        if last.number == number || !entered {
             return Ok(());
         }
         let (header, head) = self.head(turn, *life_secs)?;
@@ -183,10 +186,11 @@ impl Replica {
     }
 
     /// A head of the log as it is now, signed for whoever asked, and neither kept nor spread.
-    pub(crate) fn sign_head(&self, turn: &mut Turn<'_>) -> Result<Result<Vec<u8>, Refusal>, StorageError> {
+    pub(crate) fn sign_head(&self, turn: &mut Turn<'_>) -> Result<Result<Reply, Refusal>, StorageError> {
         let (header, head) = self.head(turn, HEAD_SHOWN.1)?;
-        let signed = record::sign(header, Body::Head(head), self.own.certificate, &self.own.key);
-        Ok(signed.map(|record| record.bytes().to_vec()).map_err(Refusal::from))
+        let dropped = chain::dropped(&turn.rows)?;
+        let signed = self.signed(header, Body::Head(head));
+        Ok(signed.map(|record| Reply::Head { record: record.bytes().to_vec(), dropped }))
     }
 
     fn head(&self, turn: &Turn<'_>, life_secs: u64) -> Result<(Header, Head), StorageError> {
@@ -212,10 +216,9 @@ impl Replica {
             of_others(turn, &node, head, &place_of(&node, header))?
         };
         let Some((code, detail, other)) = found else { return Ok(()) };
-        let key = keys::contradiction(&node);
-        let noted = turn.rows.get(Tree::Heads, &key)?;
-        let noted = noted.and_then(|row| cbor::from_slice::<Contradiction>(&row, ROW_BYTES_MAX).ok());
-        if noted.is_some_and(|noted| noted.code == code || noted.code == FORKED) {
+        let key = keys::contradiction(&node, code);
+        let worst = keys::contradiction(&node, FORKED);
+        if turn.rows.contains(Tree::Heads, &key)? || turn.rows.contains(Tree::Heads, &worst)? {
             return Ok(());
         }
         let mut records = vec![ByteBuf::from(bytes.to_vec())];

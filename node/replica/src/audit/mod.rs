@@ -106,15 +106,3 @@ pub fn rows(view: &dyn View, after: Option<u64>, limit: usize) -> Result<Vec<Row
         }
     }
 }
-
-/// As [`rows`]: the numbers and the entries.
-///
-/// # Errors
-/// The view's.
-pub fn read(
-    view: &dyn View,
-    after: Option<u64>,
-    limit: usize,
-) -> Result<Vec<(u64, AuditEntry)>, StorageError> {
-    Ok(rows(view, after, limit)?.into_iter().map(|row| (row.place.number, row.entry)).collect())
-}

@@ -1,7 +1,7 @@
 //! The audit log as a chain: that it goes on through steps and restarts, gives way at its old end, and shows what was done to it.
 
 use lanyard_crypto::record::{Body, Head};
-use lanyard_crypto::{AuditHash, Timestamp, cbor};
+use lanyard_crypto::{AuditHash, NodeId, Timestamp, cbor};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use proptest::prelude::*;
 
@@ -10,10 +10,10 @@ use super::world::World;
 use crate::audit::check::{self, Broken, Holder, Stated, Walk};
 use crate::audit::{self, AuditEntry, Place, Row};
 use crate::limits::{
-    AUDIT_COUNT_SECS, AUDIT_ENTRIES_MAX, AUDIT_LIFE_SECS, AUDIT_PEER_BURST, AUDIT_PEER_EVERY_SECS,
+    AUDIT_COUNT_SECS, AUDIT_ENTRIES_MAX, AUDIT_LIFE_SECS, AUDIT_TRUST_BURST, AUDIT_TRUST_EVERY_SECS,
 };
 use crate::turn::Turn;
-use crate::{Input, OpenError, Replica, Source, found, upgrade};
+use crate::{Input, OpenError, Replica, Source, arrival, found, upgrade};
 
 fn note(n: u64) -> AuditEntry {
     AuditEntry::new("noted", "", format!("number {n}"))
@@ -69,7 +69,7 @@ fn a_step_that_is_not_committed_leaves_no_trace() {
 }
 
 #[test]
-fn no_peer_fills_the_log_by_what_it_sends() {
+fn no_trust_fills_the_log_by_what_its_nodes_send() {
     let mut world = World::three();
     let before = world.audit(0).len() as u64;
     let expired = |n: u64| {
@@ -77,23 +77,37 @@ fn no_peer_fills_the_log_by_what_it_sends() {
         let head = Head { number: 1 + n, hash: AuditHash::new([9; 32]), dropped: 0 };
         world.trusts[1].sign(header, Body::Head(head)).bytes().to_vec()
     };
-    let sent = AUDIT_PEER_BURST + 500;
+    let sent = AUDIT_TRUST_BURST + 500;
     let records: Vec<_> = (0..sent).map(expired).collect();
     let from = world.trusts[1].node_id();
     records.chunks(100).for_each(|some| world.arrive(0, Source::Peer(from), some));
     let refused = |world: &World| world.audit(0).iter().filter(|e| e.event == "refused").count() as u64;
-    assert_eq!(refused(&world), AUDIT_PEER_BURST);
-    // Another peer, and a while later this one, have their own share.
+    assert_eq!(refused(&world), AUDIT_TRUST_BURST);
+    // Another node of the trust has no share of its own.
+    let sibling = NodeId::new([77; 32]);
+    let (trust, chain) = (world.trusts[1].id.clone(), world.trusts[1].chain(&world.trusts[1].node));
+    let arrivals = arrival::verify(vec![arrival::decode(&records[0])], &world.nodes[0].replica.network());
+    let (now, node) = (world.now, &mut world.nodes[0]);
+    for input in [
+        Input::Connected { node: sibling, trust: trust.clone(), chain },
+        Input::Records { from: Source::Peer(sibling), arrivals },
+        Input::Disconnected(sibling),
+    ] {
+        node.store.commit(node.replica.step(input, now, &node.store).unwrap().batch).unwrap();
+    }
+    assert_eq!(refused(&world), AUDIT_TRUST_BURST);
+    // Another trust, and a while later this one, have.
     world.arrive(0, Source::Peer(world.trusts[2].node_id()), &records[..1]);
-    world.now = world.now.plus_secs(AUDIT_PEER_EVERY_SECS);
+    world.now = world.now.plus_secs(AUDIT_TRUST_EVERY_SECS);
     world.arrive(0, Source::Peer(from), &records[..2]);
-    assert_eq!(refused(&world), AUDIT_PEER_BURST + 2);
+    assert_eq!(refused(&world), AUDIT_TRUST_BURST + 2);
     world.now = world.now.plus_secs(AUDIT_COUNT_SECS);
     (0..2).for_each(|_| world.step(0, Input::Tick));
     let counted: Vec<_> = world.audit(0).into_iter().filter(|e| e.event == audit::COUNTED).collect();
-    assert_eq!((counted.len(), counted[0].node), (1, Some(from)));
-    assert!(counted[0].detail.starts_with("501 more"), "{}", counted[0].detail);
-    assert!(world.audit(0).len() as u64 <= before + AUDIT_PEER_BURST + 4);
+    assert_eq!((counted.len(), &counted[0].trust), (1, &Some(trust)));
+    assert!(counted[0].detail.starts_with("502 more"), "{}", counted[0].detail);
+    // With the two that say that the sibling came and went.
+    assert!(world.audit(0).len() as u64 <= before + AUDIT_TRUST_BURST + 4 + 2);
 }
 
 #[test]
@@ -123,6 +137,19 @@ fn the_old_end_gives_way_by_age_and_the_rest_is_still_followed() {
     let sound = check::stored(store, &[stated(old, 0, Holder::Other)]).unwrap().unwrap();
     assert_eq!((sound.dropped, sound.other_heads), (old.number, 1));
     assert!(sound.last.number >= old.number + 3);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_does_not_keep_those_behind_it() {
+    let mut world = World::three();
+    (0..5).for_each(|n| world.step(0, Input::Note(note(n))));
+    let old = audit::last(&world.nodes[0].store).unwrap();
+    let mut spoilt = Batch::new();
+    spoilt.put(Tree::Audit, (old.number - 2).to_be_bytes(), [1]);
+    world.nodes[0].store.commit(spoilt).unwrap();
+    world.now = world.now.plus_secs(AUDIT_LIFE_SECS + 1);
+    world.step(0, Input::Tick);
+    assert_eq!(audit::dropped(&world.nodes[0].store).unwrap(), old);
 }
 
 #[test]

@@ -171,12 +171,28 @@ fn a_node_that_signs_anew_for_a_period_that_is_past_is_found() {
     bring(&mut world, 1, 0, &forked);
     assert_eq!(contradicted(&world, 1, 0), ["signed-twice", "forked"]);
     // Heads that were signed for somebody may be as many as were asked for.
-    let Reply::Head(first) = world.ask(2, Request::SignHead).unwrap() else { panic!("no head") };
+    let Reply::Head { record: first, .. } = world.ask(2, Request::SignHead).unwrap() else {
+        panic!("no head")
+    };
     note(&mut world, 2);
     world.now = world.now.plus_secs(1);
-    let Reply::Head(second) = world.ask(2, Request::SignHead).unwrap() else { panic!("no head") };
+    let Reply::Head { record: second, .. } = world.ask(2, Request::SignHead).unwrap() else {
+        panic!("no head")
+    };
     [first, second].iter().for_each(|r| bring(&mut world, 1, 2, &Decoded::from_bytes(r).unwrap()));
     assert!(contradicted(&world, 1, 2).is_empty());
+}
+
+#[test]
+fn no_head_is_signed_before_the_node_is_in_the_directory() {
+    let mut world = World::apart(&["RXA", "RXB"]);
+    note(&mut world, 0);
+    world.pass(1);
+    assert!(held(&world, 0, 0).is_empty(), "nobody but its neighbours could verify it");
+    let entry = world.trusts[0].entry(world.network, &world.trusts[0].node, world.now);
+    world.submit(0, &entry).unwrap();
+    world.pass(1);
+    assert_eq!(held(&world, 0, 0).len(), 1);
 }
 
 #[test]
@@ -192,6 +208,26 @@ fn a_log_that_goes_back_is_found() {
     let back = head(&world, 0, 999, 8, 600);
     bring(&mut world, 1, 0, &back);
     assert_eq!(contradicted(&world, 1, 0), ["went-back"]);
+}
+
+#[test]
+fn a_node_that_contradicts_itself_in_turns_is_noted_once_for_each_way() {
+    let mut world = World::three();
+    let life = HEAD_SPANS[0].1;
+    let first = head(&world, 0, 1_000_000, 7, life);
+    bring(&mut world, 1, 0, &first);
+    for n in 1..6 {
+        // A log that was set back, and then a second head for one period.
+        world.now = world.now.plus_secs(2 * SLOT);
+        for (wait, number) in [(0, 1000 * n), (1, 1_000_000 + n)] {
+            world.now = world.now.plus_secs(wait);
+            let told = head(&world, 0, number, 7, life);
+            bring(&mut world, 1, 0, &told);
+        }
+    }
+    assert_eq!(contradicted(&world, 1, 0), ["went-back", "signed-twice"]);
+    let shown = audit::contradictions(&world.nodes[1].store).unwrap();
+    assert!(shown.len() == 2 && shown.iter().all(|(_, s)| s.records.len() == 2), "what shows each is kept");
 }
 
 #[test]
@@ -227,7 +263,9 @@ fn a_node_that_was_restored_from_an_older_copy_is_found_and_learns_of_it() {
 fn the_newest_row_is_signed_for_whoever_asks() {
     let mut world = World::three();
     note(&mut world, 0);
-    let Reply::Head(bytes) = world.ask(0, Request::SignHead).unwrap() else { panic!("no head") };
+    let Reply::Head { record: bytes, .. } = world.ask(0, Request::SignHead).unwrap() else {
+        panic!("no head")
+    };
     let record = Decoded::from_bytes(&bytes).unwrap();
     let Body::Head(head) = record.body() else { panic!("no head") };
     let last = audit::last(&world.nodes[0].store).unwrap();

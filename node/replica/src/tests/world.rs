@@ -310,8 +310,8 @@ impl World {
     }
 
     pub fn audit(&self, at: usize) -> Vec<AuditEntry> {
-        let entries = audit::read(&self.nodes[at].store, Some(0), 100_000).unwrap();
-        entries.into_iter().map(|(_, entry)| entry).collect()
+        let rows = audit::rows(&self.nodes[at].store, Some(0), 100_000).unwrap();
+        rows.into_iter().map(|row| row.entry).collect()
     }
 
     /// The ids of the records of a tree.

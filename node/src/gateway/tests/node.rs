@@ -16,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
 use crate::backend::{
-    Answer, AuditChecked, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus, refusal,
+    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
+    refusal,
 };
 use crate::testing::Trust;
 
@@ -170,6 +171,10 @@ impl Backend for TestNode {
 
     fn audit_heads(&self, _: Option<NodeId>) -> Answer<'_, AuditHeads> {
         async { Ok(AuditHeads::default()) }.boxed()
+    }
+
+    fn audit_contradictions(&self) -> Answer<'_, Vec<AuditContradiction>> {
+        nothing("audit log")
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {

@@ -228,7 +228,7 @@ fn readable(world: &World, at: usize) {
     audit::contradictions(view).unwrap();
     let chain = audit::check::stored(view, &[]).unwrap();
     chain.unwrap_or_else(|broken| panic!("the audit log: {broken}"));
-    audit::read(view, Some(0), usize::MAX).unwrap().iter().for_each(|(_, entry)| quiet(entry));
+    audit::rows(view, Some(0), usize::MAX).unwrap().iter().for_each(|row| quiet(&row.entry));
 }
 
 /// After a tick nothing that has expired is left, but for what is in force until something newer comes.
