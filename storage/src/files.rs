@@ -1,11 +1,14 @@
 //! Writing files so that a crash leaves the old one or the new one, and so that a destroyed one is gone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::StorageError;
+use crate::limits::{LOCK_RETRY_MS, LOCK_WAIT_MS_MAX};
 
 /// Creates a directory and its parents, for this user only, unless it is there.
 pub(crate) fn create_dir(path: &Path) -> Result<(), StorageError> {
@@ -18,6 +21,50 @@ pub(crate) fn replace(path: &Path, draft: &Path, bytes: &[u8]) -> Result<(), Sto
     write_synced(draft, bytes).map_err(|error| StorageError::io(draft, error))?;
     fs::rename(draft, path).map_err(|error| StorageError::io(path, error))?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// As [`replace`], but what `path` was before is destroyed: it waits as `old` until the new file stands.
+/// After a crash, [`restore_exchanged`] puts right what was left.
+pub(crate) fn exchange(path: &Path, draft: &Path, old: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    write_synced(draft, bytes).map_err(|error| StorageError::io(draft, error))?;
+    match fs::rename(path, old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StorageError::io(path, error)),
+        _ => {}
+    }
+    // Synced between the two, so that there is always one under a name that is known.
+    let dir = path.parent().unwrap_or(Path::new("."));
+    sync_dir(dir)?;
+    fs::rename(draft, path).map_err(|error| StorageError::io(path, error))?;
+    sync_dir(dir)?;
+    destroy(old)
+}
+
+/// Takes back an exchange that a crash has stopped before the new file stood.
+pub(crate) fn restore_exchanged(path: &Path, old: &Path) -> Result<(), StorageError> {
+    if path.exists() || !old.exists() {
+        return Ok(());
+    }
+    fs::rename(old, path).map_err(|error| StorageError::io(old, error))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Takes the lock of `path`, which lasts as long as the file that is returned; waits a while for a process that is just ending. None if
+/// another one keeps it.
+pub(crate) fn lock(path: &Path) -> Result<Option<File>, StorageError> {
+    let failed = |error| StorageError::io(path, error);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) if start.elapsed() >= Duration::from_millis(LOCK_WAIT_MS_MAX) => {
+                return Ok(None);
+            }
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(LOCK_RETRY_MS)),
+        }
+    }
 }
 
 /// Appends `bytes` to `path`. Once this returns, they would survive a crash.

@@ -13,25 +13,39 @@ use crate::{Batch, StorageError};
 
 /// What the writer thread does with a group.
 pub(crate) trait Writer: Send + 'static {
+    /// What else it is asked to do, between two groups. Says itself how its outcome comes back.
+    type Order: Send + 'static;
+
     /// Applies the batch and syncs it.
     fn write(&mut self, batch: Batch) -> Result<(), StorageError>;
+
+    /// Does as it is asked. An error stops the store as that of a write does.
+    fn order(&mut self, order: Self::Order) -> Result<(), StorageError>;
+
+    /// Says to who asked that it is not done.
+    fn refuse(order: Self::Order, reason: StorageError);
 }
 
 /// The queue and its writer thread, which ends when this is dropped, after what is in the queue.
 #[derive(Debug)]
-pub(crate) struct GroupCommit {
-    queue: Option<SyncSender<Waiting>>,
+pub(crate) struct GroupCommit<O> {
+    queue: Option<SyncSender<Waiting<O>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Waiting {
+enum Waiting<O> {
+    Commit(Commit),
+    Order(O),
+}
+
+struct Commit {
     batch: Batch,
     done: SyncSender<Result<(), StorageError>>,
 }
 
-impl GroupCommit {
+impl<O: Send + 'static> GroupCommit<O> {
     /// Starts the writer thread.
-    pub(crate) fn start(writer: impl Writer) -> io::Result<Self> {
+    pub(crate) fn start(writer: impl Writer<Order = O>) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(QUEUE_COMMITS_MAX);
         let thread =
             thread::Builder::new().name("store-writer".into()).spawn(move || run(writer, &waiting))?;
@@ -40,15 +54,23 @@ impl GroupCommit {
 
     /// Returns once the group with this batch has been written.
     pub(crate) fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        let ended = || StorageError::Stopped("its writer thread ended".into());
         let (done, result) = sync_channel(1);
-        let queue = self.queue.as_ref().ok_or_else(ended)?;
-        queue.send(Waiting { batch, done }).map_err(|_| ended())?;
+        self.push(Waiting::Commit(Commit { batch, done }))?;
         result.recv().map_err(|_| ended())?
+    }
+
+    /// Asks for something else. Returns once it is in the queue.
+    pub(crate) fn order(&self, order: O) -> Result<(), StorageError> {
+        self.push(Waiting::Order(order))
+    }
+
+    fn push(&self, waiting: Waiting<O>) -> Result<(), StorageError> {
+        let queue = self.queue.as_ref().ok_or_else(ended)?;
+        queue.send(waiting).map_err(|_| ended())
     }
 }
 
-impl Drop for GroupCommit {
+impl<O> Drop for GroupCommit<O> {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
@@ -58,36 +80,60 @@ impl Drop for GroupCommit {
     }
 }
 
-fn run(mut writer: impl Writer, waiting: &Receiver<Waiting>) {
+fn ended() -> StorageError {
+    StorageError::Stopped("its writer thread ended".into())
+}
+
+fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
     let mut stopped: Option<StorageError> = None;
-    while let Ok(first) = waiting.recv() {
-        let (batch, group) = gather(first, waiting);
-        let result = match &stopped {
-            Some(reason) => Err(reason.clone()),
-            None => writer.write(batch),
+    let mut next = None;
+    while let Some(first) = next.take().or_else(|| waiting.recv().ok()) {
+        let result = match (first, &stopped) {
+            (Waiting::Commit(first), stopped) => {
+                let (batch, group);
+                (batch, group, next) = gather(first, waiting);
+                let result = match stopped {
+                    Some(reason) => Err(reason.clone()),
+                    None => writer.write(batch),
+                };
+                for done in group {
+                    // A caller that has gone away needs no answer.
+                    let _ = done.send(result.clone());
+                }
+                result
+            }
+            (Waiting::Order(order), None) => writer.order(order),
+            (Waiting::Order(order), Some(reason)) => {
+                W::refuse(order, reason.clone());
+                Ok(())
+            }
         };
         // After a failed write or sync nobody knows what is on disk, and to try again may claim what is not so.
         if let (None, Err(error)) = (&stopped, &result) {
             stopped = Some(StorageError::Stopped(error.to_string()));
         }
-        for done in group {
-            // A caller that has gone away needs no answer.
-            let _ = done.send(result.clone());
-        }
     }
 }
 
+/// A group's batch, who waits for it, and what comes after it if that can't be part of it.
+type Gathered<O> = (Batch, Vec<SyncSender<Result<(), StorageError>>>, Option<Waiting<O>>);
+
 /// Merges what waits.
-fn gather(first: Waiting, waiting: &Receiver<Waiting>) -> (Batch, Vec<SyncSender<Result<(), StorageError>>>) {
+fn gather<O>(first: Commit, waiting: &Receiver<Waiting<O>>) -> Gathered<O> {
     let (mut batch, mut group) = (first.batch, vec![first.done]);
     while batch.byte_len() < GROUP_BYTES_MAX
         && group.len() < GROUP_COMMITS_MAX
         && let Ok(next) = waiting.try_recv()
     {
-        batch.append(next.batch);
-        group.push(next.done);
+        match next {
+            Waiting::Commit(next) => {
+                batch.append(next.batch);
+                group.push(next.done);
+            }
+            order @ Waiting::Order(_) => return (batch, group, Some(order)),
+        }
     }
-    (batch, group)
+    (batch, group, None)
 }
 
 #[cfg(test)]
@@ -104,10 +150,21 @@ mod tests {
     }
 
     impl Writer for Gated {
+        type Order = SyncSender<Result<usize, StorageError>>;
+
         fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
             let result = self.gate.recv().unwrap();
             self.written.lock().unwrap().push(batch);
             result
+        }
+
+        fn order(&mut self, order: Self::Order) -> Result<(), StorageError> {
+            order.send(Ok(self.written.lock().unwrap().len())).unwrap();
+            Ok(())
+        }
+
+        fn refuse(order: Self::Order, reason: StorageError) {
+            order.send(Err(reason)).unwrap();
         }
     }
 
@@ -123,7 +180,7 @@ mod tests {
         let mut results = Vec::new();
         for (key, value) in [("a", "1"), ("b", "2"), ("a", "3")] {
             let (done, result) = sync_channel(1);
-            sender.send(Waiting { batch: batch(key, value), done }).unwrap();
+            sender.send(Waiting::Commit(Commit { batch: batch(key, value), done })).unwrap();
             results.push(result);
         }
         drop(sender);
@@ -136,6 +193,27 @@ mod tests {
         let mut merged = batch("a", "3");
         merged.put(Tree::Meta, "b", "2");
         assert_eq!(*written.lock().unwrap(), [merged]);
+    }
+
+    #[test]
+    fn an_order_has_its_place_among_the_commits() {
+        let (sender, waiting) = sync_channel(8);
+        let (order, place) = sync_channel(8);
+        let commit = || Waiting::Commit(Commit { batch: batch("a", "1"), done: sync_channel(1).0 });
+        for asked in
+            [commit(), commit(), Waiting::Order(order.clone()), commit(), Waiting::Order(order.clone())]
+        {
+            sender.send(asked).unwrap();
+        }
+        sender.send(commit()).unwrap();
+        sender.send(Waiting::Order(order)).unwrap();
+        drop(sender);
+        let (open, gate) = sync_channel(8);
+        [Ok(()), Ok(()), Err(StorageError::Full)].into_iter().for_each(|result| open.send(result).unwrap());
+        run(Gated { gate, written: Arc::default() }, &waiting);
+        assert_eq!(place.recv().unwrap().unwrap(), 1, "the first two commits are one group");
+        assert_eq!(place.recv().unwrap().unwrap(), 2);
+        assert!(place.recv().unwrap().is_err(), "a store that has stopped does nothing any more");
     }
 
     #[test]

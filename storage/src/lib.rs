@@ -29,9 +29,13 @@ mod labels;
 #[cfg(feature = "sled")]
 mod row;
 #[cfg(feature = "sled")]
+mod rows;
+#[cfg(feature = "sled")]
 mod seal;
 #[cfg(feature = "sled")]
 mod sled;
+#[cfg(feature = "sled")]
+mod writer;
 
 pub use batch::{Batch, Change};
 pub use catalogue::Tree;

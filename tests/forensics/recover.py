@@ -4,7 +4,7 @@
 
 It reads every file below DIRECTORY as bytes, whatever its name, and knows the formats from docs/internals/storage.md alone: no code
 of Lanyard is used, and no database is opened. MARKER is a regular expression for what only records contain. The store key is found
-in the directory (64 hexadecimal digits in any file), or given. Writes one JSON object:
+in the directory (64 hexadecimal digits in any file), or given; it opens the store's secrets in any file that looks like STORE. Writes one JSON object:
 
     recovered     every marker that it could read, sorted
     whole         those of them that stand in a value which it opened whole: the seal's tag is right
@@ -48,6 +48,9 @@ SEALED_TREE, RECORD_ID_LEN = b"envelopes", 32
 # A COSE_Sign1: its tag, and an array of four.
 RECORD_START = b"\xd2\x84"
 LABEL = b"lanyard/storage/"
+# A line of STORE: its name, and nonce and sealed secret in hexadecimal digits.
+SECRET_LINE = re.compile(rb"(row-key|master) ([0-9a-f]{120})")
+OWNER_LINE = re.compile(rb"owner ([0-9a-f]{64})")
 # How far behind a key id a key that was left there may begin, and how much is tried of what has many combinations.
 LOOSE_KEY_REACH = 40
 COMBINATIONS_MAX = 512
@@ -105,10 +108,13 @@ class Keys:
 
     def __init__(self, files, given):
         self.store = self.find_store_keys(files, given)
+        # What derived from the store key itself up to format 2, derives from secrets in STORE since.
+        self.masters, self.row_key_secrets = set(self.store), {derive(key, b"row-key") for key in self.store}
+        self.read_secrets(files)
         self.wrapping = set()
         self.of_values = defaultdict(set)
         self.generations = defaultdict(int)
-        for key, data in itertools.product(self.store, files):
+        for key, data in itertools.product(self.masters, files):
             for found in re.finditer(re.escape(MAGIC), data):
                 self.read_slot(derive(key, b"shard-wrap"), data[found.start() :])
         for data in files:
@@ -122,6 +128,16 @@ class Keys:
         written = {bytes.fromhex(found[1].decode()) for data in files for found in digits.finditer(data)}
         known = {key for key in written if derive(key, b"key-check").hex().encode() in checks}
         return known | set(given)
+
+    def read_secrets(self, files):
+        """Every sealed secret, wherever it stands, with every owner: whichever STORE it was in."""
+        lines = {found.groups() for data in files for found in SECRET_LINE.finditer(data)}
+        owners = {bytes.fromhex(found[1].decode()) for data in files for found in OWNER_LINE.finditer(data)}
+        for key, owner, (name, line) in itertools.product(self.store, owners, lines):
+            sealed, label = bytes.fromhex(line.decode()), LABEL + b"seal/store-secret/v1"
+            secret = unseal(derive(key, b"store-seal"), sealed[:NONCE_LEN], label + owner + name, sealed[NONCE_LEN:])
+            if secret is not None:
+                (self.masters if name == b"master" else self.row_key_secrets).add(secret)
 
     def read_slot(self, wrap, data):
         prefix, sealed = data[:PREFIX_LEN], data[PREFIX_LEN:HEADER_LEN]
@@ -210,7 +226,7 @@ class Disk:
                     keys.add(data[at : at + KEY_LEN])
         return {key for key in keys if len(key) == KEY_LEN}
 
-    def row_keys(self, store_keys):
+    def row_keys(self, secrets):
         """Row keys, with the id of each, of whatever could be a record's id, if their end stands where a key of a row could."""
         ends = set()
         for data, length in itertools.product(self.files, range(20, 33)):
@@ -220,7 +236,7 @@ class Disk:
         runs = (run for data in self.files for run in re.split(rb"\0{4,}", data))
         ids = {run[at : at + RECORD_ID_LEN] for run in runs for at in range(len(run) - RECORD_ID_LEN + 1)}
         row_keys = {}
-        for secret, record_id in itertools.product([derive(key, b"row-key") for key in store_keys], ids):
+        for secret, record_id in itertools.product(secrets, ids):
             row_key = hmac.digest(secret, SEALED_TREE + b"\0" + record_id, "sha256")
             if row_key[-16:] in ends:
                 row_keys[row_key] = record_id
@@ -300,7 +316,7 @@ def main():
     paths = sorted(path for path in arguments.directory.rglob("*") if path.is_file())
     files = [path.read_bytes() for path in paths]
     keys, disk = Keys(files, arguments.store_key), Disk(files)
-    search = Search(disk, re.compile(arguments.marker.encode()), disk.row_keys(keys.store))
+    search = Search(disk, re.compile(arguments.marker.encode()), disk.row_keys(keys.row_key_secrets))
     for data in files:
         search.read |= search.markers(data)
     every = {key for some in keys.of_values.values() for key in some}

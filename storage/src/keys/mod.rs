@@ -53,8 +53,8 @@ impl Keyring {
 /// The key files. Owned by the store's only writer; readers share the [`Keyring`].
 pub(crate) struct KeyShards {
     dir: PathBuf,
-    /// Wraps the shards' wrapping keys.
-    store_wrap: Secret,
+    /// Wrap the shards' wrapping keys. New slots are wrapped under the first; a second is there only while the shards move from it.
+    wraps: Vec<Secret>,
     shards: BTreeMap<u32, Shard>,
     ring: Arc<Keyring>,
 }
@@ -64,14 +64,16 @@ struct Shard {
     wrapping: Secret,
     frames: u64,
     keys: usize,
+    /// Whether it is wrapped under the first of the wraps.
+    current: bool,
 }
 
 impl KeyShards {
-    /// Reads all shards in `dir`, and finishes what a crash interrupted.
-    pub(crate) fn open(dir: PathBuf, store_wrap: Secret) -> Result<Self, StorageError> {
+    /// Reads all shards in `dir`, which are wrapped under any of `wraps`, newest first, and finishes what a crash interrupted.
+    pub(crate) fn open(dir: PathBuf, wraps: Vec<Secret>) -> Result<Self, StorageError> {
         files::create_dir(&dir)?;
         let found = list_slots(&dir)?;
-        let mut keys = Self { dir, store_wrap, shards: BTreeMap::new(), ring: Arc::default() };
+        let mut keys = Self { dir, wraps, shards: BTreeMap::new(), ring: Arc::default() };
         for (shard, paths) in found {
             keys.load_shard(shard, paths)?;
         }
@@ -126,13 +128,30 @@ impl KeyShards {
         Ok(unused.len())
     }
 
+    /// Wraps new slots under `wrap` from now on; [`move_all`](KeyShards::move_all) moves the others.
+    pub(crate) fn wrap_under(&mut self, wrap: Secret) {
+        self.wraps.insert(0, wrap);
+        self.shards.values_mut().for_each(|shard| shard.current = false);
+    }
+
+    /// Writes every shard again that is under an earlier wrap, which nothing is under once this returns.
+    pub(crate) fn move_all(&mut self) -> Result<(), StorageError> {
+        let outdated = self.shards.iter().filter(|(_, shard)| !shard.current).map(|(&number, _)| number);
+        for number in outdated.collect::<Vec<_>>() {
+            self.rewrite(number)?;
+        }
+        self.wraps.truncate(1);
+        Ok(())
+    }
+
     fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
         let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
         let Some(shard) = self.shards.get_mut(&number) else {
             let place = Place { shard: number, generation: 0 };
-            let (bytes, wrapping) = slot::encode(&self.store_wrap, place, entries)?;
+            let (bytes, wrapping) = slot::encode(&self.wraps[0], place, entries)?;
             files::replace(&slot_path(&self.dir, place), &draft_path(&self.dir, number), &bytes)?;
-            self.shards.insert(number, Shard { generation: 0, wrapping, frames: 1, keys: fresh.len() });
+            let shard = Shard { generation: 0, wrapping, frames: 1, keys: fresh.len(), current: true };
+            self.shards.insert(number, shard);
             return Ok(());
         };
         let place = Place { shard: number, generation: shard.generation };
@@ -153,11 +172,11 @@ impl KeyShards {
         let (bytes, wrapping, keys) = self.ring.update(|ring| {
             let keys = ring.range(shard_range(number)).map(|(key, secret)| (key.id, secret));
             let count = keys.clone().count();
-            slot::encode(&self.store_wrap, new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
+            slot::encode(&self.wraps[0], new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
         })?;
         files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
         files::destroy(&slot_path(&self.dir, old))?;
-        *shard = Shard { generation: new.generation, wrapping, frames: 1, keys };
+        *shard = Shard { generation: new.generation, wrapping, frames: 1, keys, current: true };
         if keys == 0 {
             files::destroy(&slot_path(&self.dir, new))?;
             self.shards.remove(&number);
@@ -175,7 +194,7 @@ impl KeyShards {
                 others.push(path);
                 continue;
             }
-            match slot::read(&self.store_wrap, number, &path)? {
+            match slot::read(&self.wraps, number, &path)? {
                 Slot::Blank => others.push(path),
                 Slot::Broken(reason) => {
                     broken = Some(StorageError::damaged(&path, reason));
@@ -210,9 +229,9 @@ impl KeyShards {
         if content.torn {
             files::truncate(&path, content.whole_len)?;
         }
-        let Content { place, wrapping, frames, keys, .. } = content;
-        self.shards
-            .insert(number, Shard { generation: place.generation, wrapping, frames, keys: keys.len() });
+        let Content { place, wrapping, frames, keys, wrap, .. } = content;
+        let (generation, current) = (place.generation, wrap == 0);
+        self.shards.insert(number, Shard { generation, wrapping, frames, keys: keys.len(), current });
         let keys = keys.into_iter().map(|(id, secret)| (KeyRef { shard: number, id }, secret));
         self.ring.update(|ring| ring.extend(keys));
         Ok(())

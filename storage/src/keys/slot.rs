@@ -1,7 +1,7 @@
 //! The file that holds a shard of keys.
 //!
 //! Integers are big-endian. A header of 80 bytes: magic, shard u32, generation u64, nonce, and the shard's
-//! wrapping key, sealed under a key that is derived from the store key. Then frames: length u32, nonce, and
+//! wrapping key, sealed under a key that derives from a master of the store. Then frames: length u32, nonce, and
 //! entries (key id, key) sealed under the wrapping key. The first frame is what the file was written with; each
 //! later one was appended. What is sealed is bound to its shard, generation and place.
 //!
@@ -41,6 +41,8 @@ pub(super) struct Content {
     pub(super) place: Place,
     /// The key that its frames are sealed under.
     pub(super) wrapping: Secret,
+    /// Which of the wraps that key is sealed under.
+    pub(super) wrap: usize,
     /// Frames so far.
     pub(super) frames: u64,
     /// All keys, in the order in which they were added.
@@ -62,14 +64,14 @@ pub(super) struct Place {
 
 /// The bytes of a new slot with these keys, under a fresh wrapping key, which is returned too.
 pub(super) fn encode<'a>(
-    store_wrap: &Secret,
+    wrap: &Secret,
     place: Place,
     keys: impl Iterator<Item = (KeyId, &'a Secret)>,
 ) -> Result<(Vec<u8>, Secret), StorageError> {
     let wrapping = Secret::random()?;
     let nonce = random_bytes()?;
     let mut bytes = prefix(place);
-    let sealed = store_wrap.seal(nonce, &[SEAL_SHARD_HEADER, &bytes].concat(), wrapping.as_bytes());
+    let sealed = wrap.seal(nonce, &[SEAL_SHARD_HEADER, &bytes].concat(), wrapping.as_bytes());
     bytes.extend(nonce);
     bytes.extend(sealed);
     bytes.extend(encode_frame(&wrapping, place, 0, keys)?);
@@ -94,25 +96,26 @@ pub(super) fn encode_frame<'a>(
     Ok([&len.to_be_bytes()[..], &nonce, &sealed].concat())
 }
 
-/// Reads the slot at `path`, which should be of this shard.
-pub(super) fn read(store_wrap: &Secret, shard: u32, path: &Path) -> Result<Slot, StorageError> {
+/// Reads the slot at `path`, which should be of this shard, under any of these wraps.
+pub(super) fn read(wraps: &[Secret], shard: u32, path: &Path) -> Result<Slot, StorageError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| StorageError::io(path, error))?;
     file.take(SHARD_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| StorageError::io(path, error))?;
     if bytes.len() as u64 > SHARD_BYTES_MAX {
         return Ok(Slot::Broken("it is longer than any shard"));
     }
-    Ok(decode(store_wrap, shard, &bytes))
+    Ok(decode(wraps, shard, &bytes))
 }
 
-fn decode(store_wrap: &Secret, shard: u32, bytes: &[u8]) -> Slot {
+fn decode(wraps: &[Secret], shard: u32, bytes: &[u8]) -> Slot {
     if bytes.iter().take(HEADER_LEN).all(|&byte| byte == 0) {
         return Slot::Blank;
     }
     let Some((header, mut rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
         return Slot::Broken("its header is cut short");
     };
-    let Some((place, wrapping)) = decode_header(store_wrap, header) else {
+    let opened = wraps.iter().map(|wrap| decode_header(wrap, header)).enumerate();
+    let Some((wrap, (place, wrapping))) = opened.filter_map(|(n, opened)| Some((n, opened?))).next() else {
         return Slot::Broken("its header can't be opened");
     };
     if place.shard != shard {
@@ -134,10 +137,10 @@ fn decode(store_wrap: &Secret, shard: u32, bytes: &[u8]) -> Slot {
         return Slot::Broken("its first frame can't be opened");
     }
     let whole_len = (bytes.len() - rest.len()) as u64;
-    Slot::Whole(Content { place, wrapping, frames, keys, whole_len, torn: !rest.is_empty() })
+    Slot::Whole(Content { place, wrapping, wrap, frames, keys, whole_len, torn: !rest.is_empty() })
 }
 
-fn decode_header(store_wrap: &Secret, header: &[u8; HEADER_LEN]) -> Option<(Place, Secret)> {
+fn decode_header(wrap: &Secret, header: &[u8; HEADER_LEN]) -> Option<(Place, Secret)> {
     let (prefix, sealed) = header.split_first_chunk::<PREFIX_LEN>()?;
     let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
     let (shard, generation) = prefix.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
@@ -145,7 +148,7 @@ fn decode_header(store_wrap: &Secret, header: &[u8; HEADER_LEN]) -> Option<(Plac
         shard: u32::from_be_bytes(*shard),
         generation: u64::from_be_bytes(generation.try_into().ok()?),
     };
-    let wrapping = store_wrap.open(*nonce, &[SEAL_SHARD_HEADER, prefix].concat(), sealed)?;
+    let wrapping = wrap.open(*nonce, &[SEAL_SHARD_HEADER, prefix].concat(), sealed)?;
     Some((place, Secret::new(wrapping.as_slice().try_into().ok()?)))
 }
 

@@ -16,7 +16,8 @@ const MARKER_LEN: usize = 16;
 /// The numbers of all markers that can be read or decrypted.
 pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
     let files = read_all(dir);
-    let keys = files.iter().flat_map(|bytes| find_keys(bytes, store_key));
+    let wraps = find_wraps(&files, store_key);
+    let keys = files.iter().flat_map(|bytes| find_keys(bytes, &wraps));
     // What a text begins with under each key, and in the open.
     let mut openings = HashMap::from([(*PREFIX, [0; MARKER_LEN])]);
     for key in keys {
@@ -36,7 +37,9 @@ pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
 
 /// How many keys the files still give away.
 pub fn count_keys(dir: &Path, store_key: &[u8; 32]) -> usize {
-    read_all(dir).iter().map(|bytes| find_keys(bytes, store_key).len()).sum()
+    let files = read_all(dir);
+    let wraps = find_wraps(&files, store_key);
+    files.iter().map(|bytes| find_keys(bytes, &wraps).len()).sum()
 }
 
 fn read_all(dir: &Path) -> Vec<Vec<u8>> {
@@ -48,13 +51,40 @@ fn read_all(dir: &Path) -> Vec<Vec<u8>> {
     files
 }
 
+/// What shards may be wrapped under: what derives from each master that any `STORE` gives away, and from the store key itself, as up to
+/// format 2.
+fn find_wraps(files: &[Vec<u8>], store_key: &[u8; 32]) -> Vec<[u8; 32]> {
+    let seal = mac(store_key, b"lanyard/storage/derive/store-seal/v1");
+    let mut masters = vec![*store_key];
+    let owners: Vec<_> = files.iter().flat_map(|bytes| lines(bytes, b"owner ", 32)).collect();
+    for sealed in files.iter().flat_map(|bytes| lines(bytes, b"master ", 60)) {
+        let open = |owner: &Vec<u8>| {
+            let aad = [b"lanyard/storage/seal/store-secret/v1", &owner[..], b"master"].concat();
+            unseal(&seal, &sealed[..12], &aad, &sealed[12..])
+        };
+        masters.extend(owners.iter().filter_map(open).map(|master| <[u8; 32]>::try_from(master).unwrap()));
+    }
+    masters.iter().map(|master| mac(master, b"lanyard/storage/derive/shard-wrap/v1")).collect()
+}
+
+/// The bytes that follow `name` in hexadecimal digits, wherever they do.
+fn lines(bytes: &[u8], name: &[u8], len: usize) -> Vec<Vec<u8>> {
+    let starts = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(name)).map(|at| at + name.len());
+    let digits = |at: usize| std::str::from_utf8(bytes.get(at..at + 2 * len)?).ok();
+    let parse = |text: &str| (0..len).map(|n| u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()).collect();
+    starts.filter_map(digits).filter_map(parse).collect()
+}
+
 /// The keys of every shard that begins anywhere in these bytes.
-fn find_keys(bytes: &[u8], store_key: &[u8; 32]) -> Vec<[u8; 32]> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(store_key).unwrap();
-    mac.update(b"lanyard/storage/derive/shard-wrap/v1");
-    let wrap: [u8; 32] = mac.finalize().into_bytes().into();
+fn find_keys(bytes: &[u8], wraps: &[[u8; 32]]) -> Vec<[u8; 32]> {
     let starts = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"LANYKEY1"));
-    starts.flat_map(|at| shard_keys(&bytes[at..], &wrap)).collect()
+    starts.flat_map(|at| wraps.iter().flat_map(move |wrap| shard_keys(&bytes[at..], wrap))).collect()
+}
+
+fn mac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(text);
+    mac.finalize().into_bytes().into()
 }
 
 fn shard_keys(bytes: &[u8], wrap: &[u8; 32]) -> Vec<[u8; 32]> {

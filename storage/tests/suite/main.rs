@@ -11,6 +11,7 @@ mod erasure;
 mod memory;
 mod model;
 mod opening;
+mod rotation;
 mod shards;
 
 use std::path::Path;

@@ -1,0 +1,157 @@
+//! The writer thread's own: nobody else changes rows, keys or `STORE`.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use zeroize::Zeroizing;
+
+use crate::disk::Reconciled;
+use crate::format::{Marker, Secrets};
+use crate::group::Writer;
+use crate::keys::{KeyRef, KeyShards};
+use crate::labels::DERIVE_SHARD_WRAP;
+use crate::limits::PART_BYTES;
+use crate::row::{Body, Parts, RowData};
+use crate::rows::{NONCE, PARTS, Rows, value_aad};
+use crate::seal::{Secret, random_bytes};
+use crate::sled::Changes;
+use crate::{Batch, StorageError, Tree};
+
+/// The writer's rows, keys and marker.
+pub(crate) struct StoreWriter {
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) keys: KeyShards,
+    pub(crate) marker: Marker,
+    pub(crate) secrets: Secrets,
+}
+
+/// What is asked of the writer beside commits.
+pub(crate) enum Order {
+    /// Rotates the node's key to this one.
+    Rotate(Zeroizing<[u8; 32]>, SyncSender<Result<(), StorageError>>),
+}
+
+impl Writer for StoreWriter {
+    type Order = Order;
+
+    fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
+        let sealed_puts = batch.changes().filter(|(tree, _, value)| tree.sealed() && value.is_some()).count();
+        let mut new_keys = self.keys.create(sealed_puts)?.into_iter();
+        let mut erased = BTreeSet::new();
+        let mut changes = Changes::new();
+        for (tree, key, value) in batch.changes() {
+            let row_key = self.rows.row_key(tree, key);
+            if let Some(old) = self.rows.read().get(tree, &row_key)? {
+                remove_parts(&mut changes, &old);
+                erased.extend(old.key);
+            }
+            let new_key = if tree.sealed() && value.is_some() { new_keys.next() } else { None };
+            let row = value.map(|value| self.encode(&mut changes, &row_key, value, new_key)).transpose()?;
+            changes.entry(tree as usize).or_default().insert(row_key, row);
+        }
+        self.apply(&changes)?;
+        self.keys.erase(&erased)
+    }
+
+    fn order(&mut self, order: Order) -> Result<(), StorageError> {
+        match order {
+            Order::Rotate(store_key, done) => {
+                let rotated = self.rotate(&Secret::new(*store_key));
+                // Who asked may have gone away.
+                let _ = done.send(rotated.clone());
+                rotated
+            }
+        }
+    }
+
+    fn refuse(order: Order, reason: StorageError) {
+        match order {
+            Order::Rotate(_, done) => drop(done.send(Err(reason))),
+        }
+    }
+}
+
+impl StoreWriter {
+    /// Puts the store under another key of the node, and its shards under a new master, so that neither the earlier key nor an earlier
+    /// `STORE` opens anything that is on disk once this returns. A crash leaves a `STORE` under the earlier key with everything as it
+    /// was, or one under the new key, from which [`finish_rotation`](StoreWriter::finish_rotation) goes on.
+    fn rotate(&mut self, store_key: &Secret) -> Result<(), StorageError> {
+        let master = Secret::random()?;
+        self.secrets.masters.insert(0, master.clone());
+        self.marker = self.marker.clone().sealing(store_key, &self.secrets)?;
+        self.marker.write()?;
+        self.keys.wrap_under(master.derive(DERIVE_SHARD_WRAP));
+        self.finish_rotation(store_key)
+    }
+
+    /// Moves every shard to the newest master, and forgets the earlier one.
+    pub(crate) fn finish_rotation(&mut self, store_key: &Secret) -> Result<(), StorageError> {
+        self.keys.move_all()?;
+        self.secrets.masters.truncate(1);
+        self.marker = self.marker.clone().sealing(store_key, &self.secrets)?;
+        self.marker.write()
+    }
+
+    /// Erases keys that no row names, and removes sealed rows that have no key.
+    pub(crate) fn reconcile(&mut self) -> Result<Reconciled, StorageError> {
+        let mut live = BTreeSet::new();
+        let mut changes = Changes::new();
+        let mut rows_removed = 0;
+        let reading = self.rows.read();
+        for tree in Tree::ALL.iter().copied().filter(|tree| tree.sealed()) {
+            for row in reading.trees.range(tree as usize, (Bound::Unbounded, Bound::Unbounded)) {
+                let (row_key, bytes) = row?;
+                let row = reading.decode(&bytes)?;
+                if let Some(key) = row.key.filter(|&key| self.rows.keyring.get(key).is_some()) {
+                    live.insert(key);
+                    continue;
+                }
+                remove_parts(&mut changes, &row);
+                changes.entry(tree as usize).or_default().insert(row_key, None);
+                rows_removed += 1;
+            }
+        }
+        drop(reading);
+        self.apply(&changes)?;
+        Ok(Reconciled { keys_erased: self.keys.retain(&live)?, rows_removed })
+    }
+
+    /// The row for a value, sealed if there is a key for it. Adds its parts to the changes, if it needs any.
+    fn encode(
+        &self,
+        changes: &mut Changes,
+        row_key: &[u8],
+        value: &[u8],
+        key: Option<KeyRef>,
+    ) -> Result<Vec<u8>, StorageError> {
+        let bytes = match key {
+            Some(key) => {
+                let secret = self.rows.keyring.get(key).expect("the key was created for this value");
+                secret.seal(NONCE, &value_aad(row_key), value)
+            }
+            None => value.to_vec(),
+        };
+        if bytes.len() <= PART_BYTES {
+            return Ok(RowData { key, body: Body::Inline(bytes) }.encode());
+        }
+        let len = u32::try_from(bytes.len()).expect("the batch's values are within the limit");
+        let parts = Parts { id: random_bytes()?, len };
+        let rows = parts.keys().zip(bytes.chunks(PART_BYTES).map(|part| Some(part.to_vec())));
+        changes.entry(PARTS).or_default().extend(rows);
+        Ok(RowData { key, body: Body::Parts(parts) }.encode())
+    }
+
+    /// Makes the changes in one transaction, and syncs them.
+    fn apply(&mut self, changes: &Changes) -> Result<(), StorageError> {
+        self.rows.write().apply(changes)?;
+        self.rows.read().trees.sync()
+    }
+}
+
+fn remove_parts(changes: &mut Changes, old: &RowData) {
+    if let Body::Parts(parts) = old.body {
+        changes.entry(PARTS).or_default().extend(parts.keys().map(|key| (key, None)));
+    }
+}
