@@ -142,6 +142,34 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Gives a file another name in the same directory, in place of what has it, and returns once that is on the disk.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    let renamed = fs::rename(from, to).and_then(|()| sync_directory(to));
+    renamed.map_err(|reason| FileError::Write { path: from.into(), reason })
+}
+
+/// Overwrites a file in place, and removes it. One that is not there is no error. What the file system or the disk keeps of it
+/// elsewhere is not reached.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn destroy(path: &Path) -> Result<(), FileError> {
+    let overwrite = || {
+        let mut file = File::options().write(true).open(path)?;
+        io::copy(&mut io::repeat(0).take(file.metadata()?.len()), &mut file)?;
+        file.sync_all()
+    };
+    match overwrite() {
+        Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::Write { path: path.into(), reason })
+        }
+        _ => remove(path),
+    }
+}
+
 /// Makes a directory, and those above it, which only its owner may enter; one that is there stays as it is.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ pub mod outside;
 mod p2p;
 mod refusals;
 mod registrar;
+mod store_key;
 #[cfg(test)]
 mod testing;
 mod time;

@@ -49,7 +49,7 @@ pub enum StorageError {
     OtherOwner(PathBuf),
     /// The operator's: the store key is not the one that the store was made with.
     #[error(
-        "the store key does not open the store at {}: restore the key file that was made with it",
+        "the store key does not open the store at {}: restore the key that it was made with, or last rotated to",
         .0.display()
     )]
     WrongStoreKey(PathBuf),

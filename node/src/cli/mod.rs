@@ -4,6 +4,7 @@ mod audit;
 mod network;
 mod operate;
 mod staff;
+mod storage;
 mod trust;
 
 use clap::{Parser, Subcommand};
@@ -15,6 +16,7 @@ pub use network::{
 };
 pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
+pub use storage::{KeyCommand, RotateArgs};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 
 /// A trust's Lanyard node, and what its operator does around it.
@@ -59,6 +61,9 @@ pub enum Command {
     Deletions(DeletionsArgs),
     /// What the running node holds of a record, such as a message
     Held(HeldArgs),
+    /// The key of the node's store (the node must be stopped)
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// What the running node decided and refused, and why; and what is signed of that
     Audit(AuditArgs),
 }

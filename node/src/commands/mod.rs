@@ -9,6 +9,7 @@ mod operate;
 mod prepare;
 mod run;
 mod staff;
+mod storage;
 mod trust;
 mod view;
 
@@ -20,7 +21,7 @@ use lanyard_crypto::record::{DecodeError, VerifyError};
 use lanyard_crypto::x509::{Certificate, ChainError, KeyError, PemError, SecretKey, issue::IssueError};
 
 use crate::admin::AdminError;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, KeyCommand};
 use crate::config::ConfigError;
 use crate::files::{self, FileError};
 
@@ -118,6 +119,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => operate::status(&args),
         Command::Deletions(args) => operate::deletions(&args),
         Command::Held(args) => operate::held(&args),
+        Command::Key(KeyCommand::Rotate(args)) => storage::rotate(&args),
         Command::Audit(args) => audit::run(&args),
     }
 }

@@ -9,17 +9,20 @@ use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::{Certificate, Purpose, SecretKey};
 use lanyard_crypto::{NodeId, Timestamp, TrustId};
-use zeroize::Zeroizing;
+use sha2::{Digest, Sha256};
 
 use super::{CommandError, charters, read_key, view};
 use crate::address::NodeAddress;
 use crate::config::{Config, Problem};
 use crate::p2p::Countries;
+use crate::store_key::{KeySource, StoreKey};
 use crate::time::rfc3339;
 use crate::{admin, files};
 
 /// The first moment at which this program can have run: a clock that shows an earlier one is wrong.
 const BUILT_AFTER: Timestamp = Timestamp::from_secs(1_767_225_600);
+/// The key of the configuration that names the file with the store's key.
+pub const STORE_KEY: &str = "storage.key";
 
 /// A node's files, read.
 pub struct Prepared {
@@ -35,12 +38,23 @@ pub struct Prepared {
     pub network: Network,
     /// Where addresses lie.
     pub countries: Countries,
+    /// The store's key; none if its file is yet to be made.
+    pub store_key: Option<StoreKey>,
 }
 
 impl Prepared {
     /// The trust of the node.
     pub fn trust(&self) -> &TrustId {
         &self.certificate.subject().trust
+    }
+
+    /// Whose store it is.
+    pub fn store_owner(&self) -> [u8; 32] {
+        let mut owner = Sha256::new();
+        owner.update(self.key.public());
+        owner.update(self.network.id().as_bytes());
+        owner.update(self.trust().as_str());
+        owner.finalize().into()
     }
 }
 
@@ -87,7 +101,7 @@ pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) 
         }
     };
     directories(config, &mut findings);
-    store_key(config, &mut findings);
+    let store_key = store_key(config, &mut findings);
     registrar(config, now, &mut findings);
 
     let (Some(key), Some((certificate, registrar)), Some((network, charter)), Some(countries)) =
@@ -95,7 +109,7 @@ pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) 
     else {
         return (None, findings);
     };
-    let prepared = Prepared { key, certificate, registrar, charter, network, countries };
+    let prepared = Prepared { key, certificate, registrar, charter, network, countries, store_key };
     identity(config, &prepared, now, &mut findings);
     addresses(config, &prepared, &mut findings);
     (Some(prepared), findings)
@@ -158,27 +172,24 @@ fn read_chain(path: &Path) -> Result<(Certificate, Certificate), CommandError> {
     }
 }
 
-/// The store's key in its file, if it is there: 64 hexadecimal digits.
-pub fn read_store_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, CommandError> {
-    let text = files::read_secret_text(path)?;
-    let bytes = lanyard_crypto::ids::from_hex(text.trim()).map(Zeroizing::new);
-    let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.as_slice()).ok()).map(Zeroizing::new);
-    key.ok_or_else(|| {
-        CommandError::content(path, super::ContentError::Other("64 hexadecimal digits are needed".into()))
-    })
-}
-
-fn store_key(config: &Config, findings: &mut Findings) {
-    let path = &config.store_key;
-    if path.exists() {
-        findings.take("storage.key", read_store_key(path));
-    } else if config.data_dir.join("store").exists() {
-        let path = path.display();
-        findings.fatal(
-            "storage.key",
-            format!("names {path}, which is not there, while the store is: restore it"),
-        );
-    }
+/// The store's key, if it is there already.
+fn store_key(config: &Config, findings: &mut Findings) -> Option<StoreKey> {
+    let name = match &config.store_key {
+        KeySource::File(path) if !path.exists() => {
+            if config.data_dir.join("store").exists() {
+                let (path, rotate) =
+                    (path.display(), "if it was being rotated, run: lanyard-node key rotate");
+                let message =
+                    format!("names {path}, which is not there, while the store is: restore it; {rotate}");
+                findings.fatal(STORE_KEY, message);
+            }
+            return None;
+        }
+        KeySource::File(_) => STORE_KEY,
+        KeySource::Command(_) => "storage.key_command",
+    };
+    let read = config.store_key.read();
+    read.map_err(|error| findings.fatal(name, format!("gives no key: {error}"))).ok()
 }
 
 fn registrar(config: &Config, now: Timestamp, findings: &mut Findings) {

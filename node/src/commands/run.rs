@@ -7,16 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard_crypto::NodeId;
-use lanyard_crypto::ids::to_hex;
 use lanyard_replica::Own;
 use lanyard_storage::{SledOptions, SledStore, StorageError};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time;
-use zeroize::Zeroizing;
 
 use super::prepare::{self, Findings, Prepared};
 use crate::admin::{self, Admin};
@@ -27,6 +24,7 @@ use crate::driver;
 use crate::files::{self, FileError};
 use crate::gateway::Gateway;
 use crate::registrar::{Contact, Registrar, RegistrarError};
+use crate::store_key::{self, KeySource, StoreKey, StoreKeyError};
 use crate::time::now;
 use crate::{address, tls};
 
@@ -48,8 +46,8 @@ pub enum RunError {
     #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
     Problems(Vec<Problem>),
     /// The store's key.
-    #[error("{0}")]
-    StoreKey(String),
+    #[error(transparent)]
+    StoreKey(#[from] StoreKeyError),
     /// The store.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] StorageError),
@@ -119,7 +117,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         None => None,
     };
     let store = open_store(config, &prepared)?;
-    let Prepared { key, certificate, registrar: issuer, charter, network, countries } = prepared;
+    let Prepared { key, certificate, registrar: issuer, charter, network, countries, .. } = prepared;
     let trust = certificate.subject().trust.clone();
     let root = network.root(&trust).map(|root| root.der().to_vec());
     let own = Own {
@@ -212,25 +210,18 @@ struct Ready {
 
 /// Opens the store. At the first start, its key is made.
 fn open_store(config: &Config, prepared: &Prepared) -> Result<SledStore, RunError> {
-    let dir = config.data_dir.join("store");
-    if !config.store_key.exists() {
-        let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *key)
-            .map_err(|e| RunError::StoreKey(format!("no randomness for the store's key: {e}")))?;
-        files::create(&config.store_key, Zeroizing::new(to_hex(&*key)).as_bytes(), files::SECRET)?;
-    }
-    let store_key =
-        prepare::read_store_key(&config.store_key).map_err(|e| RunError::StoreKey(e.to_string()))?;
-    let mut owner = Sha256::new();
-    owner.update(prepared.key.public());
-    owner.update(prepared.network.id().as_bytes());
-    owner.update(prepared.certificate.subject().trust.as_str());
-    Ok(SledStore::open(SledOptions {
-        dir,
-        owner: owner.finalize().into(),
-        store_key,
-        cache_bytes: config.cache_bytes,
-    })?)
+    let store_key = match (&prepared.store_key, &config.store_key) {
+        (Some(key), _) => key.clone(),
+        (None, KeySource::File(path)) => store_key::make(path)?,
+        (None, command) => command.read()?,
+    };
+    Ok(SledStore::open(store_options(config, prepared, store_key))?)
+}
+
+/// What opens the store of a configuration with this key.
+pub(super) fn store_options(config: &Config, prepared: &Prepared, store_key: StoreKey) -> SledOptions {
+    let (dir, owner) = (config.data_dir.join("store"), prepared.store_owner());
+    SledOptions { dir, owner, store_key, cache_bytes: config.cache_bytes }
 }
 
 /// The addresses on which the node listens, once there is one for each that is configured.

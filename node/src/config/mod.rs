@@ -20,6 +20,7 @@ use lanyard_storage::limits::{CACHE_BYTES, CACHE_BYTES_DEFAULT};
 use crate::address::{self, NodeAddress};
 use crate::files;
 use crate::p2p::Network;
+use crate::store_key::KeySource;
 
 pub use problem::{ConfigError, Problem};
 use reader::{Problems, Section};
@@ -47,8 +48,8 @@ pub struct Config {
     pub retention_secs: Option<u64>,
     /// What is logged, and how.
     pub log: Log,
-    /// The key under which the store's keys are sealed: 64 hexadecimal digits. Made at the first start.
-    pub store_key: PathBuf,
+    /// Where the key comes from under which the store's secrets are sealed. A file is made at the first start.
+    pub store_key: KeySource,
     /// What the store keeps of its rows in memory, in bytes.
     pub cache_bytes: u64,
 }
@@ -159,7 +160,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     let retention_secs = policy.number("retention_secs", 60, LIFE_SECS_MAX);
     policy.end();
     let mut storage = root.section("storage");
-    let store_key = storage.optional("key", "the path for the store's key is needed", file);
+    let store_key = store_key(&mut storage, &file, data_dir.as_deref());
     let mib = 1 << 20;
     let cache = storage.number("cache_mib", CACHE_BYTES.start() / mib, CACHE_BYTES.end() / mib);
     storage.end();
@@ -177,10 +178,38 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         residency: residency?,
         retention_secs: retention_secs?,
         log: log?,
-        store_key: store_key?.unwrap_or_else(|| data_dir.join("store.key")),
+        store_key: store_key?,
         cache_bytes: cache?.map_or(CACHE_BYTES_DEFAULT, |count| count * mib),
         data_dir,
     })
+}
+
+fn store_key(
+    section: &mut Section<'_>,
+    file: &impl Fn(&str) -> Option<PathBuf>,
+    data_dir: Option<&Path>,
+) -> Option<KeySource> {
+    let path = section.optional("key", "the path for the store's key is needed", file);
+    let needed = "a program, by its name or whole path, and its arguments are needed, such as \
+                  [\"systemd-creds\", \"decrypt\", \"/etc/lanyard/store.cred\"]";
+    let command = section.list("key_command", needed, |text| Some(text.to_owned()));
+    match (path?, command?) {
+        (Some(_), command) if !command.is_empty() => {
+            section.note("key_command", "stands beside `key`; the key comes from a file or from a command");
+            None
+        }
+        (Some(path), _) => Some(KeySource::File(path)),
+        (None, command) => match command.first() {
+            None => Some(KeySource::File(data_dir?.join("store.key"))),
+            Some(program) if program.starts_with('/') || (!program.is_empty() && !program.contains('/')) => {
+                Some(KeySource::Command(command))
+            }
+            Some(program) => {
+                section.note("key_command", &format!("begins with {program:?}; {needed}"));
+                None
+            }
+        },
+    }
 }
 
 fn identity(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) -> Option<Identity> {

@@ -34,7 +34,7 @@ fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!(config.admin_socket, Path::new("/srv/data/admin.sock"));
-    assert_eq!(config.store_key, Path::new("/srv/data/store.key"));
+    assert_eq!(config.store_key, KeySource::File("/srv/data/store.key".into()));
     assert_eq!(config.cache_bytes, 512 << 20);
     assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
     assert_eq!(config.log, Log { json: false, level: tracing::Level::INFO });
@@ -109,6 +109,46 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "node.toml: `policy.retention_secs` is 5; a whole number from 60 to 316224000 is needed",
     ),
 ];
+
+/// What may be wrong about the store's key.
+const KEY_MISTAKES: &[(&str, &str)] = &[
+    (
+        "key = \"store.key\"\nkey_command = [\"vault-key\"]",
+        "node.toml: `storage.key_command` stands beside `key`; the key comes from a file or from a command",
+    ),
+    (
+        "key_command = [\"bin/vault-key\"]",
+        "node.toml: `storage.key_command` begins with \"bin/vault-key\"; a program, by its name or whole path, and its \
+         arguments are needed, such as [\"systemd-creds\", \"decrypt\", \"/etc/lanyard/store.cred\"]",
+    ),
+    (
+        "key_command = [\"vault-key\", 7]",
+        "node.toml: `storage.key_command[1]` is 7; a program, by its name or whole path, and its arguments are needed, such \
+         as [\"systemd-creds\", \"decrypt\", \"/etc/lanyard/store.cred\"]",
+    ),
+    (
+        "key_command = \"vault-key\"",
+        "node.toml: `storage.key_command` is \"vault-key\"; a list is needed: a program, by its name or whole path, and its \
+         arguments are needed, such as [\"systemd-creds\", \"decrypt\", \"/etc/lanyard/store.cred\"]",
+    ),
+];
+
+#[test]
+fn the_key_comes_from_a_file_or_from_a_command() {
+    let with = |lines: &str| format!("{GOOD}\n[storage]\n{lines}\n");
+    let source = |lines: &str| parse(&with(lines)).unwrap().store_key;
+    assert_eq!(source("key = \"/run/keys/store\""), KeySource::File("/run/keys/store".into()));
+    let command = ["systemd-creds", "decrypt", "/etc/lanyard/store.cred"].map(str::to_owned);
+    let written = "key_command = [\"systemd-creds\", \"decrypt\", \"/etc/lanyard/store.cred\"]";
+    assert_eq!(source(written), KeySource::Command(command.to_vec()));
+    assert_eq!(
+        source("key_command = [\"/usr/bin/vault-key\"]"),
+        KeySource::Command(vec!["/usr/bin/vault-key".into()])
+    );
+    for (lines, said) in KEY_MISTAKES {
+        assert_eq!(problems(&with(lines)), [*said]);
+    }
+}
 
 #[test]
 fn each_mistake_is_named_with_its_place_value_and_what_is_allowed() {

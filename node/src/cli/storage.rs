@@ -1,0 +1,35 @@
+//! `lanyard-node key`: as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Put the store under another key; the earlier one opens nothing any more
+    #[command(after_help = "Examples:\n  \
+        lanyard-node key rotate --config node1/node.toml\n  \
+        lanyard-node key rotate --config node1/node.toml --new-key /mnt/keys/store.key\n  \
+        lanyard-node key rotate --config node1/node.toml -- systemd-creds decrypt /etc/lanyard/store.cred\n\n\
+        Without a new key, one is made and takes the place of the file that `storage.key` names. With one, change\n\
+        `storage.key` or `storage.key_command` afterwards. If it is interrupted, run the same command again.")]
+    Rotate(RotateArgs),
+}
+
+/// `key rotate`.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// The node's configuration
+    #[arg(long, env = "LANYARD_CONFIG", default_value = "node.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The file with the new key, 64 hexadecimal digits; made if it is not there
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub new_key: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// The command that prints the new key
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}

@@ -1,0 +1,155 @@
+//! `lanyard-node key`: the key of a stopped node's store.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use lanyard_storage::{SledStore, StorageError};
+use serde::Serialize;
+
+use super::prepare::{self, Findings, Prepared, STORE_KEY};
+use super::run::{RunError, store_options};
+use super::{CommandError, show};
+use crate::cli::RotateArgs;
+use crate::config::Config;
+use crate::files;
+use crate::store_key::{self, KeySource, StoreKey, StoreKeyError};
+use crate::time::now;
+
+/// What `key rotate` did. The fields are stable: `docs/reference/commands.md`.
+#[derive(Serialize)]
+struct Rotated {
+    /// Where the key is now.
+    key: String,
+    /// The line that `[storage]` needs, if it is not what stands there.
+    configure: Option<String>,
+    /// Where the key was, if it is still there, and opens nothing.
+    earlier: Option<String>,
+}
+
+/// Where the new key comes from, and what becomes of it.
+enum Plan {
+    /// It is made, or was made by a run that was interrupted, and takes the place of the file `at`.
+    Replace { at: PathBuf, new: PathBuf },
+    /// The configuration is to be changed to it.
+    Move(KeySource),
+}
+
+/// Puts the store under another key. Whatever interrupts it, the same command goes on.
+pub(super) fn rotate(args: &RotateArgs) -> Result<(), CommandError> {
+    let config = Config::load(&args.config)?;
+    let (prepared, Findings { fatal, .. }) = prepare::prepare(&config, now());
+    // The key's file is not there between two steps below.
+    let fatal: Vec<_> = fatal.into_iter().filter(|problem| problem.key != STORE_KEY).collect();
+    let prepared = prepared.filter(|_| fatal.is_empty()).ok_or(RunError::Problems(fatal))?;
+    let dir = config.data_dir.join("store");
+    if !dir.exists() {
+        return Err(CommandError::Usage(format!(
+            "there is no store at {} yet: its key is made at the first start",
+            dir.display()
+        )));
+    }
+    let plan = plan(args, &config)?;
+    let new = plan.new_key()?;
+    if prepared.store_key.as_ref() == Some(&new) {
+        return Err(CommandError::Usage(
+            "the new key is the key that the store has: name another one".into(),
+        ));
+    }
+    let opens = |key: &StoreKey| SledStore::open(store_options(&config, &prepared, key.clone()));
+    rotate_store(&prepared, &new, opens).map_err(RunError::Store)?;
+    let rotated = plan.finish(&config).map_err(RunError::StoreKey)?;
+    show(args.json, &rotated, Rotated::to_text)
+}
+
+/// By the earlier key, or, where that was done before, by the new one, which finishes what was begun.
+fn rotate_store(
+    prepared: &Prepared,
+    new: &StoreKey,
+    opens: impl Fn(&StoreKey) -> Result<SledStore, StorageError>,
+) -> Result<(), StorageError> {
+    let earlier = prepared.store_key.as_ref().map(&opens);
+    match earlier {
+        Some(Ok(store)) => store.rotate(new.clone()),
+        Some(Err(StorageError::WrongStoreKey(_))) | None => opens(new).map(drop),
+        Some(Err(error)) => Err(error),
+    }
+}
+
+fn plan(args: &RotateArgs, config: &Config) -> Result<Plan, CommandError> {
+    if let Some(path) = &args.new_key {
+        return Ok(Plan::Move(KeySource::File(std::path::absolute(path).unwrap_or_else(|_| path.clone()))));
+    }
+    if !args.command.is_empty() {
+        return Ok(Plan::Move(KeySource::Command(args.command.clone())));
+    }
+    match &config.store_key {
+        KeySource::File(at) => Ok(Plan::Replace { at: at.clone(), new: beside(at, ".new") }),
+        KeySource::Command(_) => Err(CommandError::Usage(
+            "the configuration takes the key from a command: name the new key by --new-key FILE, or its command behind --"
+                .into(),
+        )),
+    }
+}
+
+impl Plan {
+    fn new_key(&self) -> Result<StoreKey, RunError> {
+        Ok(match self {
+            Plan::Replace { at, new } if !new.exists() => {
+                // Of an earlier rotation that was interrupted at its very end.
+                files::destroy(&beside(at, ".old"))?;
+                store_key::make(new)?
+            }
+            Plan::Move(KeySource::File(path)) if !path.exists() => store_key::make(path)?,
+            Plan::Replace { new, .. } => KeySource::File(new.clone()).read()?,
+            Plan::Move(source) => source.read()?,
+        })
+    }
+
+    /// Once the store has the new key.
+    fn finish(self, config: &Config) -> Result<Rotated, StoreKeyError> {
+        match self {
+            Plan::Replace { at, new } => {
+                let old = beside(&at, ".old");
+                if at.exists() {
+                    files::rename(&at, &old)?;
+                }
+                files::rename(&new, &at)?;
+                files::destroy(&old)?;
+                Ok(Rotated { key: at.display().to_string(), configure: None, earlier: None })
+            }
+            Plan::Move(source) => {
+                let configure = match &source {
+                    KeySource::File(path) => format!("key = {:?}", path.display().to_string()),
+                    KeySource::Command(words) => format!("key_command = {words:?}"),
+                };
+                let earlier = match &config.store_key {
+                    KeySource::File(path) if path.exists() => Some(path.display().to_string()),
+                    _ => None,
+                };
+                Ok(Rotated { key: source.to_string(), configure: Some(configure), earlier })
+            }
+        }
+    }
+}
+
+impl Rotated {
+    fn to_text(&self) -> String {
+        let mut lines = vec![format!("the store is under the key from {}", self.key)];
+        lines.extend(
+            self.configure.iter().map(|line| format!("Now set in [storage] of the configuration: {line}")),
+        );
+        lines.extend(
+            self.earlier
+                .iter()
+                .map(|path| format!("The earlier key in {path} opens nothing any more: remove it")),
+        );
+        lines.join("\n")
+    }
+}
+
+/// The file of this name with `ending` behind it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().map_or_else(OsString::new, ToOwned::to_owned);
+    name.push(ending);
+    path.with_file_name(name)
+}
