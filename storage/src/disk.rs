@@ -12,12 +12,13 @@
 //! opening removes it.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use zeroize::Zeroizing;
 
+use crate::compact::Purpose;
 use crate::format::{Marker, Opened, Secrets};
 use crate::group::GroupCommit;
 use crate::keys::KeyShards;
@@ -25,6 +26,7 @@ use crate::labels::DERIVE_SHARD_WRAP;
 use crate::rows::{Rows, names};
 use crate::seal::Secret;
 use crate::sled::Trees;
+use crate::space::{BackedUp, Compacted, Space, on_disk};
 use crate::view::{check_scan, is_empty};
 use crate::writer::{Order, StoreWriter};
 use crate::{Batch, Range, Row, StorageError, Store, Tree, View, files, format};
@@ -58,6 +60,7 @@ pub struct SledStore {
     rows: Arc<Rows>,
     group: GroupCommit<Order>,
     reconciled: Reconciled,
+    space: Arc<Space>,
     dir: PathBuf,
     /// Released last.
     _lock: File,
@@ -93,21 +96,27 @@ impl SledStore {
             return Err(StorageError::damaged(&rows_dir, "it is missing, although there are keys"));
         }
         // A version before the lock above knows the lock of the rows alone, so nothing is changed before that is held too.
-        let trees = Trees::open(rows_dir, cache_bytes, names())?;
+        let trees = Trees::open(rows_dir.clone(), cache_bytes, names())?;
         if found < format::FORMAT {
             marker.write()?;
         }
         let wraps = secrets.masters.iter().map(|master| master.derive(DERIVE_SHARD_WRAP));
+        for other in format::other_rows(&dir, &rows_dir)? {
+            files::remove_dir(&other)?;
+        }
         let keys = KeyShards::open(keys_dir, wraps.collect())?;
         files::sync_dir(&dir)?;
         let rows = Arc::new(Rows::new(trees, secrets.row_key.clone(), keys.ring()));
-        let mut writer = StoreWriter { rows: rows.clone(), keys, marker, secrets };
+        let space = Arc::<Space>::default();
+        let (ring, task) = (rows.clone(), None);
+        let mut writer =
+            StoreWriter { rows: ring, keys, marker, secrets, space: space.clone(), cache_bytes, task };
         if writer.secrets.masters.len() > 1 {
             writer.finish_rotation(&store_key)?;
         }
         let reconciled = writer.reconcile()?;
         let group = GroupCommit::start(writer).map_err(|error| StorageError::io(&dir, error))?;
-        Ok(Self { rows, group, reconciled, dir, _lock: lock })
+        Ok(Self { rows, group, reconciled, space, dir, _lock: lock })
     }
 
     /// What opening put right.
@@ -122,8 +131,50 @@ impl SledStore {
     /// What the disk says. The store then refuses everything until it is opened again: with the earlier key, if that still opens it,
     /// otherwise with the new one, which finishes what was begun.
     pub fn rotate(&self, store_key: Zeroizing<[u8; 32]>) -> Result<(), StorageError> {
+        self.ask(|done| Order::Rotate(store_key, done))
+    }
+
+    /// Copies what lives to a fresh database, which takes the place of the one in force, so that the disk gets back the space of what
+    /// was deleted or replaced. Others read and commit as before; a commit may wait for a part of the copy. Until it is done, the disk
+    /// holds both.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`], or what the disk says. The store goes on with the rows that it has, unless it could not be told which
+    /// are in force ([`StorageError::Stopped`] from then on).
+    pub fn compact(&self) -> Result<Compacted, StorageError> {
+        self.ask(|done| Order::Copy(Purpose::Compact(done)))
+    }
+
+    /// Copies everything as it is at one moment to `to`, a directory that is not there yet. It is a store in its own right, of the same
+    /// owner and under the same key of the node, which is not in it. Others read and commit as before.
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`], [`StorageError::Io`] if `to` or `to.unfinished` exists, or what the disk says. The store goes on.
+    pub fn back_up(&self, to: &Path) -> Result<BackedUp, StorageError> {
+        self.ask(|done| Order::Copy(Purpose::BackUp(to.to_owned(), done)))
+    }
+
+    /// Whether a compaction is worth its while: the rows take more than 64 MiB of the disk, more than three times of what is of use in
+    /// them, and twice of what the last compaction left. The rows are counted first, beside commits, and until that is done they are not
+    /// said to be wasteful.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn is_wasteful(&self) -> Result<bool, StorageError> {
+        let bytes = on_disk(&[self.rows.read().trees.dir().to_owned()])?;
+        let wasteful = self.space.is_wasteful(bytes);
+        if wasteful.is_none() {
+            self.group.order(Order::Copy(Purpose::Count))?;
+        }
+        Ok(wasteful.unwrap_or(false))
+    }
+
+    fn ask<T>(
+        &self,
+        order: impl FnOnce(SyncSender<Result<T, StorageError>>) -> Order,
+    ) -> Result<T, StorageError> {
         let (done, result) = sync_channel(1);
-        self.group.order(Order::Rotate(store_key, done))?;
+        self.group.order(order(done))?;
         result.recv().map_err(|_| StorageError::Stopped("its writer thread ended".into()))?
     }
 }

@@ -26,6 +26,9 @@ pub enum StorageError {
     /// The operator's: another process has the store open.
     #[error("the store at {} is in use by another process: stop it, then try again", .0.display())]
     InUse(PathBuf),
+    /// The operator's: a compaction or a backup is under way.
+    #[error("the store is being compacted or backed up: wait until that is done, then try again")]
+    Busy,
     /// The operator's: a newer version of the program wrote the store.
     #[error(
         "the store at {} has format {found}, and this program knows formats up to {supported}: \

@@ -67,6 +67,39 @@ pub(crate) fn lock(path: &Path) -> Result<Option<File>, StorageError> {
     }
 }
 
+/// Copies a file into a directory, under its name, for this user only. Once this returns, its content would survive a crash.
+pub(crate) fn copy(path: &Path, dir: &Path) -> Result<(), StorageError> {
+    let failed = |error| StorageError::io(path, error);
+    let bytes = fs::read(path).map_err(failed)?;
+    let to = dir.join(path.file_name().unwrap_or_default());
+    write_synced(&to, &bytes).map_err(|error| StorageError::io(&to, error))
+}
+
+/// Removes a directory with all that is in it. One that is not there is no error.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io(path, error)),
+        _ => path.parent().map_or(Ok(()), sync_dir),
+    }
+}
+
+/// The bytes of all files below `path`.
+pub(crate) fn bytes_below(path: &Path) -> Result<u64, StorageError> {
+    let failed = |error| StorageError::io(path, error);
+    let mut sum = 0;
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => sum += bytes_below(&entry.path())?,
+            Ok(metadata) => sum += metadata.len(),
+            // The database removes files of its own while it runs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(sum)
+}
+
 /// Appends `bytes` to `path`. Once this returns, they would survive a crash.
 pub(crate) fn append(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let append = || {

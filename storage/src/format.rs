@@ -87,6 +87,12 @@ impl Marker {
         Ok(self)
     }
 
+    /// The same in another directory.
+    pub(crate) fn in_dir(mut self, dir: &Path) -> Self {
+        self.dir = dir.to_owned();
+        self
+    }
+
     /// Brings the marker into force, in place of the one that is there, which is destroyed: what it sealed can't be opened from it
     /// any more.
     pub(crate) fn write(&self) -> Result<(), StorageError> {
@@ -122,6 +128,21 @@ pub(crate) fn read(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<O
     files::destroy(&draft(dir))?;
     files::destroy(&old(dir))?;
     Ok(Some(opened))
+}
+
+/// The directories of rows in `dir` that are not in force: what a crash has left of a compaction.
+pub(crate) fn other_rows(dir: &Path, in_force: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    let failed = |error| StorageError::io(dir, error);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let rows = name == "rows" || name.strip_prefix("rows.").is_some_and(|n| n.parse::<u64>().is_ok());
+        if rows && path != in_force {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 fn decode(

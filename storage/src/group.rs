@@ -5,7 +5,7 @@
 //! are merged in the order of the queue into one: the group as a whole is atomic, which is more than was asked.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use crate::limits::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX};
@@ -24,6 +24,15 @@ pub(crate) trait Writer: Send + 'static {
 
     /// Says to who asked that it is not done.
     fn refuse(order: Self::Order, reason: StorageError);
+
+    /// Whether there is something to go on with while nothing waits, and between two groups while something does.
+    fn working(&self) -> bool;
+
+    /// Goes on with it for a short while, since who commits now waits for it. An error stops the store.
+    fn work(&mut self) -> Result<(), StorageError>;
+
+    /// Gives up what it was working on: the store has stopped.
+    fn abandon(&mut self, reason: StorageError);
 }
 
 /// The queue and its writer thread, which ends when this is dropped, after what is in the queue.
@@ -87,9 +96,22 @@ fn ended() -> StorageError {
 fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
     let mut stopped: Option<StorageError> = None;
     let mut next = None;
-    while let Some(first) = next.take().or_else(|| waiting.recv().ok()) {
+    loop {
+        let first = match next.take() {
+            Some(first) => Some(first),
+            None if writer.working() => match waiting.try_recv() {
+                Ok(first) => Some(first),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return,
+            },
+            None => match waiting.recv() {
+                Ok(first) => Some(first),
+                Err(_) => return,
+            },
+        };
         let result = match (first, &stopped) {
-            (Waiting::Commit(first), stopped) => {
+            (None, _) => Ok(()),
+            (Some(Waiting::Commit(first)), stopped) => {
                 let (batch, group);
                 (batch, group, next) = gather(first, waiting);
                 let result = match stopped {
@@ -102,15 +124,21 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
                 }
                 result
             }
-            (Waiting::Order(order), None) => writer.order(order),
-            (Waiting::Order(order), Some(reason)) => {
+            (Some(Waiting::Order(order)), None) => writer.order(order),
+            (Some(Waiting::Order(order)), Some(reason)) => {
                 W::refuse(order, reason.clone());
                 Ok(())
             }
         };
+        let result = match result {
+            Ok(()) if stopped.is_none() && writer.working() => writer.work(),
+            result => result,
+        };
         // After a failed write or sync nobody knows what is on disk, and to try again may claim what is not so.
         if let (None, Err(error)) = (&stopped, &result) {
-            stopped = Some(StorageError::Stopped(error.to_string()));
+            let reason = StorageError::Stopped(error.to_string());
+            writer.abandon(reason.clone());
+            stopped = Some(reason);
         }
     }
 }
@@ -147,6 +175,8 @@ mod tests {
     struct Gated {
         gate: Receiver<Result<(), StorageError>>,
         written: Arc<Mutex<Vec<Batch>>>,
+        /// Steps of work, of which the last one fails.
+        left: usize,
     }
 
     impl Writer for Gated {
@@ -159,12 +189,25 @@ mod tests {
         }
 
         fn order(&mut self, order: Self::Order) -> Result<(), StorageError> {
-            order.send(Ok(self.written.lock().unwrap().len())).unwrap();
+            let _ = order.send(Ok(self.written.lock().unwrap().len()));
             Ok(())
         }
 
         fn refuse(order: Self::Order, reason: StorageError) {
-            order.send(Err(reason)).unwrap();
+            let _ = order.send(Err(reason));
+        }
+
+        fn working(&self) -> bool {
+            self.left > 0
+        }
+
+        fn work(&mut self) -> Result<(), StorageError> {
+            self.left -= 1;
+            if self.left == 0 { Err(StorageError::Full) } else { Ok(()) }
+        }
+
+        fn abandon(&mut self, _: StorageError) {
+            self.left = 0;
         }
     }
 
@@ -187,7 +230,7 @@ mod tests {
         let (open, gate) = sync_channel(8);
         let written = Arc::default();
         open.send(Ok(())).unwrap();
-        run(Gated { gate, written: Arc::clone(&written) }, &waiting);
+        run(Gated { gate, written: Arc::clone(&written), left: 0 }, &waiting);
 
         assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
         let mut merged = batch("a", "3");
@@ -210,17 +253,37 @@ mod tests {
         drop(sender);
         let (open, gate) = sync_channel(8);
         [Ok(()), Ok(()), Err(StorageError::Full)].into_iter().for_each(|result| open.send(result).unwrap());
-        run(Gated { gate, written: Arc::default() }, &waiting);
+        run(Gated { gate, written: Arc::default(), left: 0 }, &waiting);
         assert_eq!(place.recv().unwrap().unwrap(), 1, "the first two commits are one group");
         assert_eq!(place.recv().unwrap().unwrap(), 2);
         assert!(place.recv().unwrap().is_err(), "a store that has stopped does nothing any more");
     }
 
     #[test]
+    fn work_goes_on_between_groups_and_stops_the_store_if_it_fails() {
+        let (sender, waiting) = sync_channel(8);
+        let mut results = Vec::new();
+        for _ in 0..4 {
+            let (done, result) = sync_channel(1);
+            sender.send(Waiting::Commit(Commit { batch: batch("a", "1"), done })).unwrap();
+            results.push(result);
+            // So that they are groups of their own.
+            sender.send(Waiting::Order(sync_channel(1).0)).unwrap();
+        }
+        drop(sender);
+        let (open, gate) = sync_channel(8);
+        (0..4).for_each(|_| open.send(Ok(())).unwrap());
+        // A step after each commit and each order: the third is that after the second commit.
+        run(Gated { gate, written: Arc::default(), left: 3 }, &waiting);
+        let outcomes: Vec<bool> = results.iter().map(|result| result.recv().unwrap().is_ok()).collect();
+        assert_eq!(outcomes, [true, true, false, false]);
+    }
+
+    #[test]
     fn a_failed_write_fails_its_group_and_all_later_ones() {
         let (open, gate) = sync_channel(8);
         let written = Arc::default();
-        let group = GroupCommit::start(Gated { gate, written: Arc::clone(&written) }).unwrap();
+        let group = GroupCommit::start(Gated { gate, written: Arc::clone(&written), left: 0 }).unwrap();
         open.send(Ok(())).unwrap();
         group.commit(batch("a", "1")).unwrap();
         open.send(Err(StorageError::Full)).unwrap();

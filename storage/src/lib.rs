@@ -15,6 +15,10 @@ mod overlay;
 mod view;
 
 #[cfg(feature = "sled")]
+mod compact;
+#[cfg(feature = "sled")]
+mod copy;
+#[cfg(feature = "sled")]
 mod disk;
 #[cfg(feature = "sled")]
 mod files;
@@ -35,6 +39,8 @@ mod seal;
 #[cfg(feature = "sled")]
 mod sled;
 #[cfg(feature = "sled")]
+mod space;
+#[cfg(feature = "sled")]
 mod writer;
 
 pub use batch::{Batch, Change};
@@ -46,3 +52,5 @@ pub use view::{Range, Row, Store, View, prefix_end};
 
 #[cfg(feature = "sled")]
 pub use disk::{Reconciled, SledOptions, SledStore};
+#[cfg(feature = "sled")]
+pub use space::{BackedUp, Compacted};

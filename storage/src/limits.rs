@@ -45,6 +45,21 @@ pub const PAGE_BYTES_MAX: usize = 128 << 10;
 const LEAF_ROWS_MAX: usize = 18;
 const INDEX_KEYS_MAX: usize = 258;
 
+/// Rows and bytes that are copied to another database between two groups of commits, which wait for it.
+pub const COPY_ROWS: usize = 1_024;
+
+/// See [`COPY_ROWS`].
+pub const COPY_BYTES: usize = 4 << 20;
+
+/// Rows up to this size, in bytes, are copied as they are.
+pub const SMALL_ROW_BYTES: usize = 128;
+
+/// Below this size of all files of the rows, in bytes, a store is never [wasteful](crate::SledStore::is_wasteful).
+pub const WASTEFUL_BYTES_MIN: u64 = 64 << 20;
+
+/// A store is wasteful if its rows take so many times their size on the disk.
+pub const WASTEFUL_FACTOR: u64 = 3;
+
 /// Keys in one shard. A rewrite costs in proportion to it, on every erasure.
 pub const SHARD_KEYS_MAX: usize = 4_096;
 
@@ -61,4 +76,5 @@ const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(LEAF_ROWS_MAX * (PART_BYTES + KEY_BYTES_MAX + 64) < PAGE_BYTES_MAX);
 const _: () = assert!(INDEX_KEYS_MAX * (KEY_BYTES_MAX + 16) < PAGE_BYTES_MAX);
 const _: () = assert!(2 * SHARD_KEYS_MAX * FRAME_BYTES_MAX < SHARD_BYTES_MAX as usize);
+const _: () = assert!(COPY_BYTES >= COPY_ROWS * PART_BYTES / 2);
 const _: () = assert!(VALUE_BYTES_MAX / PART_BYTES < u16::MAX as usize);

@@ -64,6 +64,19 @@ impl RowData {
         bytes
     }
 
+    /// How many bytes the row takes, with its parts and their keys.
+    pub(crate) fn byte_len(&self) -> u64 {
+        let head = 2 + if self.key.is_some() { 12 } else { 0 };
+        let body = match &self.body {
+            Body::Inline(value) => value.len() as u64,
+            Body::Parts(parts) => {
+                let keys: usize = parts.keys().map(|key| key.len()).sum();
+                20 + u64::from(parts.len) + keys as u64
+            }
+        };
+        head + body
+    }
+
     /// The row of these bytes, or what is wrong with them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let short = || "a row is cut short".to_owned();
@@ -117,6 +130,8 @@ mod tests {
             ] {
                 let row = RowData { key, body };
                 assert_eq!(RowData::decode(&row.encode()).as_ref(), Ok(&row));
+                let parts = if matches!(row.body, Body::Parts(_)) { 5000 + 2 * 18 } else { 0 };
+                assert_eq!(row.byte_len(), row.encode().len() as u64 + parts);
             }
         }
     }

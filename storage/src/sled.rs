@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
 
-use crate::limits::{CACHE_BYTES, LOCK_RETRY_MS, LOCK_WAIT_MS_MAX};
+use crate::limits::{CACHE_BYTES, LOCK_RETRY_MS, LOCK_WAIT_MS_MAX, SMALL_ROW_BYTES};
 use crate::{Range, Row, StorageError, files};
 
 /// Rows to set or remove, by the tree's place in [`Trees`].
@@ -101,6 +101,29 @@ impl Trees {
             Err(TransactionError::Storage(error)) => Err(storage_error(&self.dir, error)),
             Err(TransactionError::Abort(never)) => match never {},
         }
+    }
+
+    /// Adds rows, sorted by key, to a tree that nobody reads yet: not as one change, and without syncing it.
+    ///
+    /// sled appends each change to its file, writes a page anew when it is split or has been changed ten times, and cleans a part of
+    /// its file only once half of it is of no use. Rows that are added one by one in order leave twice their size. So the pages are
+    /// made with keys alone, which are small, and each then gets its values: as many changes as a page has rows after a split, which
+    /// are fewer than ten, so that each value is written once.
+    pub(crate) fn fill(&self, tree: usize, rows: &[Row]) -> Result<(), StorageError> {
+        let tree = &self.trees[tree];
+        let insert =
+            |key: &[u8], row: &[u8]| tree.insert(key, row).map_err(|error| storage_error(&self.dir, error));
+        if rows.iter().any(|(_, row)| row.len() > SMALL_ROW_BYTES) {
+            rows.iter().try_for_each(|(key, _)| insert(key, &[]).map(drop))?;
+        }
+        rows.iter().try_for_each(|(key, row)| insert(key, row).map(drop))
+    }
+
+    /// Closes the database, and returns once its file is released, or does not seem to be.
+    pub(crate) fn close(self) -> Result<(), StorageError> {
+        let path = self.dir.join("db");
+        drop(self);
+        files::lock(&path).map(drop)
     }
 
     /// Makes everything that was applied survive a crash.

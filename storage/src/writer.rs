@@ -7,6 +7,7 @@ use std::sync::mpsc::SyncSender;
 
 use zeroize::Zeroizing;
 
+use crate::compact::{Purpose, Task};
 use crate::disk::Reconciled;
 use crate::format::{Marker, Secrets};
 use crate::group::Writer;
@@ -17,6 +18,7 @@ use crate::row::{Body, Parts, RowData};
 use crate::rows::{NONCE, PARTS, Rows, value_aad};
 use crate::seal::{Secret, random_bytes};
 use crate::sled::Changes;
+use crate::space::Space;
 use crate::{Batch, StorageError, Tree};
 
 /// The writer's rows, keys and marker.
@@ -25,12 +27,18 @@ pub(crate) struct StoreWriter {
     pub(crate) keys: KeyShards,
     pub(crate) marker: Marker,
     pub(crate) secrets: Secrets,
+    pub(crate) space: Arc<Space>,
+    /// For the next database.
+    pub(crate) cache_bytes: u64,
+    pub(crate) task: Option<Task>,
 }
 
 /// What is asked of the writer beside commits.
 pub(crate) enum Order {
     /// Rotates the node's key to this one.
     Rotate(Zeroizing<[u8; 32]>, SyncSender<Result<(), StorageError>>),
+    /// Copies the rows, or counts them, beside commits.
+    Copy(Purpose),
 }
 
 impl Writer for StoreWriter {
@@ -41,9 +49,11 @@ impl Writer for StoreWriter {
         let mut new_keys = self.keys.create(sealed_puts)?.into_iter();
         let mut erased = BTreeSet::new();
         let mut changes = Changes::new();
+        let mut removed_bytes = 0;
         for (tree, key, value) in batch.changes() {
             let row_key = self.rows.row_key(tree, key);
             if let Some(old) = self.rows.read().get(tree, &row_key)? {
+                removed_bytes += row_key.len() as u64 + old.byte_len();
                 remove_parts(&mut changes, &old);
                 erased.extend(old.key);
             }
@@ -52,6 +62,9 @@ impl Writer for StoreWriter {
             changes.entry(tree as usize).or_default().insert(row_key, row);
         }
         self.apply(&changes)?;
+        let rows = changes.values().flatten().filter_map(|(key, row)| Some(key.len() + row.as_ref()?.len()));
+        self.space.change_live(rows.map(|len| len as u64).sum(), removed_bytes);
+        self.mirror(&changes);
         self.keys.erase(&erased)
     }
 
@@ -63,13 +76,30 @@ impl Writer for StoreWriter {
                 let _ = done.send(rotated.clone());
                 rotated
             }
+            Order::Copy(purpose) => {
+                self.begin(purpose);
+                Ok(())
+            }
         }
     }
 
     fn refuse(order: Order, reason: StorageError) {
         match order {
             Order::Rotate(_, done) => drop(done.send(Err(reason))),
+            Order::Copy(purpose) => purpose.refuse(reason),
         }
+    }
+
+    fn working(&self) -> bool {
+        self.task.is_some()
+    }
+
+    fn work(&mut self) -> Result<(), StorageError> {
+        self.go_on()
+    }
+
+    fn abandon(&mut self, reason: StorageError) {
+        self.give_up(reason);
     }
 }
 

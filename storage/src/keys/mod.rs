@@ -144,6 +144,22 @@ impl KeyShards {
         Ok(())
     }
 
+    /// The keys that are kept.
+    pub(crate) fn count(&self) -> usize {
+        self.shards.values().map(|shard| shard.keys).sum()
+    }
+
+    /// Where their files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The files of all shards.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = PathBuf> {
+        let place = |(&shard, of): (&u32, &Shard)| Place { shard, generation: of.generation };
+        self.shards.iter().map(place).map(|place| slot_path(&self.dir, place))
+    }
+
     fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
         let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
         let Some(shard) = self.shards.get_mut(&number) else {

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use lanyard_storage::{Batch, Store, Tree, View};
@@ -29,7 +30,8 @@ fn a_killed_process_loses_nothing_that_it_acknowledged() {
     let mut expected: BTreeSet<u32> = BTreeSet::new();
     for round in 0..ROUNDS {
         let first = round * THREADS * SPAN;
-        let acknowledged = run_and_kill(dir.path().to_str().unwrap(), first);
+        // In every second round, the store is compacted all the while.
+        let acknowledged = run_and_kill(dir.path().to_str().unwrap(), first, round % 2 == 1);
         assert!(acknowledged.len() >= ACKNOWLEDGED_MIN);
 
         // A copy first, since opening puts things right: even so, a deletion that was acknowledged is done.
@@ -115,12 +117,18 @@ fn written(dir: &Path) -> usize {
 #[test]
 fn child() {
     let Ok(task) = std::env::var(CHILD) else { return };
-    let (first, dir) = task.split_once(' ').unwrap();
-    let (first, dir) = (first.parse::<u32>().unwrap(), PathBuf::from(dir));
+    let [first, compacts, dir] = task.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (first, compacts, dir) = (first.parse::<u32>().unwrap(), compacts == "true", PathBuf::from(dir));
     let store = open(&dir).unwrap();
+    let committed = AtomicUsize::new(0);
     thread::scope(|scope| {
+        scope.spawn(|| {
+            while compacts && committed.load(Ordering::Relaxed) < (THREADS * 2_000) as usize {
+                store.compact().unwrap();
+            }
+        });
         for thread in 0..THREADS {
-            let (store, start) = (&store, first + thread * SPAN);
+            let (store, committed, start) = (&store, &committed, first + thread * SPAN);
             scope.spawn(move || {
                 for number in start..start + 2_000 {
                     let mut batch = Batch::new();
@@ -130,6 +138,7 @@ fn child() {
                         batch.delete(Tree::Envelopes, number.to_be_bytes());
                     }
                     store.commit(batch).unwrap();
+                    committed.fetch_add(1, Ordering::Relaxed);
                     println!("acknowledged {number}");
                 }
             });
@@ -147,10 +156,10 @@ fn is_deleted(number: u32, end: u32) -> bool {
 }
 
 /// Starts this binary as the child, kills it after some commits, and returns all that it acknowledged.
-fn run_and_kill(dir: &str, first: u32) -> Vec<u32> {
+fn run_and_kill(dir: &str, first: u32, compacts: bool) -> Vec<u32> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["crash::child", "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, format!("{first} {dir}"))
+        .env(CHILD, format!("{first} {compacts} {dir}"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

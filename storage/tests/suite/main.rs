@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attacker;
+mod compaction;
 mod concurrency;
 mod contract;
 mod crash;
