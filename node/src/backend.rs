@@ -1,6 +1,7 @@
 //! What the gateway, the registrar and the operator's socket ask of the node behind them: the engine with its
 //! store, and the network. They reach it through this trait alone, so that they are tested without either.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -11,6 +12,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Reason};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_storage::{BackedUp, Compacted};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -89,6 +91,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Adds to the audit log.
     fn note(&self, note: Note) -> BoxFuture<'_, ()>;
+
+    /// Gives back the space on the disk of what was deleted.
+    fn compact(&self) -> Answer<'_, Compacted>;
+
+    /// Copies the store to a directory that is not there yet.
+    fn back_up(&self, to: PathBuf) -> Answer<'_, BackedUp>;
 
     /// Peers that the charter and the directory name, and whether they are connected.
     fn peers(&self) -> Vec<PeerStatus>;

@@ -219,6 +219,34 @@ pub struct Audit {
     pub entries: Vec<AuditLine>,
 }
 
+/// The answer to `POST /v1/compact`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Compacted {
+    /// What the rows and their keys took on the disk.
+    pub before_bytes: u64,
+    /// What they take.
+    pub after_bytes: u64,
+    /// What of that is of use.
+    pub live_bytes: u64,
+}
+
+/// `POST /v1/backup`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// A whole path, where nothing is yet.
+    pub to: std::path::PathBuf,
+}
+
+/// The answer to [`BackupRequest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BackedUp {
+    /// Where it is.
+    pub to: std::path::PathBuf,
+    /// Its files, in bytes.
+    pub bytes: u64,
+}
+
 /// `GET /v1/records/ID`: a record as this node holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Held {

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A node that is busy syncing its disk may take a while; one that hangs must not hang its operator.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
+/// Copying a large store takes as long as the disk takes.
+const COPY_TIME_MAX: Duration = Duration::from_secs(12 * 3600);
 
 /// Why the running node did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +45,18 @@ pub enum AdminError {
 /// Asks the running node.
 pub struct Client {
     path: PathBuf,
+    time_max: Duration,
 }
 
 impl Client {
     /// The node behind this socket.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), time_max: ANSWER_TIME_MAX }
+    }
+
+    /// Waits as long as it takes to copy a store.
+    pub fn patient(self) -> Self {
+        Self { time_max: COPY_TIME_MAX, ..self }
     }
 
     /// Reads something.
@@ -81,10 +89,10 @@ impl Client {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| lost(&e))?;
         let asked = async {
-            match timeout(ANSWER_TIME_MAX, self.exchange(method, target, body)).await {
+            match timeout(self.time_max, self.exchange(method, target, body)).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    Err(AdminError::Lost(format!("no answer within {} seconds", ANSWER_TIME_MAX.as_secs())))
+                    Err(AdminError::Lost(format!("no answer within {} seconds", self.time_max.as_secs())))
                 }
             }
         };

@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 
 use super::Admin;
 use super::api::{
-    Audit, Deletion, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, Peer,
-    RevokeAnswer, RevokeRequest, Staff, Status,
+    Audit, BackedUp, BackupRequest, Compacted, Deletion, DeviceView, Held, Imported, InvitationView,
+    InviteRequest, Invited, NetworkStatus, Peer, RevokeAnswer, RevokeRequest, Staff, Status,
 };
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
@@ -74,6 +74,8 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/audit/chain", get(audit_chain))
         .route("/v1/audit/verify", get(audit_check))
         .route("/v1/audit/heads", get(audit_heads))
+        .route("/v1/compact", post(compact))
+        .route("/v1/backup", post(back_up))
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
         .fallback(async || Refused(refusal("not-found", "there is no such path")))
@@ -255,6 +257,21 @@ async fn import(State(admin): Shared, body: Body) -> Outcome<Imported> {
     admin.backend.submit(record).await?;
     note(&admin, "imported", format!("the operator imported {} {}", imported.kind, imported.id)).await;
     Ok(Json(imported))
+}
+
+async fn compact(State(admin): Shared) -> Outcome<Compacted> {
+    let lanyard_storage::Compacted { before_bytes, after_bytes, live_bytes } =
+        admin.backend.compact().await?;
+    Ok(Json(Compacted { before_bytes, after_bytes, live_bytes }))
+}
+
+async fn back_up(State(admin): Shared, body: Body) -> Outcome<BackedUp> {
+    let BackupRequest { to } = read(body).await?;
+    if !to.is_absolute() || to.file_name().is_none() {
+        return Err(refusal("malformed", "the whole path of a directory is needed").into());
+    }
+    let bytes = admin.backend.back_up(to.clone()).await?.bytes;
+    Ok(Json(BackedUp { to, bytes }))
 }
 
 fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {

@@ -16,7 +16,7 @@ pub use network::{
 };
 pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
-pub use storage::{KeyCommand, RotateArgs};
+pub use storage::{BackupArgs, CompactArgs, KeyCommand, RotateArgs};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 
 /// A trust's Lanyard node, and what its operator does around it.
@@ -61,6 +61,10 @@ pub enum Command {
     Deletions(DeletionsArgs),
     /// What the running node holds of a record, such as a message
     Held(HeldArgs),
+    /// Give back the disk space of what was deleted (asks the running node)
+    Compact(CompactArgs),
+    /// Copy the store to a directory (asks the running node)
+    Backup(BackupArgs),
     /// The key of the node's store (the node must be stopped)
     #[command(subcommand)]
     Key(KeyCommand),

@@ -1,8 +1,38 @@
-//! `lanyard-node key`: as typed.
+//! `lanyard-node compact`, `backup`, `key`: as typed.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+
+use super::NodeArgs;
+
+/// `compact`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lanyard-node compact --config node1/node.toml\n\n\
+    The node goes on meanwhile, and needs as much free space as what lives takes. It also does this by itself.")]
+pub struct CompactArgs {
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lanyard-node backup /backup/lanyard-1 --config node1/node.toml\n\n\
+    The store's key is not in it: without that, nobody opens it. Keep few backups, and not for long.")]
+pub struct BackupArgs {
+    /// The directory to make, on a disk of the node's machine
+    pub dir: PathBuf,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// `key`.
 #[derive(Debug, Subcommand)]

@@ -119,6 +119,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => operate::status(&args),
         Command::Deletions(args) => operate::deletions(&args),
         Command::Held(args) => operate::held(&args),
+        Command::Compact(args) => storage::compact(&args),
+        Command::Backup(args) => storage::back_up(&args),
         Command::Key(KeyCommand::Rotate(args)) => storage::rotate(&args),
         Command::Audit(args) => audit::run(&args),
     }

@@ -1,4 +1,4 @@
-//! `lanyard-node key`: the key of a stopped node's store.
+//! `lanyard-node compact` and `backup` of a running node's store, and `key` of a stopped node's.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use lanyard_storage::{SledStore, StorageError};
 use serde::Serialize;
 
+use super::operate::client;
 use super::prepare::{self, Findings, Prepared, STORE_KEY};
 use super::run::{RunError, store_options};
 use super::{CommandError, show};
-use crate::cli::RotateArgs;
+use crate::admin::api::{BackedUp, BackupRequest, Compacted};
+use crate::cli::{BackupArgs, CompactArgs, RotateArgs};
 use crate::config::Config;
 use crate::files;
 use crate::store_key::{self, KeySource, StoreKey, StoreKeyError};
@@ -24,6 +26,29 @@ struct Rotated {
     configure: Option<String>,
     /// Where the key was, if it is still there, and opens nothing.
     earlier: Option<String>,
+}
+
+/// Has the running node compact its store.
+pub(super) fn compact(args: &CompactArgs) -> Result<(), CommandError> {
+    let compacted: Compacted = client(&args.node)?.patient().post("/v1/compact", &())?;
+    show(args.json, &compacted, |c| {
+        let Compacted { before_bytes, after_bytes, live_bytes } = c;
+        format!("the store was {before_bytes} bytes, and is {after_bytes}; {live_bytes} of them are of use")
+    })
+}
+
+/// Has the running node copy its store.
+pub(super) fn back_up(args: &BackupArgs) -> Result<(), CommandError> {
+    // The node has a working directory of its own.
+    let to = std::path::absolute(&args.dir)
+        .map_err(|e| CommandError::Usage(format!("{}: {e}", args.dir.display())))?;
+    let backed_up: BackedUp = client(&args.node)?.patient().post("/v1/backup", &BackupRequest { to })?;
+    show(args.json, &backed_up, |b| {
+        let (to, bytes) = (b.to.display(), b.bytes);
+        format!(
+            "{to} holds the store, {bytes} bytes. It opens only with the store's key, which is not in it."
+        )
+    })
 }
 
 /// Where the new key comes from, and what becomes of it.

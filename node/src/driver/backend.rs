@@ -1,5 +1,6 @@
 //! What the gateway, the registrar and the operator's socket ask, answered by the engine and its store.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -13,12 +14,13 @@ use lanyard_crypto::record::{Decoded, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
-use lanyard_storage::View;
+use lanyard_storage::{BackedUp, Compacted, View};
 use tokio::sync::watch;
 
 use super::audit as logs;
 use super::engine::Message;
 use super::shared::Engine;
+use super::space;
 use crate::audit_export::{self, Beginning};
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
@@ -165,6 +167,14 @@ impl Backend for Engine {
             None => entry,
         };
         self.0.push(Message::Input(Input::Note(entry))).boxed()
+    }
+
+    fn compact(&self) -> Answer<'_, Compacted> {
+        space::compact(&self.0).boxed()
+    }
+
+    fn back_up(&self, to: PathBuf) -> Answer<'_, BackedUp> {
+        space::back_up(&self.0, to).boxed()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

@@ -15,6 +15,7 @@ mod durable;
 mod engine;
 mod lifetime;
 mod shared;
+mod space;
 mod wanted;
 
 #[cfg(test)]
@@ -125,6 +126,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         tokio::spawn(arrivals::listen(shared.clone(), events)),
         tokio::spawn(delivery::errands(shared.clone(), to_run)),
         tokio::spawn(count(shared.clone())),
+        tokio::spawn(space::keep(shared.clone())),
         tokio::spawn(tick(inputs)),
     ];
     Ok(Running { engine: Engine(shared), network, tasks, ended })

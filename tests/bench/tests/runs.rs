@@ -26,6 +26,18 @@ fn differences_cost_few_bytes_and_agreement_next_to_none() {
 }
 
 #[test]
+fn a_compaction_gives_space_back_while_commits_go_on() {
+    let [line] =
+        lines(&["compact", "--records", "3000", "--dir", env!("CARGO_TARGET_TMPDIR")]).try_into().unwrap();
+    assert_eq!(line["of which live"], 300);
+    assert!(
+        line["expired, bytes"].as_u64().unwrap() > 4 * line["compacted, bytes"].as_u64().unwrap(),
+        "{line}"
+    );
+    assert!(line["commits beside the compaction"].as_u64().unwrap() > 0, "{line}");
+}
+
+#[test]
 fn an_empty_replica_gets_everything() {
     let [line] =
         lines(&["restore", "--records", "300", "--dir", env!("CARGO_TARGET_TMPDIR")]).try_into().unwrap();

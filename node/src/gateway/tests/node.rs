@@ -1,6 +1,7 @@
 //! A node that remembers what it is asked, for tests of the gateway.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
@@ -12,6 +13,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_storage::{BackedUp, Compacted};
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
@@ -175,6 +177,14 @@ impl Backend for TestNode {
 
     fn audit_contradictions(&self) -> Answer<'_, Vec<AuditContradiction>> {
         nothing("audit log")
+    }
+
+    fn compact(&self) -> Answer<'_, Compacted> {
+        nothing("store")
+    }
+
+    fn back_up(&self, _: PathBuf) -> Answer<'_, BackedUp> {
+        nothing("store")
     }
 
     fn note(&self, note: Note) -> BoxFuture<'_, ()> {

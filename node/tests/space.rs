@@ -1,0 +1,66 @@
+//! Space and backups of a running node by the real program.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bench;
+
+use std::fs;
+
+use bench::{Bench, Node};
+use serde_json::Value;
+
+const CONFIG: [&str; 2] = ["--config", "node1/node.toml"];
+
+fn ask(bench: &Bench, words: &[&str]) -> Value {
+    bench.json(&[words, &CONFIG].concat())
+}
+
+fn noted(bench: &Bench, event: &str) -> usize {
+    let entries = ask(bench, &["audit"])["entries"].clone();
+    entries.as_array().unwrap().iter().filter(|entry| entry["event"] == event).count()
+}
+
+#[test]
+fn a_running_node_compacts_its_store() {
+    let bench = Bench::with_node("127.0.77.4");
+    let said = bench.fails(&[&["compact"][..], &CONFIG].concat(), 1);
+    assert!(said.contains("no running node answers here"), "{said}");
+    let node = Node::start(&bench);
+    for round in 1..3 {
+        let compacted = ask(&bench, &["compact"]);
+        assert!(compacted["after_bytes"].as_u64().unwrap() > 0, "{compacted}");
+        assert!(compacted["live_bytes"].as_u64().unwrap() > 0, "{compacted}");
+        assert!(bench.path(&format!("node1/data/store/rows.{round}")).exists());
+        assert!(!bench.path("node1/data/store/rows").exists());
+        assert_eq!(noted(&bench, "compacted"), round);
+    }
+    node.stop(&bench);
+    let node = Node::start(&bench);
+    ask(&bench, &["audit", "verify"]);
+    node.stop(&bench);
+}
+
+#[test]
+fn a_running_node_backs_its_store_up_without_the_key() {
+    let bench = Bench::with_node("127.0.77.5");
+    let node = Node::start(&bench);
+    let key = fs::read_to_string(bench.path("node1/data/store.key")).unwrap();
+    let backed_up = ask(&bench, &["backup", "copies"]);
+    assert_eq!(backed_up["to"], bench.path("copies").to_str().unwrap());
+    let names = |dir: &str| {
+        let names =
+            fs::read_dir(bench.path(dir)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names("copies"), ["STORE", "keys", "rows"].map(str::to_owned).into());
+    for file in
+        fs::read_dir(bench.path("copies/rows")).unwrap().chain(fs::read_dir(bench.path("copies")).unwrap())
+    {
+        let bytes = fs::read(file.unwrap().path()).unwrap_or_default();
+        assert!(!bytes.windows(key.len()).any(|window| window == key.as_bytes()));
+    }
+    assert_eq!(noted(&bench, "backed-up"), 1);
+    let said = bench.fails(&[&["backup", "copies"][..], &CONFIG].concat(), 1);
+    assert!(said.contains("copies is there already: name another directory"), "{said}");
+    node.stop(&bench);
+}
