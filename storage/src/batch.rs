@@ -1,6 +1,6 @@
 //! Changes that are made together or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use crate::limits::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -15,6 +15,11 @@ pub type Change = Option<Vec<u8>>;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     changes: BTreeMap<Tree, BTreeMap<Vec<u8>, Change>>,
+    /// Rows of sealed trees that lose their value before they are deleted.
+    shredded: BTreeSet<(Tree, Vec<u8>)>,
+    /// Whether anything of a sealed tree is deleted or shredded.
+    erases: bool,
+    defers: bool,
     len: usize,
     byte_len: usize,
 }
@@ -35,8 +40,53 @@ impl Batch {
         self.set(tree, key.into(), None);
     }
 
-    /// Adds the changes of `later`, which win.
+    /// Makes the value at `key`, in a sealed tree, unreadable, as deleting does, and reads as deleted from then on; the row itself is left
+    /// to be deleted by a later batch. To erase many values at once costs little in this way.
+    pub fn shred(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
+        let key = key.into();
+        if !tree.sealed() || self.change(tree, &key).is_some() {
+            return self.delete(tree, key);
+        }
+        self.erases = true;
+        let len = key.len();
+        if self.shredded.insert((tree, key)) {
+            self.len += 1;
+            self.byte_len += len;
+        }
+    }
+
+    /// Lets the commit return before the keys of what this batch deletes are destroyed: that happens within
+    /// [`ERASE_MS_MAX`](crate::limits::ERASE_MS_MAX), or when the store is opened again. For what is erased without being attested.
+    pub fn defer_erasure(&mut self) {
+        self.defers = true;
+    }
+
+    /// Whether the commit may return before the keys of what is deleted are destroyed. What is shredded is never deferred.
+    #[cfg(any(feature = "sled", test))]
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.defers && self.shredded.is_empty()
+    }
+
+    /// What is shredded.
+    pub(crate) fn shredded(&self) -> impl Iterator<Item = (Tree, &[u8])> {
+        self.shredded.iter().map(|(tree, key)| (*tree, key.as_slice()))
+    }
+
+    /// Whether the value at `key` is shredded.
+    pub(crate) fn shreds(&self, tree: Tree, key: &[u8]) -> bool {
+        !self.shredded.is_empty() && self.shredded.contains(&(tree, key.to_vec()))
+    }
+
+    /// Adds the changes of `later`, which win. Erasure is deferred if whoever erases defers it.
     pub fn append(&mut self, later: Batch) {
+        self.defers = match (self.erases, later.erases) {
+            (true, true) => self.defers && later.defers,
+            (true, false) => self.defers,
+            (false, _) => later.defers,
+        };
+        for (tree, key) in later.shredded {
+            self.shred(tree, key);
+        }
         for (tree, changes) in later.changes {
             for (key, change) in changes {
                 self.set(tree, key, change);
@@ -76,7 +126,8 @@ impl Batch {
     /// # Errors
     /// [`StorageError::TooLarge`], naming the first excess.
     pub fn check_limits(&self) -> Result<(), StorageError> {
-        let longest_key = self.changes().map(|(_, key, _)| key.len()).max().unwrap_or(0);
+        let keys = self.changes().map(|(_, key, _)| key).chain(self.shredded().map(|(_, key)| key));
+        let longest_key = keys.map(<[u8]>::len).max().unwrap_or(0);
         let longest_value =
             self.changes().filter_map(|(_, _, value)| value).map(<[u8]>::len).max().unwrap_or(0);
         for (what, len, max) in [
@@ -106,6 +157,13 @@ impl Batch {
 
     fn set(&mut self, tree: Tree, key: Vec<u8>, change: Change) {
         let size = |change: &Change| change.as_ref().map_or(0, Vec::len);
+        self.erases |= tree.sealed() && change.is_none();
+        if self.shreds(tree, &key) {
+            let shredded = (tree, key);
+            self.shredded.remove(&shredded);
+            (self.len, self.byte_len) = (self.len - 1, self.byte_len - shredded.1.len());
+            return self.set(tree, shredded.1, change);
+        }
         let (key_len, new_len) = (key.len(), size(&change));
         match self.changes.entry(tree).or_default().insert(key, change) {
             Some(old) => self.byte_len -= size(&old),
@@ -146,6 +204,50 @@ mod tests {
         batch.append(later);
         assert_eq!((batch.len(), batch.byte_len()), (2, 16));
         assert_eq!(batch.change(Tree::Meta, b"key"), Some(&Some(b"again".to_vec())));
+    }
+
+    #[test]
+    fn what_is_shredded_and_changed_is_changed() {
+        let mut batch = Batch::new();
+        batch.shred(Tree::Envelopes, "key");
+        batch.shred(Tree::Envelopes, "key");
+        assert_eq!((batch.len(), batch.byte_len(), batch.shreds(Tree::Envelopes, b"key")), (1, 3, true));
+        batch.put(Tree::Envelopes, "key", "value");
+        assert_eq!((batch.len(), batch.byte_len(), batch.shreds(Tree::Envelopes, b"key")), (1, 8, false));
+        batch.shred(Tree::Envelopes, "key");
+        assert_eq!(batch.change(Tree::Envelopes, b"key"), Some(&None));
+        batch.shred(Tree::Meta, "plain");
+        assert_eq!(batch.change(Tree::Meta, b"plain"), Some(&None));
+    }
+
+    #[test]
+    fn erasure_is_deferred_only_if_all_who_erase_defer_it() {
+        let erasing = |defers: bool| {
+            let mut batch = Batch::new();
+            batch.delete(Tree::Envelopes, "key");
+            if defers {
+                batch.defer_erasure();
+            }
+            batch
+        };
+        let mut storing = Batch::new();
+        storing.put(Tree::Envelopes, "other", "value");
+        for (first, second, deferred) in [
+            (erasing(true), erasing(true), true),
+            (erasing(true), erasing(false), false),
+            (erasing(false), erasing(true), false),
+            (erasing(true), storing.clone(), true),
+            (storing.clone(), erasing(true), true),
+            (storing.clone(), erasing(false), false),
+            (erasing(false), storing.clone(), false),
+        ] {
+            let mut both = first;
+            both.append(second);
+            assert_eq!(both.is_deferred(), deferred, "{both:?}");
+        }
+        let mut shredding = erasing(true);
+        shredding.shred(Tree::Envelopes, "shredded");
+        assert!(!shredding.is_deferred());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use crate::copy::RowCopy;
 use crate::limits::CACHE_BYTES;
@@ -169,12 +170,14 @@ impl StoreWriter {
         files::remove_dir(&dir)
     }
 
-    fn end_backup(&self, copy: RowCopy, to: &Path) -> Result<u64, StorageError> {
+    fn end_backup(&mut self, copy: RowCopy, to: &Path) -> Result<u64, StorageError> {
         let draft = draft(to);
         if let Some(trees) = copy.into_trees() {
             trees.sync()?;
             trees.close()?;
         }
+        // What is erased in memory alone is not to be in a backup.
+        while self.keys.tidy(Duration::ZERO)? {}
         let keys = draft.join("keys");
         files::create_dir(&keys)?;
         for slot in self.keys.slots() {

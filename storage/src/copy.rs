@@ -6,7 +6,7 @@
 use std::ops::Bound;
 
 use crate::limits::{COPY_BYTES, COPY_ROWS};
-use crate::rows::PARTS;
+use crate::rows::TREES;
 use crate::sled::{Changes, Trees};
 use crate::{Row, StorageError};
 
@@ -46,7 +46,7 @@ impl RowCopy {
             Some((key, _)) => self.last = Some(key),
             None => (self.tree, self.last) = (self.tree + 1, None),
         }
-        Ok(self.tree > PARTS)
+        Ok(self.tree >= TREES)
     }
 
     /// Makes the changes that were made to rows which are copied already.

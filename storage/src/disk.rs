@@ -8,7 +8,8 @@
 //! The order of a commit, and what a crash leaves: new keys are synced; then the rows, old and new, are changed in
 //! one transaction, and synced; then the keys of rows that were deleted or replaced are erased; then it returns. A
 //! crash before the second step leaves keys without rows, one before the third keys of rows that are gone: opening
-//! erases both. A row without a key can only come from a restored copy of the rows whose key was erased since:
+//! erases both. What is shredded keeps its rows for a while: the second step notes its keys, for opening to erase, and its rows are removed by
+//! opening, if no batch has done so before. Any other row without a key comes from a restored copy of the rows whose key was erased since:
 //! opening removes it.
 
 use std::fs::File;
@@ -109,8 +110,16 @@ impl SledStore {
         let rows = Arc::new(Rows::new(trees, secrets.row_key.clone(), keys.ring()));
         let space = Arc::<Space>::default();
         let (ring, task) = (rows.clone(), None);
-        let mut writer =
-            StoreWriter { rows: ring, keys, marker, secrets, space: space.clone(), cache_bytes, task };
+        let mut writer = StoreWriter {
+            rows: ring,
+            keys,
+            marker,
+            secrets,
+            space: space.clone(),
+            cache_bytes,
+            task,
+            carried_out: 0..0,
+        };
         if writer.secrets.masters.len() > 1 {
             writer.finish_rotation(&store_key)?;
         }
@@ -187,6 +196,10 @@ impl View for SledStore {
             Some(row) => reading.value(&row_key, row),
             None => Ok(None),
         }
+    }
+
+    fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
+        self.rows.read().contains(tree, &self.rows.row_key(tree, key))
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {

@@ -5,8 +5,9 @@
 //! are merged in the order of the queue into one: the group as a whole is atomic, which is more than was asked.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::limits::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX};
 use crate::{Batch, StorageError};
@@ -30,6 +31,15 @@ pub(crate) trait Writer: Send + 'static {
 
     /// Goes on with it for a short while, since who commits now waits for it. An error stops the store.
     fn work(&mut self) -> Result<(), StorageError>;
+
+    /// After how long something is to be tidied although nothing waits; none if nothing is.
+    fn tidy_in(&self) -> Option<Duration>;
+
+    /// Tidies a little: what has waited for long, or while nothing else is to be done (`idle`) also what has not. An error stops the store.
+    fn tidy(&mut self, idle: bool) -> Result<(), StorageError>;
+
+    /// Tidies all, before the thread ends.
+    fn finish(&mut self);
 
     /// Gives up what it was working on: the store has stopped.
     fn abandon(&mut self, reason: StorageError);
@@ -102,13 +112,18 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
             None if writer.working() => match waiting.try_recv() {
                 Ok(first) => Some(first),
                 Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Disconnected) => break,
             },
-            None => match waiting.recv() {
-                Ok(first) => Some(first),
-                Err(_) => return,
-            },
+            None => {
+                let pause = writer.tidy_in().filter(|_| stopped.is_none());
+                match pause.map_or_else(|| Ok(waiting.recv()?), |pause| waiting.recv_timeout(pause)) {
+                    Ok(first) => Some(first),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
         };
+        let idle = first.is_none();
         let result = match (first, &stopped) {
             (None, _) => Ok(()),
             (Some(Waiting::Commit(first)), stopped) => {
@@ -134,12 +149,19 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
             Ok(()) if stopped.is_none() && writer.working() => writer.work(),
             result => result,
         };
+        let result = match result {
+            Ok(()) if stopped.is_none() => writer.tidy(idle),
+            result => result,
+        };
         // After a failed write or sync nobody knows what is on disk, and to try again may claim what is not so.
         if let (None, Err(error)) = (&stopped, &result) {
             let reason = StorageError::Stopped(error.to_string());
             writer.abandon(reason.clone());
             stopped = Some(reason);
         }
+    }
+    if stopped.is_none() {
+        writer.finish();
     }
 }
 
@@ -205,6 +227,16 @@ mod tests {
             self.left -= 1;
             if self.left == 0 { Err(StorageError::Full) } else { Ok(()) }
         }
+
+        fn tidy_in(&self) -> Option<Duration> {
+            None
+        }
+
+        fn tidy(&mut self, _: bool) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn finish(&mut self) {}
 
         fn abandon(&mut self, _: StorageError) {
             self.left = 0;

@@ -22,6 +22,12 @@ pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Commits that one sync covers.
 pub const GROUP_COMMITS_MAX: usize = 512;
 
+/// How long erasure that a batch defers waits for more of it, in milliseconds: a shard is written once for all that waits.
+pub const ERASE_MS: u64 = 1_000;
+
+/// After so long, in milliseconds, it does not wait until nothing else is to be written.
+pub const ERASE_MS_MAX: u64 = 5_000;
+
 /// sled's cache, in bytes, if nobody says otherwise. Half of sled's own default, which would be most of a small node's memory.
 pub const CACHE_BYTES_DEFAULT: u64 = 512 << 20;
 
@@ -72,6 +78,7 @@ pub const SHARDS_MAX: u32 = 1_000_000;
 // What a frame of one key takes in a shard file: length, nonce, row key, serial, key, tag.
 const FRAME_BYTES_MAX: usize = 4 + 12 + 32 + 8 + 32 + 16;
 
+const _: () = assert!(ERASE_MS < ERASE_MS_MAX);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(LEAF_ROWS_MAX * (PART_BYTES + KEY_BYTES_MAX + 64) < PAGE_BYTES_MAX);
 const _: () = assert!(INDEX_KEYS_MAX * (KEY_BYTES_MAX + 16) < PAGE_BYTES_MAX);

@@ -127,7 +127,8 @@ impl State {
     /// Makes the changes, and returns those that take them back.
     fn apply(&mut self, batch: &Batch) -> Batch {
         let mut undo = Batch::new();
-        for (tree, key, value) in batch.changes() {
+        let shredded = batch.shredded().map(|(tree, key)| (tree, key, None));
+        for (tree, key, value) in batch.changes().chain(shredded) {
             let rows = self.trees.entry(tree).or_default();
             let old: Change = match value {
                 Some(value) => rows.insert(key.to_vec(), value.to_vec()),

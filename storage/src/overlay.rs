@@ -34,6 +34,16 @@ impl<V: View> Overlay<V> {
         self.batch.delete(tree, key);
     }
 
+    /// Makes the value at `key` unreadable: [`Batch::shred`].
+    pub fn shred(&mut self, tree: Tree, key: impl Into<Vec<u8>>) {
+        self.batch.shred(tree, key);
+    }
+
+    /// Lets what is deleted be erased soon after the commit: [`Batch::defer_erasure`].
+    pub fn defer_erasure(&mut self) {
+        self.batch.defer_erasure();
+    }
+
     /// The changes so far.
     pub fn batch(&self) -> &Batch {
         &self.batch
@@ -49,7 +59,16 @@ impl<V: View> View for Overlay<V> {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         match self.batch.change(tree, key) {
             Some(change) => Ok(change.clone()),
+            None if self.batch.shreds(tree, key) => Ok(None),
             None => self.base.get(tree, key),
+        }
+    }
+
+    fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
+        match self.batch.change(tree, key) {
+            Some(change) => Ok(change.is_some()),
+            None if self.batch.shreds(tree, key) => Ok(false),
+            None => self.base.contains(tree, key),
         }
     }
 

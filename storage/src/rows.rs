@@ -16,9 +16,16 @@ pub(crate) const NONCE: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
 pub(crate) const PARTS: usize = Tree::ALL.len();
 const PARTS_NAME: &str = "parts";
 
+/// The tree of notes of what is being shredded: a number u64 -> the keys' names, each shard u32 and id (8).
+pub(crate) const SHREDDING: usize = PARTS + 1;
+const SHREDDING_NAME: &str = "shredding";
+
+/// How many trees there are on disk.
+pub(crate) const TREES: usize = SHREDDING + 1;
+
 /// The names of all trees on disk, in their order in [`Trees`].
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME])
+    Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME, SHREDDING_NAME])
 }
 
 /// What readers and the writer share.
@@ -64,6 +71,12 @@ impl Reading<'_> {
     /// The row at a key on disk.
     pub(crate) fn get(&self, tree: Tree, row_key: &[u8]) -> Result<Option<RowData>, StorageError> {
         self.trees.get(tree as usize, row_key)?.map(|bytes| self.decode(&bytes)).transpose()
+    }
+
+    /// Whether a row at a key on disk has a value that can be read.
+    pub(crate) fn contains(&self, tree: Tree, row_key: &[u8]) -> Result<bool, StorageError> {
+        let key = self.get(tree, row_key)?.map(|row| row.key);
+        Ok(key.is_some_and(|key| key.is_none_or(|key| self.rows.keyring.holds(key))))
     }
 
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<RowData, StorageError> {

@@ -46,7 +46,8 @@ pub trait View {
 /// A store that can be changed.
 pub trait Store: View {
     /// Applies the whole batch or nothing of it, over all trees, and returns once it would survive a crash.
-    /// What the batch deletes or replaces in a sealed tree can't be decrypted once this has returned.
+    /// What the batch deletes, replaces or shreds in a sealed tree can't be decrypted once this has returned, unless
+    /// the batch [defers](Batch::defer_erasure) that.
     /// Another thread's view may show the batch shortly before.
     ///
     /// # Errors
@@ -58,6 +59,10 @@ pub trait Store: View {
 impl<V: View + ?Sized> View for &V {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         (**self).get(tree, key)
+    }
+
+    fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
+        (**self).contains(tree, key)
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {

@@ -1,9 +1,10 @@
 //! The writer thread's own: nobody else changes rows, keys or `STORE`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -13,9 +14,9 @@ use crate::format::{Marker, Secrets};
 use crate::group::Writer;
 use crate::keys::{KeyRef, KeyShards};
 use crate::labels::DERIVE_SHARD_WRAP;
-use crate::limits::PART_BYTES;
+use crate::limits::{ERASE_MS, ERASE_MS_MAX, PART_BYTES};
 use crate::row::{Body, Parts, RowData};
-use crate::rows::{NONCE, PARTS, Rows, value_aad};
+use crate::rows::{NONCE, PARTS, Rows, SHREDDING, value_aad};
 use crate::seal::{Secret, random_bytes};
 use crate::sled::Changes;
 use crate::space::Space;
@@ -31,7 +32,12 @@ pub(crate) struct StoreWriter {
     /// For the next database.
     pub(crate) cache_bytes: u64,
     pub(crate) task: Option<Task>,
+    /// Numbers of the notes of what was to be shredded, and has been.
+    pub(crate) carried_out: std::ops::Range<u64>,
 }
+
+/// Keys that one note of what is shredded names.
+const NOTE_KEYS: usize = PART_BYTES / KeyRef::BYTES;
 
 /// What is asked of the writer beside commits.
 pub(crate) enum Order {
@@ -55,17 +61,26 @@ impl Writer for StoreWriter {
             if let Some(old) = self.rows.read().get(tree, &row_key)? {
                 removed_bytes += row_key.len() as u64 + old.byte_len();
                 remove_parts(&mut changes, &old);
-                erased.extend(old.key);
+                erased.extend(old.key.filter(|&key| self.rows.keyring.holds(key)));
             }
             let new_key = if tree.sealed() && value.is_some() { new_keys.next() } else { None };
             let row = value.map(|value| self.encode(&mut changes, &row_key, value, new_key)).transpose()?;
             changes.entry(tree as usize).or_default().insert(row_key, row);
         }
+        let shredded = self.shredded(&batch)?;
+        let notes = self.note(&mut changes, &shredded);
         self.apply(&changes)?;
         let rows = changes.values().flatten().filter_map(|(key, row)| Some(key.len() + row.as_ref()?.len()));
         self.space.change_live(rows.map(|len| len as u64).sum(), removed_bytes);
         self.mirror(&changes);
-        self.keys.erase(&erased)
+        if batch.is_deferred() {
+            self.keys.forget(&erased);
+        } else {
+            erased.extend(shredded);
+            self.keys.erase(&erased)?;
+        }
+        self.carried_out = notes;
+        Ok(())
     }
 
     fn order(&mut self, order: Order) -> Result<(), StorageError> {
@@ -98,6 +113,19 @@ impl Writer for StoreWriter {
         self.go_on()
     }
 
+    fn tidy_in(&self) -> Option<Duration> {
+        self.keys.tidy_in(Duration::from_millis(ERASE_MS))
+    }
+
+    fn tidy(&mut self, idle: bool) -> Result<(), StorageError> {
+        self.keys.tidy(Duration::from_millis(if idle { ERASE_MS } else { ERASE_MS_MAX })).map(drop)
+    }
+
+    fn finish(&mut self) {
+        // What fails here is done when the store is opened.
+        while let Ok(true) = self.keys.tidy(Duration::ZERO) {}
+    }
+
     fn abandon(&mut self, reason: StorageError) {
         self.give_up(reason);
     }
@@ -128,6 +156,7 @@ impl StoreWriter {
     pub(crate) fn reconcile(&mut self) -> Result<Reconciled, StorageError> {
         let mut live = BTreeSet::new();
         let mut changes = Changes::new();
+        self.shred_noted(&mut changes)?;
         let mut rows_removed = 0;
         let reading = self.rows.read();
         for tree in Tree::ALL.iter().copied().filter(|tree| tree.sealed()) {
@@ -146,6 +175,51 @@ impl StoreWriter {
         drop(reading);
         self.apply(&changes)?;
         Ok(Reconciled { keys_erased: self.keys.retain(&live)?, rows_removed })
+    }
+
+    /// Erases the keys that a crash has left of what was to be shredded, and removes the notes of them.
+    fn shred_noted(&mut self, changes: &mut Changes) -> Result<(), StorageError> {
+        let mut noted = BTreeSet::new();
+        let reading = self.rows.read();
+        for row in reading.trees.range(SHREDDING, (Bound::Unbounded, Bound::Unbounded)) {
+            let (number, bytes) = row?;
+            let Body::Inline(note) = reading.decode(&bytes)?.body else {
+                return Err(StorageError::damaged(
+                    reading.trees.dir(),
+                    "a note of what is shredded is in parts",
+                ));
+            };
+            noted.extend(note.chunks_exact(KeyRef::BYTES).filter_map(KeyRef::from_bytes));
+            changes.entry(SHREDDING).or_default().insert(number, None);
+        }
+        drop(reading);
+        self.keys.erase(&noted)
+    }
+
+    /// The keys of what the batch shreds.
+    fn shredded(&self, batch: &Batch) -> Result<Vec<KeyRef>, StorageError> {
+        let mut keys = Vec::new();
+        for (tree, key) in batch.shredded() {
+            let row = self.rows.read().get(tree, &self.rows.row_key(tree, key))?;
+            keys.extend(row.and_then(|row| row.key).filter(|&key| self.rows.keyring.holds(key)));
+        }
+        Ok(keys)
+    }
+
+    /// Notes keys that are erased after these changes, though their rows stay, and removes the notes of those that have been. Returns
+    /// the new notes' numbers.
+    fn note(&self, changes: &mut Changes, keys: &[KeyRef]) -> std::ops::Range<u64> {
+        let first = self.carried_out.end;
+        let done = self.carried_out.clone().map(|number| (number.to_be_bytes().to_vec(), None));
+        let notes = keys.chunks(NOTE_KEYS).zip(first..).map(|(keys, number)| {
+            let note = keys.iter().flat_map(|key| key.to_bytes()).collect();
+            (number.to_be_bytes().to_vec(), Some(RowData { key: None, body: Body::Inline(note) }.encode()))
+        });
+        let rows: BTreeMap<_, _> = done.chain(notes).collect();
+        if !rows.is_empty() {
+            changes.entry(SHREDDING).or_default().extend(rows);
+        }
+        first..first + keys.len().div_ceil(NOTE_KEYS) as u64
     }
 
     /// The row for a value, sealed if there is a key for it. Adds its parts to the changes, if it needs any.

@@ -13,12 +13,13 @@ use lanyard_crypto::record::{Body, Class, Kind, ReceiptItem, Target, Tombstone, 
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 use crate::audit::{AuditEntry, heads};
 use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
-use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::spread;
@@ -110,11 +111,11 @@ pub(crate) fn carry_out(
                     turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
             }
-            erase_named(turn, &id, &order, ids, 0)?;
+            erase_named(turn, &id, &order, ids, Unfinished::default())?;
         }
         Target::UpTo(up_to) => {
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
-            erase_up_to(turn, &id, order.by, &order.conversation, *up_to, 0)?;
+            erase_up_to(turn, &id, &order, *up_to, Unfinished::default())?;
         }
     }
     deliver_tombstone(turn, &tombstone.conversation, &id)
@@ -125,21 +126,47 @@ fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32)
     turn.erased.entry(by).or_default().push(item);
 }
 
+/// What is left to do of a tombstone: a row of [`Tree::Meta`]. Field order is its format.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Unfinished {
+    /// How many messages have been erased.
+    count: u32,
+    /// Of a conversation: the row of [`Tree::Conversations`] up to which nothing can be read any more.
+    shredded: Option<ByteBuf>,
+    /// Whether that has been attested, and only rows are left to remove.
+    attested: bool,
+}
+
+impl Unfinished {
+    fn from_row(row: &[u8]) -> Self {
+        match row.try_into() {
+            // As the first versions wrote it.
+            Ok(count) => Self { count: u32::from_be_bytes(count), ..Self::default() },
+            Err(_) => cbor::from_slice(row, 1024).unwrap_or_default(),
+        }
+    }
+
+    fn note(self, turn: &mut Turn<'_>, id: &RecordId) {
+        turn.more = true;
+        turn.rows.put(Tree::Meta, keys::unfinished(id), cbor::to_vec(&self));
+    }
+}
+
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
 fn erase_named(
     turn: &mut Turn<'_>,
     id: &RecordId,
     order: &Order,
     ids: &[RecordId],
-    before: u32,
+    before: Unfinished,
 ) -> Result<(), StorageError> {
-    let mut count = before;
+    let mut count = before.count;
     for target in ids {
         let Some(held) = Holding::get(&turn.rows, target)?.filter(|held| order.judge(held).is_ok()) else {
             continue;
         };
         if turn.is_full() {
-            turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
+            Unfinished { count, ..before }.note(turn, id);
             return Ok(());
         }
         if !mutation::is(Mutation::AttestWithoutErasing) {
@@ -152,64 +179,109 @@ fn erase_named(
     Ok(())
 }
 
-/// Erases the conversation's messages up to a moment, as many as one step takes. `before` were erased by earlier steps. The rest
-/// is noted, and not served any more ([`is_withheld`]).
+/// Erases the conversation's messages up to a moment, as many as one step takes. What is left is noted, and not served any more
+/// ([`is_withheld`]).
+///
+/// At first they lose their values, which is what erasing means, and takes little; that is attested. Then follow the rows about them.
 fn erase_up_to(
     turn: &mut Turn<'_>,
     id: &RecordId,
-    by: TrustId,
-    conversation: &ConversationId,
+    order: &Order,
     up_to: Timestamp,
-    before: u32,
+    mut left: Unfinished,
 ) -> Result<(), StorageError> {
+    if !left.attested {
+        let begins =
+            left.shredded.take().map_or_else(|| keys::conversation(&order.conversation), ByteBuf::into_vec);
+        let (mut count, mut last) = (left.count, begins.clone());
+        let whole = each_message(turn, &order.conversation, begins, up_to, |turn, key, target| {
+            if turn.rows.contains(Tree::Envelopes, target.as_bytes())? {
+                turn.rows.shred(Tree::Envelopes, *target.as_bytes());
+                count += 1;
+            }
+            last = key.to_vec();
+            Ok(())
+        })?;
+        if !whole {
+            Unfinished { count, shredded: Some(ByteBuf::from(last)), attested: false }.note(turn, id);
+            return Ok(());
+        }
+        attest(turn, order.by.clone(), *id, count);
+        left = Unfinished { count, shredded: None, attested: true };
+        if count > ERASE_AT_ONCE_MAX {
+            left.note(turn, id);
+            return Ok(());
+        }
+    }
+    let begins = keys::conversation(&order.conversation);
+    let whole =
+        each_message(turn, &order.conversation, begins, up_to, |turn, _, target| {
+            match Holding::get(&turn.rows, target)? {
+                Some(held) => erase(turn, target, &held),
+                None => Ok(()),
+            }
+        })?;
+    match whole {
+        true => turn.rows.delete(Tree::Meta, keys::unfinished(id)),
+        false => left.note(turn, id),
+    }
+    Ok(())
+}
+
+/// Calls `each` with the row and the id of every message of a conversation that was issued up to a moment, after the row `from`, until the
+/// turn is full. Tells whether it came to the end.
+fn each_message<'a>(
+    turn: &mut Turn<'a>,
+    conversation: &ConversationId,
+    mut from: Vec<u8>,
+    up_to: Timestamp,
+    mut each: impl FnMut(&mut Turn<'a>, &[u8], &RecordId) -> Result<(), StorageError>,
+) -> Result<bool, StorageError> {
     use std::ops::Bound;
-    let mut count = before;
-    let mut from = keys::conversation(conversation);
     let end = keys::conversation_row(conversation, up_to.plus_secs(1), &RecordId::new([0; 32]));
     loop {
         let range = (Bound::Excluded(from.as_slice()), Bound::Excluded(end.as_slice()));
         let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
-        let Some((last, _)) = rows.last() else {
-            turn.rows.delete(Tree::Meta, keys::unfinished(id));
-            attest(turn, by, *id, count);
-            return Ok(());
-        };
+        let Some((last, _)) = rows.last() else { return Ok(true) };
         from = last.clone();
         for (key, class) in rows {
             if turn.is_full() {
-                turn.rows.put(Tree::Meta, keys::unfinished(id), count.to_be_bytes());
-                return Ok(());
+                return Ok(false);
             }
-            let Some(target) = tombstone_in(&key) else { continue };
             if class == [Class::Application as u8]
-                && let Some(held) = Holding::get(&turn.rows, &target)?
+                && let Some(target) = tombstone_in(&key)
             {
-                erase(turn, &target, &held)?;
-                count += 1;
+                each(turn, &key, &target)?;
             }
         }
     }
 }
 
-/// Goes on with what earlier steps have left of tombstones.
-pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+/// Goes on with what earlier steps have left of tombstones: those that are to be attested, or the rows of those that are. Tells whether
+/// it found any.
+pub(crate) fn go_on(turn: &mut Turn<'_>, attested: bool) -> Result<bool, StorageError> {
+    let mut found = false;
     for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::UNFINISHED, SCAN_ROWS)? {
-        let count = row.try_into().map_or(0, u32::from_be_bytes);
-        let Some(id) = tombstone_in(&key) else { continue };
+        let left = Unfinished::from_row(&row);
+        let Some(id) = tombstone_in(&key).filter(|_| left.attested == attested) else { continue };
+        found = true;
         let Some((Holding { signer: Some(by), .. }, record)) = crate::admit::stored(&turn.rows, &id)? else {
             turn.rows.delete(Tree::Meta, key);
             continue;
         };
         let Body::Tombstone(Tombstone { conversation, target, .. }) = record.body() else { continue };
+        let (conversation, expires) = (conversation.clone(), record.header().expires);
         match target {
-            Target::UpTo(up_to) => erase_up_to(turn, &id, by, conversation, *up_to, count)?,
+            Target::UpTo(up_to) => {
+                let order = Order { by, conversation, up_to: Some(*up_to), expires };
+                erase_up_to(turn, &id, &order, *up_to, left)?;
+            }
             Target::Envelopes(ids) => {
-                let (conversation, expires) = (conversation.clone(), record.header().expires);
-                erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, count)?;
+                erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, left)?;
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
@@ -306,7 +378,7 @@ pub(crate) fn is_behind(view: &dyn View, now: Timestamp) -> Result<bool, Storage
         || !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty())
 }
 
-/// Drops what has expired, as much as one step takes; the next tick goes on.
+/// Drops what has expired, as much as there is room for in the turn.
 pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     use std::ops::Bound;
     if mutation::is(Mutation::NeverExpire) {
@@ -321,6 +393,7 @@ pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     if !expired.is_empty() {
         turn.rows.put(Tree::Meta, EXPIRED_UNTIL, turn.now.as_secs().to_be_bytes());
     }
+    turn.more |= expired.len() == EXPIRE_PER_STEP_MAX;
     for (key, _) in expired {
         if turn.is_full() {
             return Ok(());

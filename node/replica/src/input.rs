@@ -50,6 +50,8 @@ pub enum Input {
     Note(AuditEntry),
     /// Time passed; once a second.
     Tick,
+    /// What was left to be done later can go on: the answer to [`Output::GoOn`].
+    GoOn,
 }
 
 /// Where records come from.
@@ -218,6 +220,8 @@ pub enum Output {
     TrustChanged,
     /// An entry was added to the audit log.
     Audit(AuditEntry),
+    /// More is left to do, in small portions: [`Input::GoOn`] when [`crate::chores::Chores`] says so. Each tick does a portion too.
+    GoOn,
 }
 
 /// One atomic batch, and what to do once it is committed.

@@ -22,6 +22,7 @@
 mod admit;
 pub mod arrival;
 pub mod audit;
+pub mod chores;
 mod digest;
 mod erase;
 #[cfg(any(test, feature = "fixtures"))]
@@ -232,10 +233,9 @@ impl Replica {
             }
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
+            Input::GoOn => chores::go_on(&mut turn)?,
             Input::Tick => {
-                erase::go_on(&mut turn)?;
-                keep::go_on(&mut turn)?;
-                erase::expire(&mut turn)?;
+                chores::go_on(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;

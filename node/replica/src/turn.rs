@@ -25,6 +25,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) trust_changed: bool,
     /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
     pub(crate) digests: digest::Pending,
+    /// Set if more is left to do than this step has done.
+    pub(crate) more: bool,
     changes_max: usize,
     notify: BTreeMap<Fingerprint, u64>,
     wake: BTreeSet<TrustId>,
@@ -39,6 +41,7 @@ impl<'a> Turn<'a> {
             erased: BTreeMap::new(),
             trust_changed: false,
             digests: digest::Pending::default(),
+            more: false,
             changes_max,
             notify: BTreeMap::new(),
             wake: BTreeSet::new(),
@@ -51,11 +54,29 @@ impl<'a> Turn<'a> {
         batch.len() + self.digests.len() >= self.changes_max || batch.byte_len() >= STEP_BYTES_MAX
     }
 
+    /// Lets `work` make so many changes, beyond which the turn is full to it, and notes that more is left if it became so.
+    pub(crate) fn portion(
+        &mut self,
+        changes: usize,
+        work: impl FnOnce(&mut Self) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let made = self.rows.batch().len() + self.digests.len();
+        let changes_max = self.changes_max;
+        self.changes_max = changes_max.min(made + changes);
+        let outcome = work(self);
+        self.more |= self.is_full();
+        self.changes_max = changes_max;
+        outcome
+    }
+
     /// Ends the step. Devices and trusts are told once, however much there is for them.
     pub(crate) fn finish(mut self) -> Result<Step, StorageError> {
         digest::settle(&mut self)?;
         if self.trust_changed {
             self.outputs.push(Output::TrustChanged);
+        }
+        if self.more {
+            self.outputs.push(Output::GoOn);
         }
         self.outputs.extend(self.wake.into_iter().map(Output::Wake));
         self.outputs.extend(self.notify.into_iter().map(|(device, seq)| Output::Notify { device, seq }));

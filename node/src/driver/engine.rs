@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
+use lanyard_replica::chores::Chores;
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -56,15 +58,19 @@ struct Waiters {
 impl Thread {
     /// Runs until it is told to stop, or the store fails. Returns why it ended.
     pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>) -> String {
-        let mut ticket = 0;
+        let (mut ticket, mut chores) = (0, Chores::default());
         loop {
-            let Some(first) = waiting.blocking_recv() else {
+            let chore = chores.are_due(waiting.is_empty());
+            let first = if chore { Some(Message::Input(Input::GoOn)) } else { waiting.blocking_recv() };
+            let Some(first) = first else {
                 return "nobody asks any more".into();
             };
+            let begun = Instant::now();
             let mut waiters = Waiters::default();
             let outcome = self.round(first, &mut waiting, &mut waiters, &mut ticket);
             match outcome {
                 Ok((outputs, go_on)) => {
+                    chores.after(chore, begun.elapsed(), &outputs);
                     self.carry_out(outputs, waiters);
                     if !go_on {
                         return "stopped".into();
@@ -112,6 +118,8 @@ impl Thread {
         ticket: &mut u64,
     ) -> Result<(Vec<Output>, bool), StorageError> {
         let (mut batch, mut outputs) = (Batch::new(), Vec::new());
+        // A chore goes alone, so that what it takes is known.
+        let most = if matches!(first, Message::Input(Input::GoOn)) { 1 } else { STEPS_MAX };
         let mut next = Some(first);
         let (mut steps, mut output_bytes) = (0, 0);
         while let Some(message) = next.take() {
@@ -130,7 +138,7 @@ impl Thread {
             outputs.extend(more);
             steps += 1;
             let open = batch.byte_len() < COMMIT_BYTES && batch.len() < COMMIT_CHANGES;
-            if steps < STEPS_MAX && open && output_bytes < ROUND_OUTPUT_BYTES {
+            if steps < most && open && output_bytes < ROUND_OUTPUT_BYTES {
                 next = waiting.try_recv().ok();
             }
         }
@@ -167,6 +175,8 @@ impl Thread {
                 Output::Disconnect { node, why } => {
                     self.errand_at_all_events(Errand::Disconnect { node, why })
                 }
+                // Heard by those who step it.
+                Output::GoOn => {}
                 Output::Wake(trust) => self.shared.wake(&trust),
                 Output::Notify { device, seq } => self.shared.notify(&device, seq),
                 Output::Reply { ticket, reply } => {

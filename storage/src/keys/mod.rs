@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use crate::limits::SHARD_KEYS_MAX;
 use crate::seal::{Secret, random_bytes};
@@ -35,6 +36,25 @@ pub(crate) struct KeyRef {
     pub(crate) id: KeyId,
 }
 
+impl KeyRef {
+    /// The length of [`KeyRef::to_bytes`].
+    pub(crate) const BYTES: usize = 12;
+
+    /// As it stands in a row: shard u32 and id.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..4].copy_from_slice(&self.shard.to_be_bytes());
+        bytes[4..].copy_from_slice(&self.id);
+        bytes
+    }
+
+    /// Of [`KeyRef::to_bytes`]; none if there are more or fewer.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (shard, id) = bytes.split_first_chunk()?;
+        Some(Self { shard: u32::from_be_bytes(*shard), id: id.try_into().ok()? })
+    }
+}
+
 /// All keys in memory, for readers on any thread.
 #[derive(Debug, Default)]
 pub(crate) struct Keyring(RwLock<BTreeMap<KeyRef, Secret>>);
@@ -43,6 +63,11 @@ impl Keyring {
     /// The key, unless it was erased.
     pub(crate) fn get(&self, key: KeyRef) -> Option<Secret> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// Whether it is there.
+    pub(crate) fn holds(&self, key: KeyRef) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(&key)
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut BTreeMap<KeyRef, Secret>) -> T) -> T {
@@ -56,6 +81,10 @@ pub(crate) struct KeyShards {
     /// Wrap the shards' wrapping keys. New slots are wrapped under the first; a second is there only while the shards move from it.
     wraps: Vec<Secret>,
     shards: BTreeMap<u32, Shard>,
+    /// Shards that still hold keys which are erased in memory, since when.
+    stale: BTreeMap<u32, Instant>,
+    /// The shard whose old slot is yet to be destroyed.
+    renewed: Option<u32>,
     ring: Arc<Keyring>,
 }
 
@@ -66,6 +95,8 @@ struct Shard {
     keys: usize,
     /// Whether it is wrapped under the first of the wraps.
     current: bool,
+    /// The slot that it has been written anew from, and that is yet to be destroyed.
+    old: Option<Place>,
 }
 
 impl KeyShards {
@@ -73,7 +104,14 @@ impl KeyShards {
     pub(crate) fn open(dir: PathBuf, wraps: Vec<Secret>) -> Result<Self, StorageError> {
         files::create_dir(&dir)?;
         let found = list_slots(&dir)?;
-        let mut keys = Self { dir, wraps, shards: BTreeMap::new(), ring: Arc::default() };
+        let mut keys = Self {
+            dir,
+            wraps,
+            shards: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            renewed: None,
+            ring: Arc::default(),
+        };
         for (shard, paths) in found {
             keys.load_shard(shard, paths)?;
         }
@@ -112,12 +150,45 @@ impl KeyShards {
 
     /// Erases keys. Once this returns, they are neither in memory nor on disk, and what they sealed is noise.
     pub(crate) fn erase(&mut self, erased: &BTreeSet<KeyRef>) -> Result<(), StorageError> {
-        self.ring.update(|ring| erased.iter().for_each(|key| drop(ring.remove(key))));
+        self.forget(erased);
         let shards: BTreeSet<u32> = erased.iter().map(|key| key.shard).collect();
-        for number in shards {
-            self.rewrite(number)?;
+        shards.into_iter().try_for_each(|number| self.rewrite(number))
+    }
+
+    /// Erases keys from memory at once, so that nothing reads what they sealed, and leaves the disk to [`tidy`](Self::tidy).
+    pub(crate) fn forget(&mut self, erased: &BTreeSet<KeyRef>) {
+        self.ring.update(|ring| erased.iter().for_each(|key| drop(ring.remove(key))));
+        for key in erased {
+            self.stale.entry(key.shard).or_insert_with(Instant::now);
         }
-        Ok(())
+    }
+
+    /// Goes one step on with erasing forgotten keys from the disk: destroys the slot from which a shard was written anew, or writes
+    /// that one anew which has waited longest, if it has waited for so long. Tells whether there was anything to do.
+    pub(crate) fn tidy(&mut self, wait: Duration) -> Result<bool, StorageError> {
+        if let Some(number) = self.renewed {
+            return self.end(number).map(|()| true);
+        }
+        match self.longest_waiting().filter(|(since, _)| since.elapsed() >= wait) {
+            Some((_, number)) => {
+                self.renew(number)?;
+                self.renewed = Some(number);
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// How long it is until there is something to do for [`tidy`](Self::tidy); none if nothing waits.
+    pub(crate) fn tidy_in(&self, wait: Duration) -> Option<Duration> {
+        if self.renewed.is_some() {
+            return Some(Duration::ZERO);
+        }
+        self.longest_waiting().map(|(since, _)| wait.saturating_sub(since.elapsed()))
+    }
+
+    fn longest_waiting(&self) -> Option<(Instant, u32)> {
+        self.stale.iter().map(|(number, since)| (*since, *number)).min()
     }
 
     /// Erases every key but those in `live`, and returns how many these were.
@@ -161,12 +232,15 @@ impl KeyShards {
     }
 
     fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
+        // The presence of an old slot says that nothing was appended to the new one yet.
+        self.end(number)?;
         let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
         let Some(shard) = self.shards.get_mut(&number) else {
             let place = Place { shard: number, generation: 0 };
             let (bytes, wrapping) = slot::encode(&self.wraps[0], place, entries)?;
             files::replace(&slot_path(&self.dir, place), &draft_path(&self.dir, number), &bytes)?;
-            let shard = Shard { generation: 0, wrapping, frames: 1, keys: fresh.len(), current: true };
+            let shard =
+                Shard { generation: 0, wrapping, frames: 1, keys: fresh.len(), current: true, old: None };
             self.shards.insert(number, shard);
             return Ok(());
         };
@@ -180,6 +254,14 @@ impl KeyShards {
 
     /// Writes a shard again with the keys that are still in memory, and destroys what it was.
     fn rewrite(&mut self, number: u32) -> Result<(), StorageError> {
+        self.renew(number)?;
+        self.end(number)
+    }
+
+    /// Writes a shard again with the keys that are still in memory. What it was is still there.
+    fn renew(&mut self, number: u32) -> Result<(), StorageError> {
+        self.end(number)?;
+        self.stale.remove(&number);
         let Some(shard) = self.shards.get_mut(&number) else {
             return Ok(());
         };
@@ -191,9 +273,19 @@ impl KeyShards {
             slot::encode(&self.wraps[0], new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
         })?;
         files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
+        let generation = new.generation;
+        *shard = Shard { generation, wrapping, frames: 1, keys, current: true, old: Some(old) };
+        Ok(())
+    }
+
+    /// Destroys what a shard was before it was written anew, if that is left to do.
+    fn end(&mut self, number: u32) -> Result<(), StorageError> {
+        self.renewed.take_if(|renewed| *renewed == number);
+        let Some(shard) = self.shards.get_mut(&number) else { return Ok(()) };
+        let Some(old) = shard.old.take() else { return Ok(()) };
         files::destroy(&slot_path(&self.dir, old))?;
-        *shard = Shard { generation: new.generation, wrapping, frames: 1, keys, current: true };
-        if keys == 0 {
+        if shard.keys == 0 {
+            let new = Place { shard: number, generation: shard.generation };
             files::destroy(&slot_path(&self.dir, new))?;
             self.shards.remove(&number);
         }
@@ -247,7 +339,8 @@ impl KeyShards {
         }
         let Content { place, wrapping, frames, keys, wrap, .. } = content;
         let (generation, current) = (place.generation, wrap == 0);
-        self.shards.insert(number, Shard { generation, wrapping, frames, keys: keys.len(), current });
+        self.shards
+            .insert(number, Shard { generation, wrapping, frames, keys: keys.len(), current, old: None });
         let keys = keys.into_iter().map(|(id, secret)| (KeyRef { shard: number, id }, secret));
         self.ring.update(|ring| ring.extend(keys));
         Ok(())

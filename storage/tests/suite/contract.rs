@@ -26,6 +26,7 @@ fn every_rule<S: Store>(mut new: impl FnMut() -> S) {
     rows_are_set_and_removed(&new());
     ranges_have_bounds_and_limits(&new());
     sealed_trees_are_read_by_key(&new());
+    what_is_shredded_is_not_there(&new());
     a_refused_batch_changes_nothing(&new());
     long_values_are_whole(&new());
     an_overlay_shows_its_own_writes(&new());
@@ -98,6 +99,25 @@ fn sealed_trees_are_read_by_key(store: &impl Store) {
         batch.delete(tree, "a");
         store.commit(batch).unwrap();
         assert_eq!(store.get(tree, b"a").unwrap(), None);
+    }
+}
+
+fn what_is_shredded_is_not_there(store: &impl Store) {
+    let mut batch = Batch::new();
+    ["a", "b"].iter().for_each(|key| batch.put(Tree::Envelopes, *key, "value"));
+    store.commit(batch).unwrap();
+    let mut overlay = Overlay::new(store);
+    overlay.shred(Tree::Envelopes, "a");
+    overlay.shred(Tree::Envelopes, "missing");
+    for (key, there) in [(b"a", false), (b"b", true)] {
+        assert_eq!(overlay.contains(Tree::Envelopes, key).unwrap(), there);
+        assert_eq!(overlay.get(Tree::Envelopes, key).unwrap().is_some(), there);
+    }
+    let batch = overlay.into_batch();
+    store.commit(batch).unwrap();
+    for (key, there) in [(b"a", false), (b"b", true)] {
+        assert_eq!(store.contains(Tree::Envelopes, key).unwrap(), there);
+        assert_eq!(store.get(Tree::Envelopes, key).unwrap().is_some(), there);
     }
 }
 

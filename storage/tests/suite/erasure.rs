@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lanyard_storage::{Batch, Store, Tree, View};
 
@@ -45,6 +47,64 @@ fn replaced_and_long_values_are_gone_too() {
     batch.delete(Tree::Hub, "conversation");
     store.commit(batch).unwrap();
     assert_eq!(recover(dir.path(), &STORE_KEY), BTreeSet::new());
+}
+
+#[test]
+fn what_is_shredded_is_gone_before_its_row_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    (0..9).for_each(|number| put_envelope(&store, number));
+    let mut batch = Batch::new();
+    (0..9).step_by(3).for_each(|number: u32| batch.shred(Tree::Envelopes, number.to_be_bytes()));
+    store.commit(batch).unwrap();
+    let live: BTreeSet<u32> = (0..9).filter(|number| number % 3 != 0).collect();
+    assert_eq!(recover(dir.path(), &STORE_KEY), live);
+    assert_eq!(envelopes(&store, 0..9), live.iter().copied().collect::<Vec<_>>());
+    assert!(!store.contains(Tree::Envelopes, &0u32.to_be_bytes()).unwrap());
+    assert!(store.contains(Tree::Envelopes, &1u32.to_be_bytes()).unwrap());
+
+    // A row that has lost its value is deleted, or is given another one, as any other.
+    delete_envelope(&store, 0);
+    put_envelope(&store, 3);
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(
+        (store.reconciled().keys_erased, store.reconciled().rows_removed),
+        (0, 1),
+        "the last of the three"
+    );
+    let live: BTreeSet<u32> = live.into_iter().chain([3]).collect();
+    assert_eq!(recover(dir.path(), &STORE_KEY), live);
+    assert_eq!(envelopes(&store, 0..9), live.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn erasure_that_is_deferred_comes_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    (0..9).for_each(|number| put_envelope(&store, number));
+    let defer = |numbers: std::ops::Range<u32>| {
+        let mut batch = Batch::new();
+        numbers.for_each(|number| batch.delete(Tree::Envelopes, number.to_be_bytes()));
+        batch.defer_erasure();
+        store.commit(batch).unwrap();
+    };
+    defer(0..3);
+    assert_eq!(envelopes(&store, 0..9), [3, 4, 5, 6, 7, 8], "read by nobody from now on");
+    let begun = Instant::now();
+    while recover(dir.path(), &STORE_KEY).contains(&0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(recover(dir.path(), &STORE_KEY), (3..9).collect());
+
+    defer(3..5);
+    delete_envelope(&store, 5);
+    assert_eq!(recover(dir.path(), &STORE_KEY), (6..9).collect(), "with what can't wait in the same shard");
+
+    defer(6..7);
+    drop(store);
+    assert_eq!(recover(dir.path(), &STORE_KEY), (7..9).collect(), "at the latest when the store is closed");
 }
 
 /// A second name for the old slot keeps its blocks reachable: they must have been overwritten, not only unlinked.

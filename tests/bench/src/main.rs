@@ -1,6 +1,7 @@
 //! Lanyard's benchmarks. Each measures against a yardstick of the same run, never against a remembered number; none is a test.
 
 mod compact;
+mod erase;
 mod network;
 mod pair;
 mod reconcile;
@@ -46,6 +47,17 @@ enum What {
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
+    /// Erasing: single messages against storing them, a conversation by one order, and expiry beside what is stored meanwhile.
+    Erase {
+        #[command(flatten)]
+        size: Size,
+        /// Where the stores are made, and removed at the end: on the disk that is measured.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// Which of the three; all of them without it.
+        #[arg(long, value_enum)]
+        only: Option<erase::Scenario>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -82,6 +94,7 @@ fn main() -> ExitCode {
         What::Reconcile(size) => reconcile::run(&size),
         What::Restore { size, dir, cache_mib } => restore::run(&size, &dir, cache_mib << 20),
         What::Compact { size, dir } => compact::run(&size, &dir),
+        What::Erase { size, dir, only } => erase::run(&size, &dir, only),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

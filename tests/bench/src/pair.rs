@@ -21,7 +21,7 @@ const COMMIT_BYTES: usize = 8 << 20;
 
 pub struct Site {
     pub store: Box<dyn Store>,
-    replica: Replica,
+    pub replica: Replica,
     /// Time that it has worked.
     pub busy: Duration,
     /// Of it, time in the store's commits.
@@ -186,13 +186,14 @@ impl Pair {
 }
 
 impl Site {
-    fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
+    pub fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
         store.commit(found(&*store, &network.charter)?)?;
         let replica = Replica::open(&*store, trust.own(), &network.charter)?;
         Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO })
     }
 
-    fn step(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Output>, Box<dyn Error>> {
+    /// Steps what waits, and commits it.
+    pub fn step(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Output>, Box<dyn Error>> {
         let begun = Instant::now();
         let (mut batch, mut outputs) = (Batch::new(), Vec::new());
         for input in inputs {

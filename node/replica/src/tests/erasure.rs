@@ -286,11 +286,8 @@ fn a_long_conversation_is_erased_in_several_steps() {
     for message in &messages {
         s.world.bring(0, 1, message);
     }
-    s.world.nodes[0].replica.bound_step(100);
-    let conversation = s.conversation.clone();
-    let (target, reason, by) = (Target::UpTo(s.world.now), Reason::PolicyExpired, Deleter::Officer);
-    let request = Request::Delete { by, conversation, target, reason, reference: Vec::new() };
-    let Ok(Reply::Deleted(tombstone)) = s.world.ask(0, request) else { panic!("not deleted") };
+    s.world.nodes[0].replica.bound_step(30);
+    let tombstone = delete_all(&mut s);
     let left = s.world.rows(0, Tree::Envelopes);
     assert!(left > 0 && left < count as usize, "{left} of {count} are left for the next steps");
     assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", false), "attested only once all is done");
@@ -307,7 +304,7 @@ fn a_long_conversation_is_erased_in_several_steps() {
     assert_eq!((s.world.rows(1, Tree::Envelopes), s.world.rows(2, Tree::Envelopes)), (0, 0));
 
     let mut ticks = 0;
-    while s.world.rows(0, Tree::Envelopes) > 0 {
+    while s.world.rows(0, Tree::Conversations) > 0 {
         s.world.pass(1);
         ticks += 1;
         assert!(ticks < 20);
@@ -320,6 +317,53 @@ fn a_long_conversation_is_erased_in_several_steps() {
     let receipt = Decoded::from_bytes(&receipt.bytes).unwrap();
     let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
     assert_eq!(body.items[0].envelopes, count as u32);
+}
+
+/// What takes long is to remove the rows about messages, not to make them unreadable.
+#[test]
+fn a_long_conversation_is_attested_before_its_rows_are_gone() {
+    let mut s = scene();
+    let count = 300;
+    let messages: Vec<_> = (0..count).map(|n| s.world.message(1, &s.conversation, n, &ALL)).collect();
+    for message in &messages {
+        s.world.bring(0, 1, message);
+    }
+    let holdings = s.world.rows(0, Tree::Holdings);
+    let tombstone = delete_all(&mut s);
+    assert_eq!(s.world.rows(0, Tree::Envelopes), 0);
+    assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", true));
+    let of_deletion = 2;
+    assert_eq!(s.world.rows(0, Tree::Holdings), holdings + of_deletion);
+    // Not even the fact that they were here is told.
+    let id = messages[0].id();
+    let (from, before) = (s.world.trusts[1].node_id(), s.world.nodes[0].outputs.len());
+    let want = crate::frame::Want::of(1, &[id]);
+    s.world.step(0, crate::Input::Frame { from, frame: crate::frame::Frame::Want(want) });
+    let done =
+        |o: &crate::Output| matches!(o, crate::Output::Send { frame: crate::frame::Frame::Done(_), .. });
+    assert!(s.world.nodes[0].outputs[before..].iter().all(done));
+
+    let mut portions = 0;
+    loop {
+        let before = s.world.nodes[0].outputs.len();
+        s.world.step(0, crate::Input::GoOn);
+        portions += 1;
+        assert!(portions < 100);
+        if !s.world.nodes[0].outputs[before..].iter().any(|o| matches!(o, crate::Output::GoOn)) {
+            break;
+        }
+    }
+    assert!(portions > 2, "{portions}");
+    assert_eq!(s.world.rows(0, Tree::Holdings), holdings + of_deletion - count as usize);
+    assert_eq!(s.world.rows(0, Tree::Conversations), 0);
+}
+
+fn delete_all(s: &mut Scene) -> RecordId {
+    let conversation = s.conversation.clone();
+    let (target, reason, by) = (Target::UpTo(s.world.now), Reason::PolicyExpired, Deleter::Officer);
+    let request = Request::Delete { by, conversation, target, reason, reference: Vec::new() };
+    let Ok(Reply::Deleted(tombstone)) = s.world.ask(0, request) else { panic!("not deleted") };
+    tombstone
 }
 
 fn delete(s: &mut Scene, at: usize, id: RecordId) -> Result<RecordId, String> {

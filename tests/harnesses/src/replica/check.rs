@@ -43,7 +43,8 @@ pub(crate) fn output(world: &World, at: usize, output: &Output) {
         | Output::Wake(_)
         | Output::Notify { .. }
         | Output::Disconnect { .. }
-        | Output::TrustChanged => {}
+        | Output::TrustChanged
+        | Output::GoOn => {}
     }
 }
 

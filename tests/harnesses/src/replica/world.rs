@@ -135,7 +135,8 @@ impl World {
             | Output::Notify { .. }
             | Output::Reply { .. }
             | Output::TrustChanged
-            | Output::Audit(_) => {}
+            | Output::Audit(_)
+            | Output::GoOn => {}
         }
     }
 

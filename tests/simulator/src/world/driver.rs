@@ -300,6 +300,7 @@ impl World<'_> {
             Output::TrustChanged => self.recheck(at),
             Output::Reply { ticket, reply } => self.replied(at, ticket, reply),
             Output::Notify { device, .. } => self.notified(at, &device),
+            Output::GoOn => self.input(at, Input::GoOn),
             Output::Audit(_) => {}
         }
     }

@@ -1,0 +1,81 @@
+//! What is to be done and for which nobody waits, in small portions: rows of what was erased, what waits for a new member, and what has
+//! expired.
+
+use std::time::Duration;
+
+use lanyard_storage::StorageError;
+
+use crate::Output;
+use crate::erase;
+use crate::keep;
+use crate::limits::PORTION_CHANGES_MAX;
+use crate::turn::Turn;
+
+/// While there is always something else to do, chores get one part in so many of the time.
+const SHARE: u32 = 5;
+/// What is owed to them at most.
+const OWED_MAX: Duration = Duration::from_secs(1);
+
+/// Does a portion.
+pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    // Somebody waits for a receipt.
+    if erase::go_on(turn, false)? {
+        return Ok(());
+    }
+    turn.portion(PORTION_CHANGES_MAX, |turn| {
+        erase::go_on(turn, true)?;
+        keep::go_on(turn)?;
+        erase::expire(turn)
+    })?;
+    // Nothing of this is attested.
+    turn.rows.defer_erasure();
+    Ok(())
+}
+
+/// When a driver steps [`crate::Input::GoOn`]: when nothing else waits, and otherwise for a fifth of the time. It needs to be told how long
+/// things take, since the engine has no clock.
+#[derive(Debug, Default)]
+pub struct Chores {
+    left: bool,
+    owed: Duration,
+}
+
+impl Chores {
+    /// A round took so long and had these outputs: one of [`crate::Input::GoOn`] alone (`chore`), or one of other inputs.
+    pub fn after(&mut self, chore: bool, took: Duration, outputs: &[Output]) {
+        let more = outputs.iter().any(|output| matches!(output, Output::GoOn));
+        if chore {
+            self.left = more;
+            self.owed = self.owed.saturating_sub(took);
+        } else if self.left || more {
+            self.left = true;
+            self.owed = (self.owed + took / (SHARE - 1)).min(OWED_MAX);
+        }
+    }
+
+    /// Whether it is their turn. `idle` says that nothing else waits.
+    pub fn are_due(&self, idle: bool) -> bool {
+        self.left && (idle || !self.owed.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chores_take_what_is_idle_and_a_fifth_of_the_rest() {
+        let ms = Duration::from_millis;
+        let mut chores = Chores::default();
+        chores.after(false, ms(40), &[]);
+        assert!(!chores.are_due(true), "nothing is left to do");
+        chores.after(false, ms(40), &[Output::GoOn]);
+        assert!(chores.are_due(false), "10 ms are owed");
+        chores.after(true, ms(9), &[Output::GoOn]);
+        assert!(chores.are_due(false));
+        chores.after(true, ms(9), &[Output::GoOn]);
+        assert!(chores.are_due(true) && !chores.are_due(false));
+        chores.after(true, ms(9), &[]);
+        assert!(!chores.are_due(true));
+    }
+}
