@@ -211,6 +211,8 @@ pub enum Target {
     Envelopes(Vec<RecordId>),
     /// Every application message issued at or before this moment.
     UpTo(Timestamp),
+    /// A standing order: every application message issued at or before this moment, so many seconds after it was issued.
+    Standing(Timestamp, u64),
 }
 
 /// A replica's attestation that it erased. It proves that the node attested it, no more.

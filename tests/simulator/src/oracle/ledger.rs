@@ -136,6 +136,8 @@ impl Fact {
                     && *up_to <= self.issued
                     && self.expires >= up_to.plus_secs(RETENTION_SECS_MAX + margin)
             }
+            // It lets messages end, which is no reason to refuse them before.
+            Target::Standing(..) => false,
         }
     }
 }
