@@ -9,7 +9,7 @@
 //! goes then, and so does a tombstone of which no row is left.
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Body, Class, Kind, ReceiptItem, Target, Tombstone, Verified};
+use lanyard_crypto::record::{Body, Class, Kind, Target, Tombstone, Verified};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::keys;
 use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
+use crate::receipts;
 use crate::spread;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
@@ -120,11 +121,6 @@ pub(crate) fn carry_out(
     deliver_tombstone(turn, &tombstone.conversation, &id)
 }
 
-fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32) {
-    let item = ReceiptItem { tombstone, erased: turn.now, envelopes };
-    turn.erased.entry(by).or_default().push(item);
-}
-
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
 fn erase_named(
     turn: &mut Turn<'_>,
@@ -148,7 +144,7 @@ fn erase_named(
         count += 1;
     }
     turn.rows.delete(Tree::Meta, keys::unfinished(id));
-    attest(turn, order.by.clone(), *id, count);
+    receipts::carried_out(turn, order.by.clone(), &order.conversation, *id, count)?;
     Ok(())
 }
 
@@ -171,7 +167,7 @@ fn erase_up_to(
         let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
         let Some((last, _)) = rows.last() else {
             turn.rows.delete(Tree::Meta, keys::unfinished(id));
-            attest(turn, by, *id, count);
+            receipts::carried_out(turn, by, conversation, *id, count)?;
             return Ok(());
         };
         from = last.clone();
@@ -364,7 +360,7 @@ pub(crate) fn drop_record(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) ->
         forget_tombstone(turn, id)?;
     }
     if held.kind == Kind::Receipt as u8 {
-        forget_receipt(turn, id)?;
+        receipts::forget(turn, id)?;
     }
     if held.kind == Kind::Head as u8 {
         heads::forget(turn, id)?;
@@ -396,20 +392,6 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
         }
         Target::UpTo(_) => {
             turn.rows.delete(Tree::Tombstones, keys::conversation_target(&tombstone.conversation, id));
-        }
-    }
-    Ok(())
-}
-
-fn forget_receipt(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    let Some((held, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
-    if let (Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
-        for item in &receipt.items {
-            let tick = keys::tick(&item.tombstone, trust);
-            // A later receipt for the same tombstone keeps its place.
-            if turn.rows.get(Tree::Tally, &tick)?.as_deref() == Some(id.as_bytes()) {
-                turn.rows.delete(Tree::Tally, tick);
-            }
         }
     }
     Ok(())

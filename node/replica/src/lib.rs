@@ -35,6 +35,7 @@ mod keys;
 pub mod limits;
 pub mod mutation;
 pub mod query;
+mod receipts;
 mod request;
 mod spread;
 mod sync;
