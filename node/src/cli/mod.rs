@@ -10,8 +10,8 @@ use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
 pub use network::{
-    AuthorityKeyArgs, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs,
-    SignArgs,
+    AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
+    ShowCharterArgs, SignArgs,
 };
 pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};

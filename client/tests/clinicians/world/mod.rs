@@ -91,7 +91,7 @@ impl World {
             authorities: Authorities { keys: vec![ByteBuf::from(authority.public().to_vec())], threshold: 1 },
             trusts: trusts.iter().map(member).collect(),
             countries: vec![Country::GB],
-            policy: Policy { retention_secs_max: LIFE_SECS },
+            policy: Policy::of(LIFE_SECS),
         };
         let now = clock::now();
         let header =

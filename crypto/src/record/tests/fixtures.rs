@@ -120,7 +120,7 @@ pub(crate) fn charter(trusts: &[&Trust], authorities: &[SecretKey]) -> Charter {
         },
         trusts: trusts.iter().map(|t| t.member()).collect(),
         countries: vec!["DE".parse().unwrap(), Country::GB],
-        policy: Policy { retention_secs_max: 30 * DAY },
+        policy: Policy::of(30 * DAY),
     }
 }
 

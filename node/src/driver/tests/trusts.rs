@@ -226,7 +226,7 @@ fn charter(trusts: &[&Trust]) -> Charter {
         },
         trusts: trusts.iter().map(member).collect(),
         countries: vec![Country::GB],
-        policy: Policy { retention_secs_max: RETENTION_SECS },
+        policy: Policy::of(RETENTION_SECS),
     }
 }
 
