@@ -6,7 +6,7 @@
 use lanyard_crypto::RecordId;
 use lanyard_crypto::gateway::{Attestation, DeleteRequest, DeletionResponse, Replica};
 use lanyard_crypto::limits::RETENTION_SECS_MAX;
-use lanyard_crypto::record::{self, Body, Decoded, Reason};
+use lanyard_crypto::record::{self, Body, Decoded, Reason, ReceiptItem};
 
 use super::view::{DeletionView, Moment, ReplicaView};
 use super::{App, AppError};
@@ -105,8 +105,10 @@ impl App {
         let Body::Receipt(body) = verified.body() else {
             return Err("it is not a receipt".into());
         };
-        let item = body.items.iter().find(|item| item.tombstone == *tombstone);
-        let item = item.ok_or("it does not name this deletion")?;
-        Ok((verified.id(), Moment(item.erased)))
+        let erased = body.items.iter().find_map(|item| match item {
+            ReceiptItem::Erased(erased) if erased.tombstone == *tombstone => Some(erased.erased),
+            _ => None,
+        });
+        Ok((verified.id(), Moment(erased.ok_or("it does not name this deletion")?)))
     }
 }

@@ -1,6 +1,7 @@
 //! Records of every kind: made, read, verified, and refused.
 
 pub(crate) mod fixtures;
+mod receipts;
 mod shape;
 mod signatures;
 

@@ -9,7 +9,7 @@
 //! goes then, and so does a tombstone of which no row is left.
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Body, Class, Kind, ReceiptItem, Target, Tombstone, Verified};
+use lanyard_crypto::record::{Body, Class, Kind, Target, Tombstone, Verified};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,7 @@ use crate::keys;
 use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
+use crate::receipts;
 use crate::spread;
 use crate::standing::{self, Standing};
 use crate::turn::Turn;
@@ -136,14 +137,9 @@ pub(crate) fn finish(
     envelopes: u32,
 ) -> Result<(), StorageError> {
     if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
-        attest(turn, by, tombstone, envelopes);
+        receipts::carried_out(turn, by, conversation, tombstone, envelopes)?;
     }
     Ok(())
-}
-
-pub(crate) fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32) {
-    let item = ReceiptItem { tombstone, erased: turn.now, envelopes };
-    turn.erased.entry(by).or_default().push(item);
 }
 
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
@@ -397,7 +393,7 @@ pub(crate) fn drop_record(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) ->
         forget_tombstone(turn, id)?;
     }
     if held.kind == Kind::Receipt as u8 {
-        forget_receipt(turn, id)?;
+        receipts::forget(turn, id)?;
     }
     if held.kind == Kind::Head as u8 {
         heads::forget(turn, id)?;
@@ -433,20 +429,6 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
         Target::Standing(up_to, secs) => {
             let order = Standing { up_to: *up_to, secs: *secs };
             standing::forget(turn, id, &tombstone.conversation, order);
-        }
-    }
-    Ok(())
-}
-
-fn forget_receipt(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    let Some((held, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
-    if let (Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
-        for item in &receipt.items {
-            let tick = keys::tick(&item.tombstone, trust);
-            // A later receipt for the same tombstone keeps its place.
-            if turn.rows.get(Tree::Tally, &tick)?.as_deref() == Some(id.as_bytes()) {
-                turn.rows.delete(Tree::Tally, tick);
-            }
         }
     }
     Ok(())

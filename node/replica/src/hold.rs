@@ -9,25 +9,22 @@
 
 use std::collections::BTreeMap;
 
-use lanyard_crypto::limits::LIFE_SECS_MAX;
-use lanyard_crypto::record::{Class, Kind};
+use lanyard_crypto::limits::{HOLD_REFERENCE_BYTES_MAX, LIFE_SECS_MAX};
+use lanyard_crypto::record::{Class, Held, Kind, ReceiptItem};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditEntry;
-use crate::erase;
 use crate::holding::Holding;
 use crate::input::Reply;
 use crate::keys;
 use crate::limits::{HOLD_REASON_BYTES_MAX, HOLDS_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
-use crate::turn::{OnHold, Turn};
+use crate::receipts;
+use crate::turn::Turn;
 use crate::verdict::Refusal;
-
-/// The longest reference of a hold, in bytes: that of a tombstone.
-pub const REFERENCE_BYTES_MAX: usize = 64;
 
 /// A row of [`Tree::Holds`] about a conversation. Field order is its format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +131,7 @@ pub(crate) fn place(
     until: Timestamp,
 ) -> Result<Result<Reply, Refusal>, StorageError> {
     let refuse = |why: &str| Ok(Err(Refusal::Hold(why.into())));
-    if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
+    if reference.is_empty() || reference.len() > HOLD_REFERENCE_BYTES_MAX {
         return refuse("a reference of 1 to 64 bytes is needed");
     }
     if reason.is_empty() || reason.len() > HOLD_REASON_BYTES_MAX {
@@ -184,7 +181,7 @@ pub(crate) fn end(
     conversation: &ConversationId,
     reference: String,
 ) -> Result<Result<Reply, Refusal>, StorageError> {
-    if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
+    if reference.is_empty() || reference.len() > HOLD_REFERENCE_BYTES_MAX {
         return Ok(Err(Refusal::Hold("a reference of 1 to 64 bytes is needed".into())));
     }
     let key = keys::hold(conversation);
@@ -291,7 +288,7 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
                 return Ok(());
             }
             if let (Some(tombstone), Some(Waiting { by, envelopes })) = (tombstone_in(&key), waiting(&row)) {
-                erase::attest(turn, by, tombstone, envelopes);
+                receipts::carried_out(turn, by, &conversation, tombstone, envelopes)?;
             }
             turn.rows.delete(Tree::Holds, key);
         }
@@ -326,7 +323,8 @@ impl Turn<'_> {
     }
 
     fn on_hold(&mut self, by: TrustId, tombstone: RecordId, hold: &Hold) {
-        let on_hold = OnHold { until: hold.until, reference: hold.reference.clone() };
-        self.kept.entry(by).or_default().insert(tombstone, on_hold);
+        let (until, reference) = (hold.until, hold.reference.clone().into_bytes());
+        let item = ReceiptItem::Held(Held { tombstone, until, reference });
+        self.erased.entry(by).or_default().push(item);
     }
 }

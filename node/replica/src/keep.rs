@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lanyard_crypto::mls::key_package;
 use lanyard_crypto::mls::peek::Peek;
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Receipt, Verified};
+use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Verified};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
+use crate::receipts;
 use crate::spread;
 use crate::standing;
 use crate::turn::Turn;
@@ -66,7 +67,7 @@ impl Replica {
                 erase::carry_out(turn, record, tombstone)
             }
             Body::Receipt(receipt) => {
-                follow_receipt(turn, record, receipt);
+                receipts::follow(turn, record, receipt);
                 Ok(())
             }
             Body::Head(_) => heads::follow(turn, record),
@@ -284,13 +285,6 @@ fn welcomed(view: &dyn View, content: &[u8]) -> Result<BTreeSet<Fingerprint>, St
         devices.extend(device.and_then(|d| Fingerprint::try_from(d.as_slice()).ok()));
     }
     Ok(devices)
-}
-
-fn follow_receipt(turn: &mut Turn<'_>, record: &Verified, receipt: &Receipt) {
-    let Some(trust) = node_trust(record.signer()) else { unreachable!("nodes alone sign receipts") };
-    for item in &receipt.items {
-        turn.rows.put(Tree::Tally, keys::tick(&item.tombstone, trust), *record.id().as_bytes());
-    }
 }
 
 impl Replica {

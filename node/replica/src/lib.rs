@@ -36,6 +36,7 @@ mod keys;
 pub mod limits;
 pub mod mutation;
 pub mod query;
+mod receipts;
 mod request;
 mod retention;
 mod spread;

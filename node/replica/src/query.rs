@@ -8,7 +8,7 @@ use lanyard_crypto::gateway::{
     TicksResponse, TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Class, Decoded, Kind};
+use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem};
 use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
@@ -184,7 +184,10 @@ fn attestation(
     let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
     let Some((_, record)) = stored(view, &id)? else { return Ok(None) };
     let Body::Receipt(receipt) = record.body() else { return Ok(None) };
-    let item = receipt.items.iter().find(|i| i.tombstone == *tombstone);
+    let item = receipt.items.iter().find_map(|item| match item {
+        ReceiptItem::Erased(erased) if erased.tombstone == *tombstone => Some(erased),
+        _ => None,
+    });
     Ok(item.and_then(|item| {
         let InboxRecord { bytes, chain } = signed(network, &record)?;
         Some(Attestation { id, erased: item.erased, bytes, chain })

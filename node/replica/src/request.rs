@@ -6,7 +6,7 @@ use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::mls::PublicGroup;
 use lanyard_crypto::record::{
-    self, Body, Class, Envelope, Header, Reason, Receipt, Submission, Target, Tombstone, Verified,
+    self, Body, Class, Envelope, Header, Reason, Submission, Target, Tombstone, Verified,
 };
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
@@ -19,7 +19,7 @@ use crate::hold;
 use crate::holding::Holding;
 use crate::input::{Deleter, Reply, Request};
 use crate::keys;
-use crate::limits::{RECEIPT_LIFE_SECS, SCAN_ROWS};
+use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::turn::Turn;
@@ -282,25 +282,6 @@ impl Replica {
     pub(crate) fn orders(&self, record: &Verified) -> bool {
         matches!(record.body(), Body::Envelope(e)
             if e.class == Class::Submission && *e.conversation.owner() == self.own.trust)
-    }
-
-    /// Attests what this step has erased: one receipt for each trust that ordered it.
-    pub(crate) fn attest(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        for (by, mut items) in std::mem::take(&mut turn.erased) {
-            items.sort_by_key(|item| item.tombstone);
-            for items in items.chunks(limits::RECEIPT_ITEMS_MAX) {
-                let custodians = BTreeSet::from([by.clone(), self.own.trust.clone()]).into_iter().collect();
-                let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
-                let header =
-                    Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
-                let body = Body::Receipt(Receipt { items: items.to_vec() });
-                if let Err(why) = self.originate(turn, header, body)? {
-                    // Our own certificate has lapsed: erased all the same, and attested by nobody until it is renewed.
-                    turn.audit(AuditEntry::new("receipt-unsigned", why.ruling().code, why.to_string()))?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -15,13 +15,6 @@ use crate::input::{Output, Reply, Step};
 use crate::keys;
 use crate::limits::STEP_BYTES_MAX;
 
-/// What is said of a tombstone that waits for the end of a hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OnHold {
-    pub(crate) until: Timestamp,
-    pub(crate) reference: String,
-}
-
 /// Fed by the modules of the engine within one step, and turned into the [`Step`] at its end.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Timestamp,
@@ -29,8 +22,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) outputs: Vec<Output>,
     /// What has been erased and is to be attested, by the trust that ordered it.
     pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
-    /// The tombstones that wait for the end of a hold, by the trust that ordered them.
-    pub(crate) kept: BTreeMap<TrustId, BTreeMap<RecordId, OnHold>>,
     /// The holds that last, once they were asked for.
     pub(crate) holds: Option<BTreeMap<ConversationId, Hold>>,
     /// Set once the network's trust has changed.
@@ -49,7 +40,6 @@ impl<'a> Turn<'a> {
             rows: Overlay::new(view),
             outputs: Vec::new(),
             erased: BTreeMap::new(),
-            kept: BTreeMap::new(),
             holds: None,
             trust_changed: false,
             digests: digest::Pending::default(),

@@ -13,7 +13,8 @@ use lanyard_crypto::cbor;
 use lanyard_crypto::charter::{Authorities, Charter, Member, Policy, TrustRetention};
 use lanyard_crypto::gateway::*;
 use lanyard_crypto::record::{
-    self, Body, Class, Decoded, Entry, Envelope, Header, Receipt, ReceiptItem, Submission, Target, Tombstone,
+    self, Body, Class, Decoded, Entry, Envelope, Erased, Header, Receipt, ReceiptItem, Submission, Target,
+    Tombstone,
 };
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
@@ -291,7 +292,7 @@ impl World {
             reference: Vec::new(),
         });
         let (tombstone, issued) = self.publish(state, trust, &custodians, expires, body);
-        let item = ReceiptItem { tombstone, erased: issued, envelopes: 1 };
+        let item = ReceiptItem::Erased(Erased { tombstone, erased: issued, envelopes: 1, devices: 0 });
         let body = Body::Receipt(Receipt { items: vec![item] });
         let (id, erased) = self.publish(state, &self.trusts[0], &custodians, expires, body);
         let receipt = state.inbox.pop().unwrap();

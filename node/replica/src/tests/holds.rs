@@ -1,7 +1,7 @@
 //! Holds. The conversation is RXA's; RXB sends; RXC is a custodian, and has it on hold.
 
 use lanyard_crypto::limits::RETENTION_SECS_MAX;
-use lanyard_crypto::record::{Body, Decoded, Reason, Target};
+use lanyard_crypto::record::{Body, Decoded, Held, Reason, ReceiptItem, Target};
 use lanyard_crypto::{ConversationId, RecordId};
 use lanyard_storage::{Store, Tree, View};
 
@@ -102,11 +102,32 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// What RXC's receipts that have come to RXA say of a hold, for this tombstone, in their order.
+    fn told(&self, tombstone: &RecordId) -> Vec<Held> {
+        let rows = self.world.nodes[0].store.rows().into_iter().filter(|(tree, ..)| *tree == Tree::Records);
+        let mut told = Vec::new();
+        for (_, _, bytes) in rows {
+            let record = Decoded::from_bytes(&bytes).unwrap();
+            let Body::Receipt(receipt) = record.body() else { continue };
+            told.extend(receipt.items.iter().filter_map(|item| match item {
+                ReceiptItem::Held(held) if held.tombstone == *tombstone => Some(held.clone()),
+                _ => None,
+            }));
+        }
+        told.sort_by_key(|held| held.until);
+        told
+    }
+}
+
 /// How many envelopes a receipt says that it has erased for this tombstone.
 fn carried_out(receipt: &[u8], tombstone: &RecordId) -> Option<u32> {
     let receipt = Decoded::from_bytes(receipt).unwrap();
     let Body::Receipt(receipt) = receipt.body() else { panic!("no receipt") };
-    receipt.items.iter().find(|item| item.tombstone == *tombstone).map(|item| item.envelopes)
+    receipt.items.iter().find_map(|item| match item {
+        ReceiptItem::Erased(item) if item.tombstone == *tombstone => Some(item.envelopes),
+        _ => None,
+    })
 }
 
 fn ids(messages: &[Decoded]) -> Vec<RecordId> {
@@ -130,6 +151,8 @@ fn what_is_deleted_is_kept_where_nothing_serves_it_until_the_hold_ends() {
             assert!(s.attested(at, &tombstone).is_some());
         }
         assert_eq!(s.attested(HOLDER, &tombstone), None, "not erased, and so not attested");
+        let (until, reference) = (s.world.now.plus_secs(10 * DAY), b"INQ-7".to_vec());
+        assert_eq!(s.told(&tombstone), [Held { tombstone, until, reference }]);
     }
     // Nor does it come back, from whoever brings it.
     for message in &s.messages.clone() {
@@ -246,10 +269,13 @@ fn a_hold_survives_a_restart_and_can_last_longer_but_not_shorter() {
     s.world.connect_all();
     s.world.settle();
     let all = ids(&s.messages);
-    s.delete(named(&all));
+    let tombstone = s.delete(named(&all));
     assert_eq!(s.kept(), 3);
     assert_eq!(s.place(9 * DAY), Err("hold".into()));
     s.place(20 * DAY).unwrap();
+    s.world.settle();
+    let told: Vec<_> = s.told(&tombstone).into_iter().map(|held| held.until).collect();
+    assert_eq!(told, [10, 20].map(|days| s.world.now.plus_secs(days * DAY)), "of the later end too");
     s.world.pass(11 * DAY);
     assert_eq!(s.kept(), 3);
     s.world.pass(10 * DAY);

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Class, Head, Kind};
+use lanyard_crypto::record::{Class, Head, Kind, ReceiptItem};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use lanyard_replica::Own;
 use lanyard_replica::audit::Place;
@@ -353,7 +353,9 @@ impl Oracle {
             }
             if fact.kind == Kind::Receipt && own && !self.nodes[node].bounded {
                 for item in &fact.items {
-                    self.is_erased(node, &item.tombstone, at_ms, store, "attests");
+                    if let ReceiptItem::Erased(erased) = item {
+                        self.is_erased(node, &erased.tombstone, at_ms, store, "attests");
+                    }
                 }
             }
         }
