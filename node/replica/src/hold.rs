@@ -227,13 +227,17 @@ pub(crate) fn keeps(
     named: Named<'_>,
     envelopes: u32,
 ) -> Result<bool, StorageError> {
-    let Some(hold) = turn.hold_on(conversation)? else { return Ok(false) };
+    // One that has ended may still be at erasing what it kept.
+    let Some(row) = turn.rows.get(Tree::Holds, &keys::hold(conversation))? else { return Ok(false) };
     if mutation::is(Mutation::AttestHeld) || !names_any(turn, conversation, named)? {
         return Ok(false);
     }
     let waiting = cbor::to_vec(&Waiting { by: by.clone(), envelopes });
     turn.rows.put(Tree::Holds, keys::waiting(conversation, tombstone), waiting);
-    turn.on_hold(by.clone(), *tombstone, &hold);
+    let hold = hold(&row);
+    if hold.lasts(turn.now) {
+        turn.on_hold(by.clone(), *tombstone, &hold);
+    }
     Ok(true)
 }
 
