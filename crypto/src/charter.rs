@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::limits::{AUTHORITIES_MAX, CHARTER_TRUSTS_MAX, RETENTION_SECS_MAX};
+use crate::mls::Class;
 use crate::residency::{self, Country};
 use crate::x509::{Certificate, Purpose};
 use crate::{RecordId, TrustId};
@@ -119,6 +120,92 @@ pub struct Member {
 pub struct Policy {
     /// Longest life of an envelope, in seconds.
     pub retention_secs_max: u64,
+    /// Shorter ones for the messages of some conversations. Which class a conversation is of its members know and its owner
+    /// trust's node, not the envelope: they hold to these.
+    #[serde(skip_serializing_if = "ByClass::is_empty", default)]
+    pub retention_by_class: ByClass,
+}
+
+/// Longest lives of messages in seconds, by what their conversation is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByClass {
+    /// About patients' care.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clinical: Option<u64>,
+    /// Rotas, beds, incidents.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operational: Option<u64>,
+    /// Anything else.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub social: Option<u64>,
+}
+
+impl ByClass {
+    /// Whether nothing is said of any class.
+    pub fn is_empty(&self) -> bool {
+        Class::ALL.into_iter().all(|class| self.of(class).is_none())
+    }
+
+    /// What is said of a class.
+    pub fn of(&self, class: Class) -> Option<u64> {
+        match class {
+            Class::Clinical => self.clinical,
+            Class::Operational => self.operational,
+            Class::Social => self.social,
+        }
+    }
+
+    /// The place of a class.
+    pub fn of_mut(&mut self, class: Class) -> &mut Option<u64> {
+        match class {
+            Class::Clinical => &mut self.clinical,
+            Class::Operational => &mut self.operational,
+            Class::Social => &mut self.social,
+        }
+    }
+}
+
+impl Policy {
+    /// A policy that says no more than how long an envelope lives at most.
+    pub const fn of(retention_secs_max: u64) -> Self {
+        let retention_by_class = ByClass { clinical: None, operational: None, social: None };
+        Self { retention_secs_max, retention_by_class }
+    }
+
+    /// Longest life of a message of a conversation of this class, in seconds.
+    pub fn retention_secs(&self, class: Class) -> u64 {
+        self.retention_by_class.of(class).unwrap_or(self.retention_secs_max)
+    }
+
+    /// How long a message of a conversation lives at most, in seconds: the shortest of what this policy allows for its class, of
+    /// what the trust that owns it keeps, and of the conversation's own setting.
+    pub fn effective_secs(&self, owner: &TrustRetention, class: Class, setting: Option<u64>) -> u64 {
+        let bounds = [owner.of(class), setting].into_iter().flatten();
+        bounds.fold(self.retention_secs(class), u64::min)
+    }
+}
+
+/// How long a trust keeps messages of its own conversations, where that is shorter than the charter: each in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRetention {
+    /// Of all conversations.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub secs_max: Option<u64>,
+    /// Of those of some classes.
+    #[serde(skip_serializing_if = "ByClass::is_empty", default)]
+    pub by_class: ByClass,
+}
+
+impl TrustRetention {
+    /// Whether the trust says nothing of its own.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For a class: the shorter of its own and of that for all.
+    pub fn of(&self, class: Class) -> Option<u64> {
+        [self.secs_max, self.by_class.of(class)].into_iter().flatten().min()
+    }
 }
 
 impl Charter {
@@ -152,6 +239,13 @@ impl Charter {
         }
         if self.policy.retention_secs_max == 0 || self.policy.retention_secs_max > RETENTION_SECS_MAX {
             return Err(invalid(format!("`retention_secs_max` must be from 1 to {RETENTION_SECS_MAX}")));
+        }
+        for class in Class::ALL {
+            let (secs, max) = (self.policy.retention_by_class.of(class), self.policy.retention_secs_max);
+            if secs.is_some_and(|secs| !(1..=max).contains(&secs)) {
+                let name = class.name();
+                return Err(invalid(format!("`retention_by_class.{name}` must be from 1 to {max}")));
+            }
         }
         self.trusts.iter().map(|m| self.root_of(m)).collect()
     }

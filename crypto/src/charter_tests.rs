@@ -1,11 +1,12 @@
 //! How one charter follows another.
 
-use crate::NetworkId;
-use crate::charter::{Authorities, Charter, CharterError, Policy};
+use crate::charter::{Authorities, ByClass, Charter, CharterError, Policy, TrustRetention};
 use crate::limits::RETENTION_SECS_MAX;
+use crate::mls::Class;
 use crate::record::tests::fixtures::{self, DAY, Scene, Trust};
 use crate::record::{self, Body, Decoded, VerifyError, open_trusted, verify};
 use crate::x509::SecretKey;
+use crate::{NetworkId, cbor};
 
 fn first(scene: &Scene) -> Charter {
     let Body::Charter(charter) = scene.charter.body() else { panic!("no charter") };
@@ -123,7 +124,7 @@ fn rollback_fork_gap_and_other_networks_are_told_apart() {
 #[test]
 fn what_contradicts_itself_is_refused() {
     let scene = Scene::new();
-    let changes: [fn(&mut Charter); 15] = [
+    let changes: [fn(&mut Charter); 17] = [
         |c| c.previous = None,
         |c| c.authorities.threshold = 0,
         |c| c.authorities.threshold = 4,
@@ -137,8 +138,10 @@ fn what_contradicts_itself_is_refused() {
         |c| c.trusts[0].root.truncate(100),
         |c| c.countries.reverse(),
         |c| c.countries = vec!["US".parse().unwrap()],
-        |c| c.policy = Policy { retention_secs_max: 0 },
-        |c| c.policy = Policy { retention_secs_max: RETENTION_SECS_MAX + 1 },
+        |c| c.policy = Policy::of(0),
+        |c| c.policy = Policy::of(RETENTION_SECS_MAX + 1),
+        |c| c.policy.retention_by_class.clinical = Some(0),
+        |c| c.policy.retention_by_class.social = Some(c.policy.retention_secs_max + 1),
     ];
     let keys: Vec<_> = scene.authorities.iter().take(2).collect();
     for (i, change) in changes.into_iter().enumerate() {
@@ -148,6 +151,32 @@ fn what_contradicts_itself_is_refused() {
     let registrar = next(&scene, |c| c.trusts[0].root = scene.a.registrar.der().to_vec());
     assert!(matches!(refusal(&scene, registrar, &keys), CharterError::Invalid { .. }));
     next(&scene, |c| c.trusts.clear()).check().unwrap();
+}
+
+#[test]
+fn a_class_may_have_a_shorter_life() {
+    let scene = Scene::new();
+    let mut policy = Policy::of(30);
+    let plain = cbor::to_vec(&policy);
+    assert_eq!(plain, [0xa1, 0, 0x18, 30], "without classes, a policy is written as before them");
+    assert!(cbor::from_slice::<Policy>(&[0xa2, 0, 0x18, 30, 1, 0xa0], 64).is_err(), "one form for one thing");
+    *policy.retention_by_class.of_mut(Class::Social) = Some(7);
+    assert_eq!(cbor::from_slice::<Policy>(&cbor::to_vec(&policy), 64), Ok(policy.clone()));
+    assert_eq!(Class::ALL.map(|class| policy.retention_secs(class)), [30, 30, 7]);
+    next(&scene, |c| c.policy = policy.clone()).check().unwrap();
+
+    // The shortest of the charter's, the owner trust's and the conversation's own.
+    let none = TrustRetention::default();
+    let by_class = ByClass { operational: Some(20), ..ByClass::default() };
+    let trust = TrustRetention { secs_max: Some(25), by_class };
+    let secs = |trust: &TrustRetention, setting| {
+        Class::ALL.map(|class| policy.effective_secs(trust, class, setting))
+    };
+    assert_eq!(secs(&none, None), [30, 30, 7]);
+    assert_eq!(secs(&trust, None), [25, 20, 7]);
+    assert_eq!(secs(&trust, Some(22)), [22, 20, 7]);
+    assert_eq!(secs(&trust, Some(3)), [3, 3, 3]);
+    assert_eq!(secs(&none, Some(900)), [30, 30, 7]);
 }
 
 #[test]

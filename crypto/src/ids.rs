@@ -153,6 +153,11 @@ bytes_id!(
     "a network id"
 );
 bytes_id!(
+    /// The root of a Merkle tree (RFC 9162, section 2.1, SHA-256): what covers all its leaves.
+    TreeHash,
+    "a tree hash"
+);
+bytes_id!(
     /// A node: its Ed25519 public key, from which its libp2p PeerId follows.
     NodeId,
     "a node id"

@@ -25,4 +25,6 @@ pub mod record;
 pub mod residency;
 pub mod x509;
 
-pub use ids::{AuditHash, ConversationId, Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};
+pub use ids::{
+    AuditHash, ConversationId, Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TreeHash, TrustId,
+};

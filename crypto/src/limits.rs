@@ -14,8 +14,18 @@ pub const AUTHORITIES_MAX: usize = 32;
 pub const CUSTODIANS_MAX: usize = 64;
 /// Envelopes that one tombstone names.
 pub const TOMBSTONE_TARGETS_MAX: usize = 1024;
-/// Tombstones or expiries that one receipt attests.
+/// What one receipt attests: tombstones, devices' lines, expiries.
 pub const RECEIPT_ITEMS_MAX: usize = 512;
+/// The items of one receipt that this program signs, in bytes; what does not fit goes into the next.
+pub const RECEIPT_LEAVES_BYTES_MAX: usize = 56 * 1024;
+/// A device's line, in bytes; it takes about 200.
+pub const DEVICE_LINE_BYTES_MAX: usize = 256;
+/// Devices named by one item about those that are waited for.
+pub const WAITING_NAMED_MAX: usize = 16;
+/// The reference of a hold, in bytes.
+pub const HOLD_REFERENCE_BYTES_MAX: usize = 64;
+/// An inclusion proof of one item, in bytes: the statement with up to 64 custodians, and a path of up to 9 hashes.
+pub const PROOF_BYTES_MAX: usize = 4096;
 /// Key packages in one welcome's address list.
 pub const WELCOME_RECIPIENTS_MAX: usize = 1024;
 /// A certificate chain (leaf and registrar, DER), in bytes.
@@ -33,6 +43,8 @@ pub const RETENTION_SECS_MAX: u64 = 8 * 366 * 24 * 3600;
 
 const _: () = assert!(RECORD_BYTES_MAX < HANDSHAKE_RECORD_BYTES_MAX);
 const _: () = assert!(TOMBSTONE_TARGETS_MAX * 34 + 4096 < RECORD_BYTES_MAX);
-const _: () = assert!(RECEIPT_ITEMS_MAX * 64 + 4096 < RECORD_BYTES_MAX);
+const _: () = assert!(RECEIPT_LEAVES_BYTES_MAX + 4096 < RECORD_BYTES_MAX);
+const _: () = assert!(WAITING_NAMED_MAX * 64 + HOLD_REFERENCE_BYTES_MAX < RECEIPT_LEAVES_BYTES_MAX);
+const _: () = assert!(CUSTODIANS_MAX * 9 + 9 * 34 + 512 < PROOF_BYTES_MAX);
 const _: () = assert!(CHAIN_BYTES_MAX + KEY_PACKAGE_BYTES_MAX + 4096 < RECORD_BYTES_MAX);
 const _: () = assert!(CHARTER_BYTES_MAX <= HANDSHAKE_RECORD_BYTES_MAX);

@@ -130,7 +130,7 @@ fn charter(trust: &TrustId, root: &Certificate) -> Decoded {
             addresses: Vec::new(),
         }],
         countries: vec![Country::GB],
-        policy: Policy { retention_secs_max: YEAR_SECS },
+        policy: Policy::of(YEAR_SECS),
     };
     let issued = Timestamp::from_secs(1_700_000_000);
     let header =

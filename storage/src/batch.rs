@@ -20,6 +20,7 @@ pub struct Batch {
     /// Whether anything of a sealed tree is deleted or shredded.
     erases: bool,
     defers: bool,
+    settles: bool,
     len: usize,
     byte_len: usize,
 }
@@ -61,10 +62,22 @@ impl Batch {
         self.defers = true;
     }
 
+    /// Makes the commit return only once everything is destroyed that was deleted, by this batch or by those before it that have deferred it. For
+    /// what attests their erasure.
+    pub fn settle(&mut self) {
+        self.settles = true;
+    }
+
+    /// Whether the commit waits for what earlier ones have deferred.
+    #[cfg(any(feature = "sled", test))]
+    pub(crate) fn settles(&self) -> bool {
+        self.settles
+    }
+
     /// Whether the commit may return before the keys of what is deleted are destroyed. What is shredded is never deferred.
     #[cfg(any(feature = "sled", test))]
     pub(crate) fn is_deferred(&self) -> bool {
-        self.defers && self.shredded.is_empty()
+        self.defers && !self.settles && self.shredded.is_empty()
     }
 
     /// What is shredded.
@@ -84,6 +97,7 @@ impl Batch {
             (true, false) => self.defers,
             (false, _) => later.defers,
         };
+        self.settles |= later.settles;
         for (tree, key) in later.shredded {
             self.shred(tree, key);
         }

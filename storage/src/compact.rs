@@ -12,7 +12,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
 
 use crate::copy::RowCopy;
 use crate::limits::CACHE_BYTES;
@@ -177,7 +176,7 @@ impl StoreWriter {
             trees.close()?;
         }
         // What is erased in memory alone is not to be in a backup.
-        while self.keys.tidy(Duration::ZERO)? {}
+        self.finish_tidying()?;
         let keys = draft.join("keys");
         files::create_dir(&keys)?;
         for slot in self.keys.slots() {

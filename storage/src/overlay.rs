@@ -44,6 +44,11 @@ impl<V: View> Overlay<V> {
         self.batch.defer_erasure();
     }
 
+    /// Has everything that was deleted erased when the commit returns: [`Batch::settle`].
+    pub fn settle(&mut self) {
+        self.batch.settle();
+    }
+
     /// The changes so far.
     pub fn batch(&self) -> &Batch {
         &self.batch

@@ -79,6 +79,9 @@ impl Writer for StoreWriter {
             erased.extend(shredded);
             self.keys.erase(&erased)?;
         }
+        if batch.settles() {
+            self.finish_tidying()?;
+        }
         self.carried_out = notes;
         Ok(())
     }
@@ -123,7 +126,7 @@ impl Writer for StoreWriter {
 
     fn finish(&mut self) {
         // What fails here is done when the store is opened.
-        while let Ok(true) = self.keys.tidy(Duration::ZERO) {}
+        let _ = self.finish_tidying();
     }
 
     fn abandon(&mut self, reason: StorageError) {
@@ -150,6 +153,12 @@ impl StoreWriter {
         self.secrets.masters.truncate(1);
         self.marker = self.marker.clone().sealing(store_key, &self.secrets)?;
         self.marker.write()
+    }
+
+    /// Erases from the disk all that is erased in memory alone.
+    pub(crate) fn finish_tidying(&mut self) -> Result<(), StorageError> {
+        while self.keys.tidy(Duration::ZERO)? {}
+        Ok(())
     }
 
     /// Erases keys that no row names, and removes sealed rows that have no key.

@@ -5,7 +5,7 @@
 mod records;
 
 use ciborium::Value;
-use lanyard_crypto::record::{Decoded, Kind};
+use lanyard_crypto::record::{self, Body, Decoded, Kind, ReceiptItem};
 use records::Scene;
 
 const GRAMMAR: &str = include_str!("../../docs/reference/records.cddl");
@@ -25,6 +25,11 @@ fn by_grammar(bytes: &[u8]) -> Result<(), String> {
     };
     valid(&embedded(protected), parts[0].as_bytes().ok_or("no header")?)?;
     valid(&embedded(payload), parts[2].as_bytes().ok_or("no payload")?)?;
+    for item in
+        parts[1].as_map().into_iter().flatten().flat_map(|(_, items)| items.as_array().into_iter().flatten())
+    {
+        valid("item", &to_bytes(item))?;
+    }
     for signature in parts[3].as_array().into_iter().flatten() {
         let protected = signature.as_array().and_then(|s| s[0].as_bytes()).ok_or("no signature")?;
         valid(&embedded("by-authority"), protected)?;
@@ -91,6 +96,16 @@ impl Frame {
     /// The value under this key of the payload.
     fn field(&mut self, key: u64) -> &mut Value {
         field(&mut self.payload, key)
+    }
+
+    /// The items of a receipt.
+    fn items(&mut self) -> &mut Value {
+        &mut self.unprotected.as_map_mut().unwrap()[0].1
+    }
+
+    /// The value under this key of an item.
+    fn item(&mut self, index: usize, key: u64) -> &mut Value {
+        field(&mut self.items().as_array_mut().unwrap()[index].as_array_mut().unwrap()[1], key)
     }
 
     /// The value under this key of the body.
@@ -168,10 +183,20 @@ const MUTATIONS: &[Mutation] = &[
     }),
     ("an unknown reason", &[Kind::Tombstone], |f| *f.said(2) = 6.into()),
     ("a long reference", &[Kind::Tombstone], |f| *f.said(3) = Value::Bytes(vec![0; 65])),
-    ("no receipts", &[Kind::Receipt], |f| *f.said(0) = Value::Array(Vec::new())),
-    ("too large a count", &[Kind::Receipt], |f| {
-        *field(&mut f.said(0).as_array_mut().unwrap()[0], 2) = (1u64 << 32).into()
+    ("no items", &[Kind::Receipt], |f| *f.items() = Value::Array(Vec::new())),
+    ("more items than there are", &[Kind::Receipt], |f| *f.said(0) = 513.into()),
+    ("a short root", &[Kind::Receipt], |f| shorten(f.said(1))),
+    ("too large a count", &[Kind::Receipt], |f| *f.item(0, 2) = (1u64 << 32).into()),
+    ("a long reference of a hold", &[Kind::Receipt], |f| *f.item(2, 2) = Value::Bytes(vec![0; 65])),
+    ("a line that is long", &[Kind::Receipt], |f| *f.item(3, 1) = Value::Bytes(vec![0; 257])),
+    ("too many devices", &[Kind::Receipt], |f| {
+        let device = f.item(4, 1).as_array().unwrap()[1].clone();
+        *f.item(4, 1) = Value::Array(vec![device; 17])
     }),
+    ("an unknown item", &[Kind::Receipt], |f| {
+        f.items().as_array_mut().unwrap()[5].as_array_mut().unwrap()[0] = 5.into()
+    }),
+    ("a time of expiry that is text", &[Kind::Receipt], |f| *f.item(5, 1) = "now".into()),
     ("no row", &[Kind::Head], |f| *f.said(0) = 0.into()),
     ("a short hash", &[Kind::Head], |f| shorten(f.said(1))),
 ];
@@ -250,4 +275,34 @@ fn to_bytes(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).unwrap();
     bytes
+}
+
+#[test]
+fn lines_and_proofs_are_of_the_grammar() {
+    let scene = Scene::new();
+    let receipt = scene.all().into_iter().find(|r| r.body().kind() == Kind::Receipt).unwrap();
+    let Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
+    let mut lines = 0;
+    for item in &body.items {
+        let proof = record::prove(&receipt, item).unwrap();
+        framed("item-proof", "signed-statement", &proof).unwrap();
+        let Value::Tag(_, parts) = from_bytes(&proof) else { panic!("no tag") };
+        let header = parts.as_array().unwrap()[1].as_map().unwrap()[0].1.clone();
+        let path = header.as_map().unwrap()[0].1.as_array().unwrap()[0].clone();
+        valid(&embedded("inclusion"), path.as_bytes().unwrap()).unwrap();
+        if let ReceiptItem::DeviceErased(item) = item {
+            framed("device-line", "signed-line", &item.line).unwrap();
+            lines += 1;
+        }
+    }
+    assert_eq!(lines, 1);
+}
+
+/// Whether bytes are a COSE_Sign1 by this rule, with what this other one says in its payload.
+fn framed(rule: &str, payload: &str, bytes: &[u8]) -> Result<(), String> {
+    valid(rule, bytes)?;
+    let Value::Tag(_, parts) = from_bytes(bytes) else { return Err("no tag".into()) };
+    let parts = parts.as_array().ok_or("no array")?;
+    valid(&embedded("by-certificate"), parts[0].as_bytes().ok_or("no header")?)?;
+    valid(&embedded(payload), parts[2].as_bytes().ok_or("no payload")?)
 }

@@ -230,7 +230,7 @@ impl Trust {
                 addresses: Vec::new(),
             }],
             countries: vec!["GB".parse().unwrap()],
-            policy: CharterPolicy { retention_secs_max: LIFE_SECS },
+            policy: CharterPolicy::of(LIFE_SECS),
         };
         let expires = now.plus_secs(LIFE_SECS);
         let header = Header { network: None, custodians: Vec::new(), issued: now, expires };

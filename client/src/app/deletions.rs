@@ -5,7 +5,8 @@
 
 use lanyard_crypto::RecordId;
 use lanyard_crypto::gateway::{Attestation, DeleteRequest, DeletionResponse, Replica};
-use lanyard_crypto::record::{self, Body, Decoded, Reason};
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
+use lanyard_crypto::record::{self, Body, Decoded, Reason, ReceiptItem};
 
 use super::view::{DeletionView, Moment, ReplicaView};
 use super::{App, AppError};
@@ -23,11 +24,34 @@ impl App {
         if !message.own {
             return Err(AppError::NotOwn(format!("{} ({})", message.name, message.trust)));
         }
-        let request =
-            DeleteRequest { conversation: message.conversation.clone(), envelopes: vec![id], reason };
+        let request = DeleteRequest {
+            conversation: message.conversation.clone(),
+            envelopes: vec![id],
+            reason,
+            all: false,
+        };
         let answer = self.node.delete(&request)?;
         let conversation = &message.conversation;
         self.session.vault_mut().erase(conversation, &[id], &message.trust, message.expires)?;
+        Ok(self.deletion_view(&answer))
+    }
+
+    /// Deletes every message of a conversation up to now, at every replica and here: for its administrators from the trust that
+    /// owns it.
+    ///
+    /// # Errors
+    /// [`AppError`]: not found, another trust's, or what the node says; nothing is erased then.
+    pub fn delete_all(&mut self, typed: &str, reason: Reason) -> Result<DeletionView, AppError> {
+        let conversation = self.conversation_named(typed)?;
+        let owner = conversation.id.owner();
+        if *owner != self.device.trust {
+            return Err(AppError::NotOwner { owner: owner.to_string() });
+        }
+        let (id, envelopes) = (conversation.id.clone(), Vec::new());
+        let answer = self.node.delete(&DeleteRequest { conversation: id, envelopes, reason, all: true })?;
+        // The order itself, with how long it holds, comes through the inbox.
+        let until = answer.issued.plus_secs(RETENTION_SECS_MAX);
+        self.session.vault_mut().erase_up_to(&conversation.id, answer.issued, until)?;
         Ok(self.deletion_view(&answer))
     }
 
@@ -81,8 +105,10 @@ impl App {
         let Body::Receipt(body) = verified.body() else {
             return Err("it is not a receipt".into());
         };
-        let item = body.items.iter().find(|item| item.tombstone == *tombstone);
-        let item = item.ok_or("it does not name this deletion")?;
-        Ok((verified.id(), Moment(item.erased)))
+        let erased = body.items.iter().find_map(|item| match item {
+            ReceiptItem::Erased(erased) if erased.tombstone == *tombstone => Some(erased.erased),
+            _ => None,
+        });
+        Ok((verified.id(), Moment(erased.ok_or("it does not name this deletion")?)))
     }
 }

@@ -54,6 +54,8 @@ pub struct Founding {
     pub admins: Vec<PersonKey>,
     /// Key packages of the first other devices (MLSMessages).
     pub members: Vec<Vec<u8>>,
+    /// How long messages live at most, in seconds; none for as long as the charter and the owner trust allow.
+    pub retention_secs: Option<u64>,
 }
 
 /// A change of a conversation.
@@ -82,6 +84,10 @@ impl<V: ChainVerifier> Session<V> {
         let conversation = ConversationId::new(nonce, founding.owner.clone());
         let admins = founding.admins.iter().copied().chain([self.device.person]);
         let policy = Policy::new(founding.class, admins)?;
+        let policy = match founding.retention_secs {
+            Some(secs) => policy.with_retention(secs)?,
+            None => policy,
+        };
         let mut extensions = vec![policy.to_extension()];
         if !founding.nodes.is_empty() {
             let identity = |n: &NodeSender| SigningIdentity::new(credential(&n.chain), n.key.to_vec().into());
@@ -155,9 +161,39 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        let group = self.group(conversation)?;
-        let policy = Policy::new(self.policy(conversation)?.class(), admins.iter().copied())?;
-        let mut context = group.context().extensions.clone();
+        let before = self.policy(conversation)?;
+        let policy = Policy::new(before.class(), admins.iter().copied())?;
+        let policy = match before.retention_secs() {
+            Some(secs) => policy.with_retention(secs)?,
+            None => policy,
+        };
+        self.set_policy(conversation, &policy, expires, now)
+    }
+
+    /// Sets how long the conversation's messages live at most, in seconds.
+    ///
+    /// # Errors
+    /// [`SessionError`]: not an administrator of the owner trust, longer than any charter allows, another change pending, or the
+    /// disk.
+    pub fn set_retention(
+        &mut self,
+        conversation: &ConversationId,
+        secs: u64,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outgoing, SessionError> {
+        let policy = self.policy(conversation)?.with_retention(secs)?;
+        self.set_policy(conversation, &policy, expires, now)
+    }
+
+    fn set_policy(
+        &mut self,
+        conversation: &ConversationId,
+        policy: &Policy,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<Outgoing, SessionError> {
+        let mut context = self.group(conversation)?.context().extensions.clone();
         context.set(policy.to_extension());
         let change = Change { context: Some(context), ..Change::default() };
         self.submit(conversation, change, expires, now)

@@ -8,6 +8,7 @@ use mls_rs::{Extension, ExtensionList};
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use super::identity::PersonKey;
+use crate::limits::RETENTION_SECS_MAX;
 
 /// The extension's type: private use (RFC 9420, section 17.3). Every member lists it in its capabilities.
 pub const POLICY_EXTENSION: ExtensionType = ExtensionType::new(0xF0A0);
@@ -15,7 +16,8 @@ pub const POLICY_EXTENSION: ExtensionType = ExtensionType::new(0xF0A0);
 /// Administrators of one conversation.
 pub const ADMINS_MAX: usize = 64;
 
-const VERSION: u8 = 1;
+/// Without a life of messages, and with one.
+const VERSIONS: [u8; 2] = [1, 2];
 
 /// Why an extension is not a policy. The fault of who wrote the group context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,9 @@ pub enum PolicyError {
     /// A class that this version does not know.
     #[error("the conversation's class {0} is not known")]
     Class(u8),
+    /// A life of messages that no charter allows.
+    #[error("the conversation keeps messages for {0} seconds; 1 to {max} are possible", max = RETENTION_SECS_MAX)]
+    Retention(u64),
     /// Nobody, too many, unsorted, or twice the same.
     #[error("a conversation has 1 to {ADMINS_MAX} administrators, sorted, each once")]
     Admins,
@@ -69,6 +74,7 @@ impl Class {
 pub struct Policy {
     class: Class,
     admins: Vec<PersonKey>,
+    retention_secs: Option<u64>,
 }
 
 impl Policy {
@@ -83,7 +89,25 @@ impl Policy {
         if !(1..=ADMINS_MAX).contains(&admins.len()) {
             return Err(PolicyError::Admins);
         }
-        Ok(Self { class, admins })
+        Ok(Self { class, admins, retention_secs: None })
+    }
+
+    /// The same, with messages that live so many seconds at most.
+    ///
+    /// # Errors
+    /// [`PolicyError::Retention`] if no charter allows that.
+    pub fn with_retention(self, secs: u64) -> Result<Self, PolicyError> {
+        if (1..=RETENTION_SECS_MAX).contains(&secs) {
+            Ok(Self { retention_secs: Some(secs), ..self })
+        } else {
+            Err(PolicyError::Retention(secs))
+        }
+    }
+
+    /// How long messages live at most, in seconds, as the conversation's own setting; none if it has none, as those that earlier
+    /// versions founded. The charter, and the owner trust, may be stricter.
+    pub fn retention_secs(&self) -> Option<u64> {
+        self.retention_secs
     }
 
     /// What the conversation is for.
@@ -117,14 +141,31 @@ impl Policy {
             Class::Operational => 1,
             Class::Social => 2,
         };
-        let wire = Wire { version: VERSION, class, admins: self.admins.clone() };
-        wire.into_extension().expect("a policy of at most 64 keys of 32 bytes encodes")
+        let encodes = "a policy of at most 64 keys of 32 bytes encodes";
+        let ([plain, timed], admins) = (VERSIONS, self.admins.clone());
+        match self.retention_secs {
+            None => Wire { version: plain, class, admins }.into_extension().expect(encodes),
+            Some(retention_secs) => {
+                TimedWire { version: timed, class, admins, retention_secs }.into_extension().expect(encodes)
+            }
+        }
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
         let mut rest = bytes;
-        let wire = Wire::mls_decode(&mut rest).map_err(|_| PolicyError::Malformed)?;
-        if !rest.is_empty() || wire.version != VERSION {
+        let timed = bytes.first() == Some(&VERSIONS[1]);
+        let wire = if timed {
+            TimedWire::mls_decode(&mut rest)
+        } else {
+            Wire::mls_decode(&mut rest).map(|Wire { version, class, admins }| TimedWire {
+                version,
+                class,
+                admins,
+                retention_secs: 0,
+            })
+        };
+        let wire = wire.map_err(|_| PolicyError::Malformed)?;
+        if !rest.is_empty() || !VERSIONS.contains(&wire.version) {
             return Err(PolicyError::Malformed);
         }
         let class = match wire.class {
@@ -134,7 +175,10 @@ impl Policy {
             other => return Err(PolicyError::Class(other)),
         };
         let policy = Self::new(class, wire.admins.iter().copied())?;
-        if policy.admins == wire.admins { Ok(policy) } else { Err(PolicyError::Admins) }
+        if policy.admins != wire.admins {
+            return Err(PolicyError::Admins);
+        }
+        if timed { policy.with_retention(wire.retention_secs) } else { Ok(policy) }
     }
 }
 
@@ -145,7 +189,21 @@ struct Wire {
     admins: Vec<PersonKey>,
 }
 
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct TimedWire {
+    version: u8,
+    class: u8,
+    admins: Vec<PersonKey>,
+    retention_secs: u64,
+}
+
 impl MlsCodecExtension for Wire {
+    fn extension_type() -> ExtensionType {
+        POLICY_EXTENSION
+    }
+}
+
+impl MlsCodecExtension for TimedWire {
     fn extension_type() -> ExtensionType {
         POLICY_EXTENSION
     }
@@ -171,13 +229,37 @@ mod tests {
     }
 
     #[test]
+    fn a_life_of_messages_is_a_second_version() {
+        let plain = Policy::new(Class::Social, [person(1)]).unwrap();
+        let timed = plain.clone().with_retention(7 * 24 * 3600).unwrap();
+        let bytes = |policy: &Policy| policy.to_extension().extension_data;
+        assert_eq!((bytes(&plain)[0], bytes(&timed)[0]), (1, 2));
+        assert_eq!(Policy::from_bytes(&bytes(&plain)), Ok(plain.clone()), "as earlier versions wrote it");
+        assert_eq!(Policy::from_bytes(&bytes(&timed)), Ok(timed.clone()));
+        assert_eq!((plain.retention_secs(), timed.retention_secs()), (None, Some(7 * 24 * 3600)));
+
+        for secs in [0, RETENTION_SECS_MAX + 1, u64::MAX] {
+            assert_eq!(plain.clone().with_retention(secs), Err(PolicyError::Retention(secs)));
+            let mut wrong = bytes(&timed);
+            let at = wrong.len() - 8;
+            wrong[at..].copy_from_slice(&secs.to_be_bytes());
+            assert_eq!(Policy::from_bytes(&wrong), Err(PolicyError::Retention(secs)));
+        }
+        let mut renamed = bytes(&timed);
+        renamed[0] = 1;
+        assert_eq!(Policy::from_bytes(&renamed), Err(PolicyError::Malformed));
+        let cut = bytes(&timed).len() - 1;
+        assert_eq!(Policy::from_bytes(&bytes(&timed)[..cut]), Err(PolicyError::Malformed));
+    }
+
+    #[test]
     fn other_forms_are_refused() {
         let good =
             Policy::new(Class::Clinical, [person(1), person(2)]).unwrap().to_extension().extension_data;
         let mut trailing = good.clone();
         trailing.push(0);
         let mut version = good.clone();
-        version[0] = 2;
+        version[0] = 3;
         let mut class = good.clone();
         class[1] = 9;
         let mut unsorted = good.clone();

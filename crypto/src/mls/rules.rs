@@ -3,6 +3,7 @@
 //!
 //! - Only administrators (see [`Policy`]) add and remove members and change the policy; its class never
 //!   changes.
+//! - Of the policy, only administrators of the owner trust change how long messages live.
 //! - Any member may commit: to renew its own keys, or to carry out what is listed next.
 //! - A node among the group's external senders (RFC 9420, section 12.1.8.1) may propose to remove members of
 //!   its own trust, such as a revoked device; the owner trust's node, any member.
@@ -51,6 +52,9 @@ pub enum RuleError {
     /// Nobody would be left who can add or remove members.
     #[error("at least one administrator must stay in the conversation")]
     NoAdminLeft,
+    /// How long messages live is the owner trust's to say.
+    #[error("only an administrator from {0}, which owns the conversation, may change how long messages live")]
+    NotOwnersAdmin(TrustId),
     /// The class is set once.
     #[error("the class of a conversation cannot be changed")]
     ClassChanged,
@@ -147,6 +151,9 @@ impl<V: ChainVerifier> Rules<V> {
             BorrowedProposal::GroupContextExtensions(extensions) => {
                 by_admin("change the policy")?;
                 let after = self.check_context(extensions)?;
+                if after.retention_secs() != policy.retention_secs() {
+                    self.by_owner(proposal.sender, roster, context)?;
+                }
                 if after.class() == policy.class() { Ok(()) } else { Err(RuleError::ClassChanged) }
             }
             BorrowedProposal::Update(_) => Err(RuleError::NotAllowed("an Update proposal")),
@@ -157,6 +164,14 @@ impl<V: ChainVerifier> Rules<V> {
                 reason = "more kinds exist if another crate turns on the library's features"
             )]
             _ => Err(RuleError::NotAllowed("this kind of proposal")),
+        }
+    }
+
+    fn by_owner(&self, sender: Sender, roster: &Roster<'_>, context: &GroupContext) -> Result<(), RuleError> {
+        let id = ConversationId::try_from(context.group_id.as_slice()).map_err(|_| RuleError::GroupId)?;
+        match sender {
+            Sender::Member(index) if self.member(roster, index)?.trust == *id.owner() => Ok(()),
+            _ => Err(RuleError::NotOwnersAdmin(id.owner().clone())),
         }
     }
 

@@ -340,6 +340,41 @@ fn administrators_keep_the_class_and_one_of_them() {
 }
 
 #[test]
+fn the_owner_trusts_administrators_alone_change_how_long_messages_live() {
+    let mut s = Scene::new();
+    let (ada, ben, cem) = (s.ada.device.person, s.ben.device.person, s.cem.device.person);
+    let policy = |secs| Policy::new(Class::Clinical, [ada, ben, cem]).unwrap().with_retention(secs).unwrap();
+    let extensions = |policy: &Policy| ExtensionList::from(vec![policy.to_extension()]);
+
+    let builder = s.ada.group().commit_builder().set_group_context_ext(extensions(&policy(3600))).unwrap();
+    let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
+    s.hub.accept_commit(&commit, NOW).unwrap();
+    s.ada.group().apply_pending_commit().unwrap();
+    s.ben.receive(&commit).unwrap();
+    s.cem.receive(&commit).unwrap();
+    assert_eq!(s.hub.policy().retention_secs(), Some(3600));
+
+    // Ben administers too, but is not of the owner trust: for more or less, or for no setting at all.
+    let none = Policy::new(Class::Clinical, [ada, ben, cem]).unwrap();
+    for after in [policy(7200), policy(60), none] {
+        let builder = s.ben.group().commit_builder().set_group_context_ext(extensions(&after)).unwrap();
+        assert!(builder.build().is_err(), "his own client does not make it");
+        // Cem's client keeps no rules.
+        let builder = s.cem.group().commit_builder().set_group_context_ext(extensions(&after)).unwrap();
+        let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
+        s.cem.group().clear_pending_commit();
+        assert!(s.hub.accept_commit(&commit, NOW).is_err());
+        assert!(s.ada.receive(&commit).is_err() && s.ben.receive(&commit).is_err());
+    }
+    // What else an administrator may change, he may.
+    let fewer = Policy::new(Class::Clinical, [ada, ben]).unwrap().with_retention(3600).unwrap();
+    let builder = s.ben.group().commit_builder().set_group_context_ext(extensions(&fewer)).unwrap();
+    let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
+    s.hub.accept_commit(&commit, NOW).unwrap();
+    assert_eq!(s.hub.policy(), &fewer);
+}
+
+#[test]
 fn messages_that_the_node_could_not_read_or_place_are_refused() {
     let mut s = Scene::new();
     let text = s.ada.group().encrypt_application_message(b"hello", Vec::new()).unwrap().to_bytes().unwrap();

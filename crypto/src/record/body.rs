@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::receipt::Receipt;
 use crate::charter::Charter;
 use crate::{AuditHash, ConversationId, RecordId, Timestamp};
 
 /// What a record says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// The rules and members of the network; signed by its authorities.
     Charter(Charter),
@@ -19,7 +20,7 @@ pub enum Body {
     Envelope(Envelope),
     /// An order to erase; signed by the node of a trust that may delete.
     Tombstone(Tombstone),
-    /// What a replica has erased; signed by its node.
+    /// What a replica attests of deletions; signed by its node.
     Receipt(Receipt),
     /// How far a node's audit log has come; signed by that node.
     Head(Head),
@@ -211,24 +212,8 @@ pub enum Target {
     Envelopes(Vec<RecordId>),
     /// Every application message issued at or before this moment.
     UpTo(Timestamp),
-}
-
-/// A replica's attestation that it erased. It proves that the node attested it, no more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The tombstones that it has carried out.
-    pub items: Vec<ReceiptItem>,
-}
-
-/// One tombstone that a replica has carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiptItem {
-    /// The tombstone.
-    pub tombstone: RecordId,
-    /// When its envelopes were gone from this replica's disk.
-    pub erased: Timestamp,
-    /// How many envelopes it erased here; those that had never arrived do not count.
-    pub envelopes: u32,
+    /// A standing order: every application message issued at or before this moment, so many seconds after it was issued.
+    Standing(Timestamp, u64),
 }
 
 /// A head of a node's audit log: its newest row, as of when the record was issued. A log that does not contain the row of a head

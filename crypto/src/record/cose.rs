@@ -1,22 +1,26 @@
 //! Bytes to and from the signed shape: COSE_Sign1 (RFC 9052, section 4.2) and, for charters, COSE_Sign (section 4.1).
 //!
 //! Protected headers: `alg` (1) is EdDSA (-8); `x5t` (34, RFC 9360) is the SHA-256 fingerprint of the signer's certificate
-//! (-16), or for a charter's signatures `kid` (4) is the authority's public key. Unprotected headers are empty: whatever
-//! is not under the signature could be changed on the way, and with it the record's id.
+//! (-16), or for a charter's signatures `kid` (4) is the authority's public key. Unprotected headers are empty, since whatever
+//! is not under the signature could be changed on the way, and with it the record's id; but for the items of a receipt, whose
+//! Merkle root is signed, and is computed again from them here.
 
 use std::sync::Arc;
 
+use serde::de::{Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
+use super::body::{Crl, Entry, Envelope, Head, Tombstone};
+use super::receipt::{Batch, Leaves, Receipt, ReceiptItem};
 use super::{Body, DecodeError, Header, Kind, Payload, VERSION};
 use crate::charter::Charter;
-use crate::limits::{AUTHORITIES_MAX, HANDSHAKE_RECORD_BYTES_MAX};
+use crate::limits::{AUTHORITIES_MAX, HANDSHAKE_RECORD_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::x509::SecretKey;
-use crate::{Fingerprint, RecordId, cbor, labels};
+use crate::{Fingerprint, NetworkId, RecordId, Timestamp, TrustId, cbor, labels};
 
-const TAG_SIGN1: u8 = 18;
+pub(super) const TAG_SIGN1: u8 = 18;
 const TAG_SIGN: u8 = 98;
 
 /// A record whose shape and bounds are right; nobody vouches for it yet.
@@ -46,12 +50,15 @@ pub(super) struct AuthoritySignature {
 impl Decoded {
     /// Decodes a record and checks every bound that does not depend on who signed it.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (payload, signatures) = match cbor::tag_of(bytes) {
+        let (payload, leaves, signatures) = match cbor::tag_of(bytes) {
             Some(TAG_SIGN1) => open_sign1(bytes)?,
-            Some(TAG_SIGN) => open_sign(bytes)?,
+            Some(TAG_SIGN) => {
+                let (payload, signatures) = open_sign(bytes)?;
+                (payload, None, signatures)
+            }
             _ => return Err(DecodeError::Cose("the tag of COSE_Sign1 or COSE_Sign is needed")),
         };
-        let payload: Payload = cbor::from_slice(&payload, HANDSHAKE_RECORD_BYTES_MAX)?;
+        let payload = cbor::from_slice::<Statement>(&payload, HANDSHAKE_RECORD_BYTES_MAX)?.with(leaves)?;
         payload.check_bounds(bytes.len())?;
         if matches!(signatures, Signatures::Many { .. }) != (payload.body.kind() == Kind::Charter) {
             return Err(DecodeError::Cose("charters are COSE_Sign, and nothing else is"));
@@ -96,13 +103,22 @@ impl Decoded {
 
     /// What the signer of a COSE_Sign1 signed.
     pub(super) fn signed(&self, signer: Fingerprint, payload_len: usize) -> Vec<u8> {
-        sign1_structure(&cbor::to_vec(&Protected::Certificate(signer)), self.payload(payload_len))
+        let protected = cbor::to_vec(&Protected::Certificate(signer));
+        sign1_structure(&protected, labels::RECORD, self.payload(payload_len))
     }
 
     /// The payload of a COSE_Sign1. It stands before the signature, which takes 2 + 64 bytes.
     fn payload(&self, payload_len: usize) -> &[u8] {
         let end = self.bytes.len() - 66;
         &self.bytes[end - payload_len..end]
+    }
+
+    /// Protected header, payload and signature of a COSE_Sign1.
+    pub(super) fn sign1_parts(&self) -> Option<(ByteBuf, ByteBuf, ByteBuf)> {
+        let Signatures::One { signer, signature, payload_len } = &self.signatures else { return None };
+        let protected = cbor::to_vec(&Protected::Certificate(*signer));
+        let payload = self.payload(*payload_len).to_vec();
+        Some((ByteBuf::from(protected), ByteBuf::from(payload), ByteBuf::from(signature.to_vec())))
     }
 
     /// The certificate that it claims to be signed with; a charter has none.
@@ -123,9 +139,11 @@ pub fn sign(
     key: &SecretKey,
 ) -> Result<Decoded, DecodeError> {
     let protected = cbor::to_vec(&Protected::Certificate(certificate));
+    let (body, leaves) = SignedBody::of(body);
     let payload = payload_of(header, body);
-    let signature = key.sign(&sign1_structure(&protected, &payload));
-    let sign1 = Sign1(protected.into(), Empty {}, payload.into(), ByteBuf::from(signature.to_vec()));
+    let signature = key.sign(&sign1_structure(&protected, labels::RECORD, &payload));
+    let sign1 =
+        Sign1(protected.into(), Unprotected(leaves), payload.into(), ByteBuf::from(signature.to_vec()));
     Decoded::from_bytes(&cbor::to_vec_tagged(TAG_SIGN1, &sign1))
 }
 
@@ -137,7 +155,7 @@ pub fn sign_charter(
     keys: &[&SecretKey],
     earlier: Option<&Decoded>,
 ) -> Result<Decoded, DecodeError> {
-    let payload = payload_of(header, Body::Charter(charter));
+    let payload = payload_of(header, SignedBody::Charter(charter));
     let mut lines: Vec<AuthoritySignature> = match earlier.map(|e| (&e.signatures, open_sign(&e.bytes))) {
         None => Vec::new(),
         Some((Signatures::Many { lines, .. }, Ok((same, _)))) if same == payload => lines.clone(),
@@ -158,14 +176,139 @@ pub fn sign_charter(
     Decoded::from_bytes(&cbor::to_vec_tagged(TAG_SIGN, &sign))
 }
 
-fn payload_of(header: Header, body: Body) -> Vec<u8> {
+fn payload_of(header: Header, body: SignedBody) -> Vec<u8> {
     let Header { network, custodians, issued, expires } = header;
-    cbor::to_vec(&Payload { version: VERSION, network, custodians, issued, expires, body })
+    cbor::to_vec(&Statement { version: VERSION, network, custodians, issued, expires, body })
+}
+
+/// The statement in the payload of a receipt, without its items.
+pub(super) fn open_batch(payload: &[u8]) -> Result<(Header, Batch), DecodeError> {
+    let Statement { version, network, custodians, issued, expires, body } =
+        cbor::from_slice(payload, RECORD_BYTES_MAX)?;
+    match body {
+        _ if version != VERSION => Err(DecodeError::Version(version)),
+        SignedBody::Receipt(batch) => Ok((Header { network, custodians, issued, expires }, batch)),
+        _ => Err(DecodeError::Cose("a receipt is needed")),
+    }
+}
+
+/// What is signed. Field order is wire format.
+#[derive(Serialize, Deserialize)]
+struct Statement {
+    version: u8,
+    network: Option<NetworkId>,
+    custodians: Vec<TrustId>,
+    issued: Timestamp,
+    expires: Timestamp,
+    body: SignedBody,
+}
+
+/// What is signed of a body: all of it, but of a receipt the root over its items. The order of the variants is that of [`Kind`].
+#[derive(Serialize, Deserialize)]
+enum SignedBody {
+    Charter(Charter),
+    Crl(Crl),
+    Entry(Entry),
+    Envelope(Envelope),
+    Tombstone(Tombstone),
+    Receipt(Batch),
+    Head(Head),
+}
+
+impl SignedBody {
+    /// What is signed, and what travels beside it.
+    fn of(body: Body) -> (Self, Option<Leaves>) {
+        let signed = match body {
+            Body::Charter(charter) => SignedBody::Charter(charter),
+            Body::Crl(crl) => SignedBody::Crl(crl),
+            Body::Entry(entry) => SignedBody::Entry(entry),
+            Body::Envelope(envelope) => SignedBody::Envelope(envelope),
+            Body::Tombstone(tombstone) => SignedBody::Tombstone(tombstone),
+            Body::Receipt(receipt) => {
+                return (SignedBody::Receipt(receipt.batch()), Some(Leaves(receipt.items)));
+            }
+            Body::Head(head) => SignedBody::Head(head),
+        };
+        (signed, None)
+    }
+
+    fn with(self, leaves: Option<Vec<ReceiptItem>>) -> Result<Body, DecodeError> {
+        let body = match (self, leaves) {
+            (SignedBody::Receipt(batch), Some(items)) => {
+                let receipt = Receipt { items };
+                if receipt.batch() != batch {
+                    return Err(DecodeError::Cose("the items of a receipt are not those that were signed"));
+                }
+                return Ok(Body::Receipt(receipt));
+            }
+            (_, Some(_)) => return Err(DecodeError::Cose("receipts alone have an unprotected header")),
+            (SignedBody::Receipt(_), None) => return Err(DecodeError::Cose("a receipt without its items")),
+            (SignedBody::Charter(charter), None) => Body::Charter(charter),
+            (SignedBody::Crl(crl), None) => Body::Crl(crl),
+            (SignedBody::Entry(entry), None) => Body::Entry(entry),
+            (SignedBody::Envelope(envelope), None) => Body::Envelope(envelope),
+            (SignedBody::Tombstone(tombstone), None) => Body::Tombstone(tombstone),
+            (SignedBody::Head(head), None) => Body::Head(head),
+        };
+        Ok(body)
+    }
+}
+
+impl Statement {
+    fn with(self, leaves: Option<Vec<ReceiptItem>>) -> Result<Payload, DecodeError> {
+        let Statement { version, network, custodians, issued, expires, body } = self;
+        if version != VERSION {
+            return Err(DecodeError::Version(version));
+        }
+        Ok(Payload { network, custodians, issued, expires, body: body.with(leaves)? })
+    }
 }
 
 /// COSE_Sign1: protected, unprotected, payload, signature.
 #[derive(Serialize, Deserialize)]
-struct Sign1(ByteBuf, Empty, ByteBuf, ByteBuf);
+pub(super) struct Sign1<U>(pub(super) ByteBuf, pub(super) U, pub(super) ByteBuf, pub(super) ByteBuf);
+
+/// The unprotected header of a record: none, or of a receipt its items.
+struct Unprotected(Option<Leaves>);
+
+/// The items of a receipt, under a label for private use (RFC 9052, section 11.1: below -65536).
+const LEAVES: i64 = -65537;
+
+impl Serialize for Unprotected {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(usize::from(self.0.is_some())))?;
+        if let Some(leaves) = &self.0 {
+            map.serialize_entry(&LEAVES, leaves)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Unprotected {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneAtMost;
+        impl<'de> Visitor<'de> for OneAtMost {
+            type Value = Unprotected;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("no header, or the items of a receipt")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unprotected, A::Error> {
+                let leaves = match map.next_key::<i64>()? {
+                    None => return Ok(Unprotected(None)),
+                    Some(LEAVES) => map.next_value()?,
+                    Some(_) => return Err(A::Error::custom("an unknown header")),
+                };
+                match map.next_key::<i64>()? {
+                    None => Ok(Unprotected(Some(leaves))),
+                    Some(_) => Err(A::Error::custom("a header more")),
+                }
+            }
+        }
+        deserializer.deserialize_map(OneAtMost)
+    }
+}
 
 /// COSE_Sign: protected, unprotected, payload, signatures.
 #[derive(Serialize, Deserialize)]
@@ -177,14 +320,17 @@ struct SignatureLine(ByteBuf, Empty, ByteBuf);
 
 /// An empty map.
 #[derive(Serialize, Deserialize)]
-struct Empty {}
+pub(super) struct Empty {}
 
-fn open_sign1(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
-    let Sign1(protected, Empty {}, payload, signature) =
+type OpenSign1 = (Vec<u8>, Option<Vec<ReceiptItem>>, Signatures);
+
+fn open_sign1(bytes: &[u8]) -> Result<OpenSign1, DecodeError> {
+    let Sign1(protected, Unprotected(leaves), payload, signature) =
         cbor::from_slice_tagged(TAG_SIGN1, bytes, HANDSHAKE_RECORD_BYTES_MAX)?;
     let signer = Protected::certificate_in(&protected)?;
     let (signature, payload_len) = (signature_of(&signature)?, payload.len());
-    Ok((payload.into_vec(), Signatures::One { signer, signature, payload_len }))
+    let leaves = leaves.map(|Leaves(items)| items);
+    Ok((payload.into_vec(), leaves, Signatures::One { signer, signature, payload_len }))
 }
 
 fn open_sign(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
@@ -209,13 +355,13 @@ fn open_sign(bytes: &[u8]) -> Result<(Vec<u8>, Signatures), DecodeError> {
     Ok((payload.into_vec(), Signatures::Many { lines, statement }))
 }
 
-fn signature_of(bytes: &[u8]) -> Result<[u8; 64], DecodeError> {
+pub(super) fn signature_of(bytes: &[u8]) -> Result<[u8; 64], DecodeError> {
     bytes.try_into().map_err(|_| DecodeError::Cose("an Ed25519 signature has 64 bytes"))
 }
 
 /// Sig_structure of COSE_Sign1 (RFC 9052, section 4.4).
-fn sign1_structure(protected: &[u8], payload: &[u8]) -> Vec<u8> {
-    cbor::to_vec(&("Signature1", Bytes::new(protected), Bytes::new(labels::RECORD), Bytes::new(payload)))
+pub(super) fn sign1_structure(protected: &[u8], label: &[u8], payload: &[u8]) -> Vec<u8> {
+    cbor::to_vec(&("Signature1", Bytes::new(protected), Bytes::new(label), Bytes::new(payload)))
 }
 
 /// Sig_structure of COSE_Sign (RFC 9052, section 4.4) for the signer with this protected header.
@@ -226,7 +372,7 @@ fn sign_structure(signer: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 /// The protected headers that records have.
-enum Protected {
+pub(super) enum Protected {
     Algorithm,
     Certificate(Fingerprint),
     Authority([u8; 32]),
@@ -235,7 +381,7 @@ enum Protected {
 impl Protected {
     /// The fingerprint in a header of the second form. Its variable part stands last, so whatever encodes back to the same
     /// bytes is of this form.
-    fn certificate_in(bytes: &[u8]) -> Result<Fingerprint, DecodeError> {
+    pub(super) fn certificate_in(bytes: &[u8]) -> Result<Fingerprint, DecodeError> {
         let wrong =
             DecodeError::Cose("the protected header names EdDSA and the signer's certificate (x5t), no more");
         let fingerprint = Fingerprint::new(*bytes.last_chunk::<32>().ok_or(wrong.clone())?);

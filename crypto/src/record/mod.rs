@@ -10,19 +10,20 @@
 
 mod body;
 mod cose;
+mod line;
+mod proof;
+mod receipt;
 mod verify;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use body::{
-    Body, Class, Crl, Entry, Envelope, Head, Kind, Reason, Receipt, ReceiptItem, Submission, Target,
-    Tombstone,
-};
+pub use body::{Body, Class, Crl, Entry, Envelope, Head, Kind, Reason, Submission, Target, Tombstone};
 pub use cose::{Decoded, sign, sign_charter};
+pub use line::DeviceLine;
+pub use proof::{ProofError, Proven, check_proof, prove};
+pub use receipt::{DeviceErased, Erased, Expired, Held, Receipt, ReceiptItem, Waiting, WaitingDevice};
 pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_all};
-
-use serde::{Deserialize, Serialize};
 
 use crate::cbor::CborError;
 use crate::limits::{self, CUSTODIANS_MAX, LIFE_SECS_MAX};
@@ -44,10 +45,8 @@ pub struct Header {
     pub expires: Timestamp,
 }
 
-/// What is signed. Field order is wire format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a record states, and its body.
 struct Payload {
-    version: u8,
     network: Option<NetworkId>,
     custodians: Vec<TrustId>,
     issued: Timestamp,
@@ -84,9 +83,6 @@ impl Payload {
 
     /// Bounds that hold for a record whoever signed it. `len` is the length of the whole record in bytes.
     fn check_bounds(&self, len: usize) -> Result<(), DecodeError> {
-        if self.version != VERSION {
-            return Err(DecodeError::Version(self.version));
-        }
         let max = bytes_max(&self.body);
         if len > max {
             return Err(CborError::TooLong { actual: len, max }.into());
@@ -145,6 +141,10 @@ fn check_body(body: &Body) -> Result<(), DecodeError> {
             within(t.reference.len() <= 64, "a tombstone's reference is at most 64 bytes")?;
             match &t.target {
                 Target::UpTo(_) => Ok(()),
+                Target::Standing(_, secs) => within(
+                    (1..=limits::RETENTION_SECS_MAX).contains(secs),
+                    "a standing order lets messages live for a second at least, and no longer than any charter",
+                ),
                 Target::Envelopes(ids) => within(
                     (1..=limits::TOMBSTONE_TARGETS_MAX).contains(&ids.len())
                         && ids.windows(2).all(|w| w[0] < w[1]),
@@ -152,11 +152,7 @@ fn check_body(body: &Body) -> Result<(), DecodeError> {
                 ),
             }
         }
-        Body::Receipt(r) => within(
-            (1..=limits::RECEIPT_ITEMS_MAX).contains(&r.items.len())
-                && r.items.windows(2).all(|w| w[0].tombstone < w[1].tombstone),
-            "a receipt attests 1 to 512 tombstones, sorted, each once",
-        ),
+        Body::Receipt(r) => r.check_bounds(),
         Body::Head(h) => within(
             h.number >= 1 && h.dropped <= h.number,
             "a head is of a row, and no row after it was dropped",

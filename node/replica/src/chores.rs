@@ -7,6 +7,7 @@ use lanyard_storage::StorageError;
 
 use crate::Output;
 use crate::erase;
+use crate::hold;
 use crate::keep;
 use crate::limits::PORTION_CHANGES_MAX;
 use crate::turn::Turn;
@@ -19,7 +20,7 @@ const OWED_MAX: Duration = Duration::from_secs(1);
 /// Does a portion.
 pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     // Somebody waits for a receipt.
-    if erase::go_on(turn, false)? {
+    if hold::go_on(turn)? || erase::go_on(turn, false)? {
         return Ok(());
     }
     turn.portion(PORTION_CHANGES_MAX, |turn| {

@@ -9,7 +9,7 @@
 //! goes then, and so does a tombstone of which no row is left.
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Body, Class, Kind, ReceiptItem, Target, Tombstone, Verified};
+use lanyard_crypto::record::{Body, Class, Kind, Target, Tombstone, Verified};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,15 @@ use serde_bytes::ByteBuf;
 
 use crate::audit::{AuditEntry, heads};
 use crate::digest;
+use crate::hold::{self, Named};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
+use crate::receipts;
 use crate::spread;
+use crate::standing::{self, Standing};
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -42,7 +45,7 @@ impl Order {
         let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
         let up_to = match &tombstone.target {
             Target::Envelopes(_) => None,
-            Target::UpTo(up_to) => Some(*up_to),
+            Target::UpTo(up_to) | Target::Standing(up_to, _) => Some(*up_to),
         };
         let conversation = tombstone.conversation.clone();
         Self { by: by.clone(), conversation, up_to, expires: record.header().expires }
@@ -59,7 +62,7 @@ impl Order {
             return Err(Refusal::MayNotDelete(self.by.to_string()));
         }
         // For a whole conversation admission has asked for more than any message of it could need.
-        let needed = held.expires.plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        let needed = held.stated().plus_secs(2 * CLOCK_SKEW_SECS_MAX);
         let short = self.expires < needed && !mutation::is(Mutation::ShortTombstone);
         if self.up_to.is_none() && short { Err(Refusal::TombstoneTooShort) } else { Ok(()) }
     }
@@ -117,24 +120,38 @@ pub(crate) fn carry_out(
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
             erase_up_to(turn, &id, &order, *up_to, Unfinished::default())?;
         }
+        Target::Standing(up_to, secs) => {
+            let order = Standing { up_to: *up_to, secs: *secs };
+            standing::carry_out(turn, &id, &tombstone.conversation, order)?;
+        }
     }
     deliver_tombstone(turn, &tombstone.conversation, &id)
 }
 
-fn attest(turn: &mut Turn<'_>, by: TrustId, tombstone: RecordId, envelopes: u32) {
-    let item = ReceiptItem { tombstone, erased: turn.now, envelopes };
-    turn.erased.entry(by).or_default().push(item);
+/// Notes that a tombstone is carried out, unless a hold keeps what it names.
+pub(crate) fn finish(
+    turn: &mut Turn<'_>,
+    by: TrustId,
+    conversation: &ConversationId,
+    tombstone: RecordId,
+    named: Named<'_>,
+    envelopes: u32,
+) -> Result<(), StorageError> {
+    if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
+        receipts::carried_out(turn, by, conversation, tombstone, envelopes)?;
+    }
+    Ok(())
 }
 
 /// What is left to do of a tombstone: a row of [`Tree::Meta`]. Field order is its format.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Unfinished {
-    /// How many messages have been erased.
-    count: u32,
-    /// Of a conversation: the row of [`Tree::Conversations`] up to which nothing can be read any more.
-    shredded: Option<ByteBuf>,
+pub(crate) struct Unfinished {
+    /// How many messages have been erased, or end sooner.
+    pub(crate) count: u32,
+    /// Of a conversation: the row of [`Tree::Conversations`] up to which nothing can be read any more, or ends later than it may.
+    pub(crate) reached: Option<ByteBuf>,
     /// Whether that has been attested, and only rows are left to remove.
-    attested: bool,
+    pub(crate) attested: bool,
 }
 
 impl Unfinished {
@@ -146,7 +163,7 @@ impl Unfinished {
         }
     }
 
-    fn note(self, turn: &mut Turn<'_>, id: &RecordId) {
+    pub(crate) fn note(self, turn: &mut Turn<'_>, id: &RecordId) {
         turn.more = true;
         turn.rows.put(Tree::Meta, keys::unfinished(id), cbor::to_vec(&self));
     }
@@ -175,8 +192,7 @@ fn erase_named(
         count += 1;
     }
     turn.rows.delete(Tree::Meta, keys::unfinished(id));
-    attest(turn, order.by.clone(), *id, count);
-    Ok(())
+    finish(turn, order.by.clone(), &order.conversation, *id, Named::Envelopes(ids), count)
 }
 
 /// Erases the conversation's messages up to a moment, as many as one step takes. What is left is noted, and not served any more
@@ -190,47 +206,55 @@ fn erase_up_to(
     up_to: Timestamp,
     mut left: Unfinished,
 ) -> Result<(), StorageError> {
-    if !left.attested {
+    // What a hold keeps does not lose its value.
+    if !left.attested && turn.hold_on(&order.conversation)?.is_none() {
         let begins =
-            left.shredded.take().map_or_else(|| keys::conversation(&order.conversation), ByteBuf::into_vec);
-        let (mut count, mut last) = (left.count, begins.clone());
+            left.reached.take().map_or_else(|| keys::conversation(&order.conversation), ByteBuf::into_vec);
+        let (mut count, mut reached) = (left.count, begins.clone());
         let whole = each_message(turn, &order.conversation, begins, up_to, |turn, key, target| {
             if turn.rows.contains(Tree::Envelopes, target.as_bytes())? {
-                turn.rows.shred(Tree::Envelopes, *target.as_bytes());
+                if !mutation::is(Mutation::KeepErasedBytes) {
+                    turn.rows.shred(Tree::Envelopes, *target.as_bytes());
+                }
                 count += 1;
             }
-            last = key.to_vec();
+            reached = key.to_vec();
             Ok(())
         })?;
+        left = Unfinished { count, reached: Some(ByteBuf::from(reached)), attested: whole };
         if !whole {
-            Unfinished { count, shredded: Some(ByteBuf::from(last)), attested: false }.note(turn, id);
+            left.note(turn, id);
             return Ok(());
         }
-        attest(turn, order.by.clone(), *id, count);
-        left = Unfinished { count, shredded: None, attested: true };
+        finish(turn, order.by.clone(), &order.conversation, *id, Named::UpTo(up_to), count)?;
         if count > ERASE_AT_ONCE_MAX {
             left.note(turn, id);
             return Ok(());
         }
     }
+    let Unfinished { mut count, attested, .. } = left;
     let begins = keys::conversation(&order.conversation);
-    let whole =
-        each_message(turn, &order.conversation, begins, up_to, |turn, _, target| {
-            match Holding::get(&turn.rows, target)? {
-                Some(held) => erase(turn, target, &held),
-                None => Ok(()),
-            }
-        })?;
-    match whole {
-        true => turn.rows.delete(Tree::Meta, keys::unfinished(id)),
-        false => left.note(turn, id),
+    let whole = each_message(turn, &order.conversation, begins, up_to, |turn, _, target| {
+        let Some(held) = Holding::get(&turn.rows, target)? else { return Ok(()) };
+        if !attested && turn.rows.contains(Tree::Envelopes, target.as_bytes())? {
+            count += 1;
+        }
+        erase(turn, target, &held)
+    })?;
+    if !whole {
+        Unfinished { count, reached: None, attested }.note(turn, id);
+        return Ok(());
     }
-    Ok(())
+    turn.rows.delete(Tree::Meta, keys::unfinished(id));
+    if attested {
+        return Ok(());
+    }
+    finish(turn, order.by.clone(), &order.conversation, *id, Named::UpTo(up_to), count)
 }
 
 /// Calls `each` with the row and the id of every message of a conversation that was issued up to a moment, after the row `from`, until the
 /// turn is full. Tells whether it came to the end.
-fn each_message<'a>(
+pub(crate) fn each_message<'a>(
     turn: &mut Turn<'a>,
     conversation: &ConversationId,
     mut from: Vec<u8>,
@@ -279,23 +303,32 @@ pub(crate) fn go_on(turn: &mut Turn<'_>, attested: bool) -> Result<bool, Storage
             Target::Envelopes(ids) => {
                 erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, left)?;
             }
+            Target::Standing(up_to, secs) => {
+                let order = Standing { up_to: *up_to, secs: *secs };
+                standing::apply(turn, &id, &conversation, order, left)?;
+            }
         }
     }
     Ok(found)
 }
 
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
-pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
+pub(crate) fn is_withheld(
+    view: &dyn View,
+    id: &RecordId,
+    held: &Holding,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
     let waits = held.class == Some(Class::Application)
         && !mutation::is(Mutation::ServeUnfinished)
         && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
-    Ok(waits && tombstone_for(view, id, held)?.is_some())
+    Ok(waits && (tombstone_for(view, id, held)?.is_some() || standing::has_ended(view, held, now)?))
 }
 
 /// Whether a record is still here that is to be dropped or erased, and so is not passed on.
 pub(crate) fn is_over(view: &dyn View, id: &RecordId, now: Timestamp) -> Result<bool, StorageError> {
     let Some(held) = Holding::get(view, id)? else { return Ok(false) };
-    Ok(held.expires <= now || is_withheld(view, id, &held)?)
+    Ok(held.expires <= now || is_withheld(view, id, &held, now)?)
 }
 
 /// Now that a message is here, and is not deleted, the rows that name it have no force over it.
@@ -338,8 +371,13 @@ fn deliver_tombstone(
     Ok(())
 }
 
-/// Removes a record and every row about it. The store makes sealed values unreadable with the commit.
+/// Removes a record and every row about it, and puts it away if a hold keeps it. The store makes sealed values unreadable with the
+/// commit.
 pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Result<(), StorageError> {
+    if mutation::is(Mutation::ServeHeld) && hold::would_keep(turn, held)? {
+        return Ok(());
+    }
+    hold::put_away(turn, id, held)?;
     spread::forget(turn, id)?;
     digest::leave(turn, id, held)?;
     let rows = &mut turn.rows;
@@ -437,7 +475,7 @@ pub(crate) fn drop_record(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) ->
         forget_tombstone(turn, id)?;
     }
     if held.kind == Kind::Receipt as u8 {
-        forget_receipt(turn, id)?;
+        receipts::forget(turn, id)?;
     }
     if held.kind == Kind::Head as u8 {
         heads::forget(turn, id)?;
@@ -470,19 +508,9 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
         Target::UpTo(_) => {
             turn.rows.delete(Tree::Tombstones, keys::conversation_target(&tombstone.conversation, id));
         }
-    }
-    Ok(())
-}
-
-fn forget_receipt(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    let Some((held, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
-    if let (Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
-        for item in &receipt.items {
-            let tick = keys::tick(&item.tombstone, trust);
-            // A later receipt for the same tombstone keeps its place.
-            if turn.rows.get(Tree::Tally, &tick)?.as_deref() == Some(id.as_bytes()) {
-                turn.rows.delete(Tree::Tally, tick);
-            }
+        Target::Standing(up_to, secs) => {
+            let order = Standing { up_to: *up_to, secs: *secs };
+            standing::forget(turn, id, &tombstone.conversation, order);
         }
     }
     Ok(())

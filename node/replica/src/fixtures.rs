@@ -158,7 +158,7 @@ pub fn charter(trusts: &[&Trust]) -> Charter {
         },
         trusts,
         countries: vec![Country::GB],
-        policy: Policy { retention_secs_max: RETENTION },
+        policy: Policy::of(RETENTION),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lanyard_crypto::mls::key_package;
 use lanyard_crypto::mls::peek::Peek;
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Receipt, Verified};
+use lanyard_crypto::record::{Body, Class, Entry, Envelope, Kind, Verified};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,9 @@ use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
+use crate::receipts;
 use crate::spread;
+use crate::standing;
 use crate::turn::Turn;
 
 impl Replica {
@@ -37,7 +39,7 @@ impl Replica {
         origin: bool,
     ) -> Result<(), StorageError> {
         let record = admitted.record();
-        let (id, held) = (record.id(), Holding::of(record));
+        let (id, held) = (record.id(), standing::under_orders(&turn.rows, Holding::of(record))?);
         turn.rows.put(held.tree(), *id.as_bytes(), record.bytes().to_vec());
         turn.rows.put(Tree::Holdings, *id.as_bytes(), held.to_row());
         turn.rows.put(Tree::Expiry, keys::expiry(held.expires, &id), [held.kind]);
@@ -65,7 +67,7 @@ impl Replica {
                 erase::carry_out(turn, record, tombstone)
             }
             Body::Receipt(receipt) => {
-                follow_receipt(turn, record, receipt);
+                receipts::follow(turn, record, receipt);
                 Ok(())
             }
             Body::Head(_) => heads::follow(turn, record),
@@ -78,6 +80,7 @@ impl Replica {
             Network::new(record.decoded().statement(), record.header(), charter, Some(&self.network))
                 .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
+        self.walk.begin();
         self.learn_again(turn)?;
         let stranger = |trust| self.network.charter().member(trust).is_none();
         let dropped: Vec<_> =
@@ -282,13 +285,6 @@ fn welcomed(view: &dyn View, content: &[u8]) -> Result<BTreeSet<Fingerprint>, St
         devices.extend(device.and_then(|d| Fingerprint::try_from(d.as_slice()).ok()));
     }
     Ok(devices)
-}
-
-fn follow_receipt(turn: &mut Turn<'_>, record: &Verified, receipt: &Receipt) {
-    let Some(trust) = node_trust(record.signer()) else { unreachable!("nodes alone sign receipts") };
-    for item in &receipt.items {
-        turn.rows.put(Tree::Tally, keys::tick(&item.tombstone, trust), *record.id().as_bytes());
-    }
 }
 
 impl Replica {

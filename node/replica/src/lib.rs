@@ -28,6 +28,7 @@ mod erase;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod frame;
+pub mod hold;
 pub mod holding;
 mod hub;
 mod input;
@@ -36,8 +37,11 @@ mod keys;
 pub mod limits;
 pub mod mutation;
 pub mod query;
+mod receipts;
 mod request;
+mod retention;
 mod spread;
+mod standing;
 mod sync;
 mod turn;
 pub mod verdict;
@@ -48,6 +52,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, Verified, VerifyError};
 use lanyard_crypto::x509::SecretKey;
@@ -115,6 +120,10 @@ pub struct Replica {
     sessions: sync::Sessions,
     /// What peers have been served by anti-entropy lately.
     served: sync::Served,
+    /// How long this trust keeps messages of its own conversations.
+    retention: TrustRetention,
+    /// How far the conversations have been looked through for what lives longer.
+    walk: retention::Walk,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
     /// [`limits::SERVED_BYTES_MAX`], likewise.
@@ -188,6 +197,8 @@ impl Replica {
             due: BTreeSet::new(),
             sessions: sync::Sessions::default(),
             served: sync::Served::default(),
+            retention: TrustRetention::default(),
+            walk: retention::Walk::default(),
             step_changes_max: limits::STEP_CHANGES_MAX,
             served_bytes_max: limits::SERVED_BYTES_MAX,
         })
@@ -236,6 +247,8 @@ impl Replica {
             Input::GoOn => chores::go_on(&mut turn)?,
             Input::Tick => {
                 chores::go_on(&mut turn)?;
+                standing::attest_due(&mut turn)?;
+                self.keep_retention(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;

@@ -61,6 +61,14 @@ pub enum Refusal {
     /// The device asks to delete what it did not send.
     #[error("this device did not send {0}: only its sender, or a records officer, may delete it")]
     NotSender(String),
+    /// The device asks for what only an administrator of the conversation may, from the trust that owns it.
+    #[error(
+        "only an administrator of the conversation from {0}, which owns it, or {0}'s records officer, may delete all of it"
+    )]
+    NotAdministrator(String),
+    /// A hold that cannot be placed or ended so.
+    #[error("the hold: {0}")]
+    Hold(String),
     /// The request names what is not here.
     #[error("{0} is not held here")]
     NotFound(String),
@@ -137,6 +145,8 @@ impl Refusal {
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
+            Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
+            Refusal::Hold(_) => rule("hold", Reject, 0, true),
             Refusal::NotFound(_) => rule("not-found", Reject, 0, true),
         }
     }

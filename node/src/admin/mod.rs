@@ -3,6 +3,7 @@
 
 pub mod api;
 mod client;
+pub mod officer;
 mod routes;
 
 use std::fs;

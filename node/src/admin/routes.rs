@@ -19,11 +19,11 @@ use lanyard_crypto::{Fingerprint, NodeId, RecordId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Admin;
 use super::api::{
     Audit, BackedUp, BackupRequest, Compacted, Deletion, DeviceView, Held, Imported, InvitationView,
     InviteRequest, Invited, NetworkStatus, Peer, RevokeAnswer, RevokeRequest, Staff, Status,
 };
+use super::{Admin, officer};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
@@ -38,9 +38,9 @@ const AUDIT_LINES_MAX: usize = 1000;
 const HOURS_MAX: u64 = 720;
 
 type Shared = State<Arc<Admin>>;
-type Outcome<T> = Result<Json<T>, Refused>;
+pub(super) type Outcome<T> = Result<Json<T>, Refused>;
 
-struct Refused(Refusal);
+pub(super) struct Refused(Refusal);
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
@@ -78,6 +78,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/backup", post(back_up))
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
+        .merge(officer::router())
         .fallback(async || Refused(refusal("not-found", "there is no such path")))
         .with_state(admin)
 }
@@ -355,10 +356,14 @@ fn invitation_view(kept: &Kept) -> InvitationView {
 }
 
 async fn note(admin: &Admin, event: &'static str, detail: String) {
-    admin.backend.note(Note { event, code: "", detail, address: None }).await;
+    note_with(admin, event, "", detail).await;
 }
 
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
+pub(super) async fn note_with(admin: &Admin, event: &'static str, code: &'static str, detail: String) {
+    admin.backend.note(Note { event, code, detail, address: None }).await;
+}
+
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
     let bytes = bytes(body, REQUEST_BYTES_MAX).await?;
     Ok(serde_json::from_slice(&bytes).map_err(|e| refusal("malformed", e.to_string()))?)
 }

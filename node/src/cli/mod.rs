@@ -2,6 +2,7 @@
 
 mod audit;
 mod network;
+mod officer;
 mod operate;
 mod staff;
 mod storage;
@@ -11,8 +12,12 @@ use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
 pub use network::{
-    AuthorityKeyArgs, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs,
-    SignArgs,
+    AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
+    ShowCharterArgs, SignArgs,
+};
+pub use officer::{
+    DeleteCommand, DeleteConversationArgs, DeletePersonArgs, EndHoldArgs, HoldCommand, ListHoldsArgs,
+    PlaceHoldArgs,
 };
 pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
@@ -59,6 +64,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Deletions and who has confirmed them (asks the running node)
     Deletions(DeletionsArgs),
+    /// Delete a conversation, or what a person sent, at every replica (asks the running node)
+    #[command(subcommand)]
+    Delete(DeleteCommand),
+    /// Keep what a conversation would lose, out of everybody's reach (asks the running node)
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// What the running node holds of a record, such as a message
     Held(HeldArgs),
     /// Give back the disk space of what was deleted (asks the running node)

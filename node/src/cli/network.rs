@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Subcommand};
 use lanyard_crypto::TrustId;
 use lanyard_crypto::limits::RETENTION_SECS_MAX;
+use lanyard_crypto::mls::Class;
 use lanyard_crypto::residency::Country;
 
 use super::{NodeArgs, days};
@@ -82,6 +83,9 @@ pub struct FoundArgs {
     /// Longest life of a message.
     #[arg(long, default_value = "365", value_parser = retention_days, help = retention_help())]
     pub retention_days: u64,
+    /// A shorter one for conversations of a class, in days: CLASS=DAYS; repeatable
+    #[arg(long = "class-retention", value_name = "CLASS=DAYS")]
+    pub class_retention: Vec<ClassRetention>,
     /// How long this version is valid
     #[arg(long, default_value = "365", value_parser = days)]
     pub days: u64,
@@ -119,6 +123,9 @@ pub struct ProposeArgs {
     /// Longest life of a message.
     #[arg(long, value_parser = retention_days, help = retention_help())]
     pub retention_days: Option<u64>,
+    /// A shorter one for conversations of a class, in days: CLASS=DAYS, or CLASS=none; repeatable
+    #[arg(long = "class-retention", value_name = "CLASS=DAYS")]
+    pub class_retention: Vec<ClassRetention>,
     /// How long this version is valid
     #[arg(long, default_value = "365", value_parser = days)]
     pub days: u64,
@@ -211,6 +218,27 @@ impl FromStr for MemberArg {
     }
 }
 
+/// The longest life of messages of a class, as typed: `CLASS=DAYS` or `CLASS=none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClassRetention {
+    /// The class.
+    pub class: Class,
+    /// In days; none if nothing is to be said of the class.
+    pub days: Option<u64>,
+}
+
+impl FromStr for ClassRetention {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let names = || Class::ALL.map(Class::name).join(", ");
+        let wrong = || format!("{text:?} is not CLASS=DAYS, such as social=7; classes are {}", names());
+        let (class, days) = text.split_once('=').ok_or_else(wrong)?;
+        let days = if days == "none" { None } else { Some(retention_days(days)?) };
+        Ok(Self { class: Class::from_name(class).ok_or_else(wrong)?, days })
+    }
+}
+
 fn retention_help() -> String {
     format!("Longest life of a message, in days: at most {RETENTION_DAYS_MAX}")
 }
@@ -225,6 +253,18 @@ fn retention_days(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_has_a_life_of_its_own() {
+        let parsed = |text: &str| text.parse::<ClassRetention>();
+        let (social, clinical) = (Class::Social, Class::Clinical);
+        assert_eq!(parsed("social=7"), Ok(ClassRetention { class: social, days: Some(7) }));
+        assert_eq!(parsed("clinical=none"), Ok(ClassRetention { class: clinical, days: None }));
+        for wrong in ["social", "social=", "social=0", "private=7", "=7", "social=7d"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+        assert!(parsed("private=7").unwrap_err().contains("clinical, operational, social"));
+    }
 
     #[test]
     fn messages_may_live_for_as_long_as_a_charter_allows() {

@@ -1,10 +1,12 @@
 //! Charters in files: reading, building a member, and how a charter is shown.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lanyard_crypto::charter::{Charter, CharterError, Member};
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::CHARTER_BYTES_MAX;
+use lanyard_crypto::mls::Class;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, VerifyError};
 use lanyard_crypto::x509::Purpose;
@@ -85,6 +87,8 @@ pub(super) struct CharterView {
     pub(super) expires: String,
     pub(super) countries: Vec<String>,
     pub(super) retention_days: u64,
+    /// Shorter ones, by what conversations are for.
+    pub(super) retention_days_by_class: BTreeMap<&'static str, u64>,
     pub(super) authorities: Vec<String>,
     pub(super) threshold: u64,
     /// Whether its own rules' signatures are there.
@@ -111,6 +115,9 @@ impl CharterView {
             Err(VerifyError::Charter(error)) => Some(error.to_string()),
             Err(other) => Some(other.to_string()),
         };
+        let class =
+            |class: Class| Some((class.name(), charter.policy.retention_by_class.of(class)? / DAY_SECS));
+        let by_class = Class::ALL.into_iter().filter_map(class);
         let member = |(member, root): (&Member, _)| MemberView {
             trust: member.trust.to_string(),
             name: member.name.clone(),
@@ -126,6 +133,7 @@ impl CharterView {
             expires: rfc3339(record.header().expires),
             countries: charter.countries.iter().map(ToString::to_string).collect(),
             retention_days: charter.policy.retention_secs_max / DAY_SECS,
+            retention_days_by_class: by_class.collect(),
             authorities: charter.authorities.keys.iter().map(|key| to_hex(key)).collect(),
             threshold: charter.authorities.threshold,
             signed: problem.is_none(),
@@ -142,8 +150,10 @@ impl CharterView {
             format!("  valid        {} to {}", self.issued, self.expires),
             format!("  countries    {}", self.countries.join(" ")),
             format!("  retention    at most {} days", self.retention_days),
-            format!("  authorities  {} of {} must sign", self.threshold, self.authorities.len()),
         ];
+        let by_class = self.retention_days_by_class.iter();
+        lines.extend(by_class.map(|(class, days)| format!("               {class}: at most {days} days")));
+        lines.push(format!("  authorities  {} of {} must sign", self.threshold, self.authorities.len()));
         lines.extend(self.authorities.iter().map(|key| format!("               {key}")));
         lines.push(match &self.problem {
             None => "  signatures   complete".into(),

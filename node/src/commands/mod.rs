@@ -5,6 +5,7 @@ mod audit;
 mod charters;
 mod check;
 mod network;
+mod officer;
 mod operate;
 mod prepare;
 mod run;
@@ -118,6 +119,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => operate::status(&args),
         Command::Deletions(args) => operate::deletions(&args),
+        Command::Delete(command) => officer::delete(command),
+        Command::Hold(command) => officer::hold(command),
         Command::Held(args) => operate::held(&args),
         Command::Compact(args) => storage::compact(&args),
         Command::Backup(args) => storage::back_up(&args),

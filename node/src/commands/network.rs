@@ -11,7 +11,8 @@ use serde::Serialize;
 use super::charters::{self, CharterView};
 use super::{CommandError, operate, read_key, show, write_key};
 use crate::cli::{
-    AuthorityKeyArgs, FoundArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs, SignArgs,
+    AuthorityKeyArgs, ClassRetention, FoundArgs, MemberArg, NetworkCommand, ProposeArgs, ShowCharterArgs,
+    SignArgs,
 };
 use crate::files;
 use crate::time::{DAY_SECS, now, rfc3339};
@@ -64,7 +65,7 @@ fn found(args: &FoundArgs) -> Result<(), CommandError> {
         },
         trusts: with_members(Vec::new(), &args.members)?,
         countries: sorted(args.countries.clone()),
-        policy: Policy { retention_secs_max: args.retention_days * DAY_SECS },
+        policy: with_classes(Policy::of(args.retention_days * DAY_SECS), &args.class_retention),
     };
     let issued = now();
     let header = Header {
@@ -112,6 +113,7 @@ fn propose(args: &ProposeArgs) -> Result<(), CommandError> {
     if let Some(days) = args.retention_days {
         charter.policy.retention_secs_max = days * DAY_SECS;
     }
+    charter.policy = with_classes(charter.policy, &args.class_retention);
     charter.version += 1;
     charter.previous = Some(current.statement());
 
@@ -184,6 +186,13 @@ fn show_record(args: &ShowCharterArgs) -> Result<(), CommandError> {
         let network = v.network.as_deref().unwrap_or("(none)");
         format!("{} {}\n  network      {network}\n  valid        {} to {}", v.kind, v.id, v.issued, v.expires)
     })
+}
+
+fn with_classes(mut policy: Policy, typed: &[ClassRetention]) -> Policy {
+    for ClassRetention { class, days } in typed {
+        *policy.retention_by_class.of_mut(*class) = days.map(|days| days * DAY_SECS);
+    }
+    policy
 }
 
 fn with_members(

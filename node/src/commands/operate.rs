@@ -117,7 +117,7 @@ impl Deletion {
         )
     }
 
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let mut lines = vec![
             format!("deletion {}", self.tombstone),
             format!("  ordered      {}, {}", self.issued, self.reason),

@@ -10,10 +10,11 @@ use lanyard_crypto::gateway::{
     TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Decoded, Target};
+use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
-use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
+use lanyard_replica::hold::{self, HoldView};
+use lanyard_replica::{Input, Reply, Request, arrival, query};
 use lanyard_storage::{BackedUp, Compacted, View};
 use tokio::sync::watch;
 
@@ -23,7 +24,8 @@ use super::shared::Engine;
 use super::space;
 use crate::audit_export::{self, Beginning};
 use crate::backend::{
-    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
+    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
+    PeerStatus, SentDeletion, SomeDeleted,
 };
 use crate::time;
 
@@ -50,8 +52,7 @@ impl Backend for Engine {
     }
 
     fn delete(&self, order: Deletion) -> Answer<'_, RecordId> {
-        let Deletion { device, conversation, envelopes, reason, reference } = order;
-        let (by, target) = (Deleter::Device(device), Target::Envelopes(envelopes));
+        let Deletion { by, conversation, target, reason, reference } = order;
         async move {
             match self.0.request(Request::Delete { by, conversation, target, reason, reference }).await? {
                 Reply::Deleted(tombstone) => Ok(tombstone),
@@ -59,6 +60,39 @@ impl Backend for Engine {
             }
         }
         .boxed()
+    }
+
+    fn delete_sent(&self, order: SentDeletion) -> Answer<'_, Option<SomeDeleted>> {
+        let SentDeletion { devices, all, reason, reference } = order;
+        async move {
+            match self.0.request(Request::DeleteSent { devices, all, reason, reference }).await? {
+                Reply::SomeDeleted { tombstone, conversation, envelopes } => {
+                    Ok(Some(SomeDeleted { tombstone, conversation, envelopes }))
+                }
+                Reply::Done => Ok(None),
+                other => unreachable!("a deletion is answered by its tombstone, not by {other:?}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn devices_of(&self, registration: String) -> Answer<'_, Vec<Fingerprint>> {
+        let trust = self.0.trust.clone();
+        self.0.read(move |view, _| query::devices_of(view, &trust, &registration)).boxed()
+    }
+
+    fn place_hold(&self, hold: NewHold) -> Answer<'_, ()> {
+        let NewHold { conversation, reference, reason, until } = hold;
+        let request = Request::PlaceHold { conversation, reference, reason, until };
+        async move { self.0.request(request).await.map(drop) }.boxed()
+    }
+
+    fn end_hold(&self, conversation: ConversationId, reference: String) -> Answer<'_, ()> {
+        async move { self.0.request(Request::EndHold { conversation, reference }).await.map(drop) }.boxed()
+    }
+
+    fn holds(&self) -> Answer<'_, Vec<HoldView>> {
+        self.0.read(|view, _| hold::holds(view)).boxed()
     }
 
     fn seen(&self, device: Fingerprint, seq: u64) -> Answer<'_, ()> {

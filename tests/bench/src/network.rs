@@ -21,7 +21,7 @@ pub struct Network {
 impl Network {
     pub fn new() -> Self {
         let trusts = [Trust::new("RXA", 1), Trust::new("RXB", 4)];
-        let policy = Policy { retention_secs_max: LIFE };
+        let policy = Policy::of(LIFE);
         let charter = Charter { policy, ..fixtures::charter(&[&trusts[0], &trusts[1]]) };
         let charter = fixtures::sign_charter(charter, None);
         let id = NetworkId::new(*charter.statement().as_bytes());

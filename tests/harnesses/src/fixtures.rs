@@ -159,7 +159,7 @@ pub fn charter_of(members: &[&Trust], before: Option<&Decoded>) -> Decoded {
         },
         trusts,
         countries: vec![Country::GB],
-        policy: Policy { retention_secs_max: RETENTION },
+        policy: Policy::of(RETENTION),
     };
     let first = |before: &Decoded| NetworkId::new(*before.statement().as_bytes());
     let network = before.map(|before| before.header().network.unwrap_or_else(|| first(before)));

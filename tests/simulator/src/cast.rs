@@ -140,7 +140,7 @@ impl Cast {
             },
             trusts,
             countries: vec![Country::GB],
-            policy: Policy { retention_secs_max: RETENTION_SECS },
+            policy: Policy::of(RETENTION_SECS),
         };
         let network = last.map(|(_, record)| network_of(record));
         let issued = START.plus_secs(version);

@@ -1,15 +1,15 @@
 //! Records of every kind and form, with real signatures, for tests against other implementations.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
+use lanyard_crypto::charter::{Authorities, ByClass, Charter, Member, Policy};
 use lanyard_crypto::record::{
-    self, Body, Class, Crl, Decoded, Entry, Envelope, Head, Header, Kind, Reason, Receipt, ReceiptItem,
-    Target, Tombstone,
+    self, Body, Class, Crl, Decoded, DeviceErased, DeviceLine, Entry, Envelope, Erased, Expired, Head,
+    Header, Held, Kind, Reason, Receipt, ReceiptItem, Target, Tombstone, Waiting, WaitingDevice,
 };
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, Term};
 use lanyard_crypto::x509::{Certificate, SecretKey, Subject};
-use lanyard_crypto::{AuditHash, ConversationId, NetworkId, RecordId};
+use lanyard_crypto::{AuditHash, ConversationId, Fingerprint, NetworkId, RecordId, Timestamp};
 use lanyard_replica::fixtures::{DAY, NOW, authorities, key};
 
 /// Who signs, and what.
@@ -50,6 +50,10 @@ impl Scene {
     fn sign_charter(&self, network: Option<NetworkId>, version: u64, previous: Option<RecordId>) -> Decoded {
         let root = self.root.der().to_vec();
         let addresses = vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()];
+        let by_class = match version {
+            1 => ByClass::default(),
+            _ => ByClass { operational: Some(7 * DAY), ..ByClass::default() },
+        };
         let charter = Charter {
             name: "Test network".into(),
             version,
@@ -65,7 +69,7 @@ impl Scene {
                 addresses,
             }],
             countries: vec!["DE".parse().unwrap(), Country::GB],
-            policy: Policy { retention_secs_max: 30 * DAY },
+            policy: Policy { retention_by_class: by_class, ..Policy::of(30 * DAY) },
         };
         let header =
             Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(90 * DAY) };
@@ -110,15 +114,45 @@ impl Scene {
             let (conversation, reference) = (conversation.clone(), b"case 7".to_vec());
             Body::Tombstone(Tombstone { conversation, target, reason, reference })
         };
-        let item = |n| ReceiptItem { tombstone: RecordId::new([n; 32]), erased: NOW, envelopes: 3 };
         let named = Target::Envelopes(vec![RecordId::new([1; 32]), RecordId::new([2; 32])]);
         let mut bodies = vec![Body::Crl(crl), Body::Entry(device), Body::Entry(node)];
         bodies.extend([Class::Application, Class::Commit, Class::Welcome, Class::Submission].map(envelope));
         bodies.extend(Reason::ALL.map(|reason| tombstone(named.clone(), reason)));
         bodies.push(tombstone(Target::UpTo(NOW), Reason::Incident));
-        bodies.push(Body::Receipt(Receipt { items: vec![item(1), item(2)] }));
+        bodies.push(tombstone(Target::Standing(NOW, 7 * DAY), Reason::PolicyExpired));
+        bodies.push(Body::Receipt(Receipt { items: self.items() }));
         bodies.push(Body::Head(Head { number: 1000, hash: AuditHash::new([6; 32]), dropped: 10 }));
         bodies
+    }
+}
+
+impl Scene {
+    /// One item of a receipt of each kind, in their order, and one more of the first.
+    fn items(&self) -> Vec<ReceiptItem> {
+        let tombstone = |n| RecordId::new([n; 32]);
+        let erased = |n| {
+            ReceiptItem::Erased(Erased { tombstone: tombstone(n), erased: NOW, envelopes: 3, devices: 2 })
+        };
+        let (device, key) = (self.signer.fingerprint(), &self.signer_key);
+        let line = DeviceLine::sign(self.network, tombstone(1), NOW, device, key).bytes().to_vec();
+        let waited_for = WaitingDevice { device: Fingerprint::new([4; 32]), last_seen: Some(NOW) };
+        let unseen = WaitingDevice { device: Fingerprint::new([5; 32]), last_seen: None };
+        let (conversation, hour) = (
+            ConversationId::new([7; 16], "RXA".parse().unwrap()),
+            Timestamp::from_secs(NOW.as_secs() / 3600 * 3600),
+        );
+        vec![
+            erased(1),
+            erased(2),
+            ReceiptItem::Held(Held { tombstone: tombstone(3), until: NOW, reference: b"hold 3".to_vec() }),
+            ReceiptItem::DeviceErased(DeviceErased { tombstone: tombstone(1), line }),
+            ReceiptItem::Waiting(Waiting {
+                tombstone: tombstone(1),
+                devices: vec![waited_for, unseen],
+                count: 20,
+            }),
+            ReceiptItem::Expired(Expired { conversation, hour, erased: NOW, envelopes: 7 }),
+        ]
     }
 }
 

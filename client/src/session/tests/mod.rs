@@ -219,7 +219,7 @@ fn network(trusts: &[Trust]) -> Network {
         authorities: Authorities { keys: vec![key], threshold: 1 },
         trusts: trusts.iter().map(member).collect(),
         countries: vec!["GB".parse().unwrap()],
-        policy: CharterPolicy { retention_secs_max: LIFE_SECS },
+        policy: CharterPolicy::of(LIFE_SECS),
     };
     let expires = NOW.plus_secs(LIFE_SECS);
     let header = Header { network: None, custodians: Vec::new(), issued: NOW, expires };
@@ -237,6 +237,7 @@ struct Scene {
 
 fn founding(members: Vec<Vec<u8>>) -> Founding {
     Founding {
+        retention_secs: None,
         class: Purpose::Clinical,
         title: "Bed 9".into(),
         owner: "RYJ".parse().unwrap(),

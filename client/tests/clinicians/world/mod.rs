@@ -10,10 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use lanyard_client::clock;
 use lanyard_crypto::cbor;
-use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
+use lanyard_crypto::charter::{Authorities, Charter, Member, Policy, TrustRetention};
 use lanyard_crypto::gateway::*;
 use lanyard_crypto::record::{
-    self, Body, Class, Decoded, Entry, Envelope, Header, Receipt, ReceiptItem, Submission, Target, Tombstone,
+    self, Body, Class, Decoded, Entry, Envelope, Erased, Header, Receipt, ReceiptItem, Submission, Target,
+    Tombstone,
 };
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
@@ -53,6 +54,8 @@ pub struct State {
     pub hub_away: bool,
     /// Nodes take envelopes, and the connection breaks before the answer.
     pub loses_answers: bool,
+    /// What nodes say that their trusts keep.
+    pub retention: TrustRetention,
     /// Nodes refuse every device in the TLS handshake.
     pub refuses_devices: bool,
 }
@@ -90,7 +93,7 @@ impl World {
             authorities: Authorities { keys: vec![ByteBuf::from(authority.public().to_vec())], threshold: 1 },
             trusts: trusts.iter().map(member).collect(),
             countries: vec![Country::GB],
-            policy: Policy { retention_secs_max: LIFE_SECS },
+            policy: Policy::of(LIFE_SECS),
         };
         let now = clock::now();
         let header =
@@ -168,7 +171,7 @@ impl World {
                     |c: &&Decoded| matches!(c.body(), Body::Charter(c) if c.version.to_string() == value);
                 let charter = state.between.iter().find(is_asked).or(state.charter.as_ref());
                 let charter = charter.unwrap_or(&self.charter).bytes().to_vec();
-                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new() }))
+                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new(), retention: state.retention }))
             }
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));
@@ -289,7 +292,7 @@ impl World {
             reference: Vec::new(),
         });
         let (tombstone, issued) = self.publish(state, trust, &custodians, expires, body);
-        let item = ReceiptItem { tombstone, erased: issued, envelopes: 1 };
+        let item = ReceiptItem::Erased(Erased { tombstone, erased: issued, envelopes: 1, devices: 0 });
         let body = Body::Receipt(Receipt { items: vec![item] });
         let (id, erased) = self.publish(state, &self.trusts[0], &custodians, expires, body);
         let receipt = state.inbox.pop().unwrap();

@@ -3,8 +3,8 @@
 use crate::charter::{Authorities, Charter, Member, Policy};
 use crate::network::Network;
 use crate::record::{
-    self, Body, Class, Crl, Decoded, Entry, Envelope, Head, Header, Reason, Receipt, ReceiptItem, Target,
-    Tombstone,
+    self, Body, Class, Crl, Decoded, Entry, Envelope, Erased, Head, Header, Reason, Receipt, ReceiptItem,
+    Target, Tombstone,
 };
 use crate::residency::Country;
 use crate::x509::issue::{self, Issuer, NodeDetails, Term};
@@ -120,7 +120,7 @@ pub(crate) fn charter(trusts: &[&Trust], authorities: &[SecretKey]) -> Charter {
         },
         trusts: trusts.iter().map(|t| t.member()).collect(),
         countries: vec!["DE".parse().unwrap(), Country::GB],
-        policy: Policy { retention_secs_max: 30 * DAY },
+        policy: Policy::of(30 * DAY),
     }
 }
 
@@ -192,7 +192,14 @@ impl Scene {
     }
 
     pub(crate) fn receipt(&self) -> Body {
-        let item = |n| ReceiptItem { tombstone: RecordId::new([n; 32]), erased: NOW, envelopes: 3 };
+        let item = |n| {
+            ReceiptItem::Erased(Erased {
+                tombstone: RecordId::new([n; 32]),
+                erased: NOW,
+                envelopes: 3,
+                devices: 2,
+            })
+        };
         Body::Receipt(Receipt { items: vec![item(1), item(2)] })
     }
 

@@ -1,7 +1,7 @@
 //! Deletion and expiry (promises P6 and P7). The conversation is RXA's; RXB sends; RXC is a custodian and neither.
 
 use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
-use lanyard_crypto::record::{Decoded, Reason, Target};
+use lanyard_crypto::record::{Decoded, Reason, ReceiptItem, Target};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
 use lanyard_storage::Tree;
 
@@ -239,7 +239,8 @@ fn the_tally_shows_who_has_erased_and_who_has_not() {
     for replica in report.unwrap().unwrap().replicas {
         let receipt = Decoded::from_bytes(&replica.receipt.unwrap().bytes).unwrap();
         let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
-        assert_eq!((body.items[0].tombstone, body.items[0].envelopes), (tombstone, 1));
+        let ReceiptItem::Erased(item) = &body.items[0] else { panic!("another item") };
+        assert_eq!((item.tombstone, item.envelopes), (tombstone, 1));
     }
     // The order is known to all, and not carried out twice.
     assert_eq!(delete(&mut s, 1, id), Err("not-found".into()));
@@ -316,7 +317,8 @@ fn a_long_conversation_is_erased_in_several_steps() {
     let receipt = report.unwrap().unwrap().replicas.remove(0).receipt.unwrap();
     let receipt = Decoded::from_bytes(&receipt.bytes).unwrap();
     let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
-    assert_eq!(body.items[0].envelopes, count as u32);
+    let ReceiptItem::Erased(item) = &body.items[0] else { panic!("another item") };
+    assert_eq!(item.envelopes, count as u32);
 }
 
 /// What takes long is to remove the rows about messages, not to make them unreadable.

@@ -1,6 +1,6 @@
 //! Records with signatures that hold, by keys that may not sign them; and tombstones by who may not delete (promise P2).
 
-use lanyard_crypto::record::{self, Body, Reason, Receipt, ReceiptItem, Target, Tombstone};
+use lanyard_crypto::record::{self, Body, Erased, Reason, Receipt, ReceiptItem, Target, Tombstone};
 use lanyard_crypto::x509::{Certificate, SecretKey};
 use lanyard_crypto::{ConversationId, RecordId};
 use lanyard_replica::fixtures::{self, key};
@@ -41,7 +41,8 @@ async fn keys_without_the_right_to_a_kind_are_refused() {
     let message = |n| fixtures::application(&us, n);
     let new_device = b.device(&key(141));
     let entry = |chain| Body::Entry(trusts::entry_body(chain, Vec::new()));
-    let item = ReceiptItem { tombstone: RecordId::new([1; 32]), erased: world.now, envelopes: 1 };
+    let (ordered, erased) = (RecordId::new([1; 32]), world.now);
+    let item = ReceiptItem::Erased(Erased { tombstone: ordered, erased, envelopes: 1, devices: 0 });
     let receipt = Body::Receipt(Receipt { items: vec![item] });
     let delete = || tombstone(&us, Target::UpTo(world.now));
     let other = &world.trusts[2];

@@ -9,7 +9,8 @@ use lanyard_crypto::x509::{Certificate, Revocation, SecretKey, Subject};
 use lanyard_crypto::{ConversationId, Fingerprint, NetworkId, NodeId, Timestamp, TrustId, labels};
 use lanyard_replica::Own;
 use lanyard_replica::fixtures::{self, key};
-use serde::Serialize;
+use serde::ser::Error;
+use serde::{Serialize, Serializer};
 use serde_bytes::{ByteBuf, Bytes};
 
 use crate::time::DAY_SECS;
@@ -225,7 +226,7 @@ fn charter(trusts: &[&Trust]) -> Charter {
         },
         trusts: trusts.iter().map(member).collect(),
         countries: vec![Country::GB],
-        policy: Policy { retention_secs_max: RETENTION_SECS },
+        policy: Policy::of(RETENTION_SECS),
     }
 }
 
@@ -250,7 +251,18 @@ pub struct Payload {
     pub custodians: Vec<TrustId>,
     pub issued: Timestamp,
     pub expires: Timestamp,
+    #[serde(serialize_with = "in_full")]
     pub body: Body,
+}
+
+/// A body as all of it is signed: its kind, and what it says.
+fn in_full<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Error> {
+    match body {
+        Body::Envelope(envelope) => (body.kind() as u8, envelope).serialize(serializer),
+        Body::Tombstone(tombstone) => (body.kind() as u8, tombstone).serialize(serializer),
+        Body::Entry(entry) => (body.kind() as u8, entry).serialize(serializer),
+        other => Err(S::Error::custom(format!("no test signs a {} so", other.kind().name()))),
+    }
 }
 
 impl Payload {

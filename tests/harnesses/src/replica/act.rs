@@ -2,7 +2,8 @@
 
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::record::{
-    self, Body, Class, Crl, Decoded, Envelope, Head, Header, Reason, Receipt, ReceiptItem, Target, Tombstone,
+    self, Body, Class, Crl, Decoded, Envelope, Erased, Head, Header, Reason, Receipt, ReceiptItem, Target,
+    Tombstone,
 };
 use lanyard_crypto::{AuditHash, ConversationId, RecordId, Timestamp, TrustId};
 use lanyard_replica::frame::Frame;
@@ -247,8 +248,9 @@ fn receipt_or_head(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> 
         return sign(choices, header, Body::Head(Head { number, hash, dropped }));
     }
     let erased = header.issued;
-    let item = |tombstone| ReceiptItem { tombstone, erased, envelopes: u32::MAX };
-    sign(choices, header, Body::Receipt(Receipt { items: ids.into_iter().map(item).collect() }))
+    let item = |tombstone| ReceiptItem::Erased(Erased { tombstone, erased, envelopes: u32::MAX, devices: 1 });
+    let items = Receipt::sorted(ids.into_iter().map(item).collect());
+    sign(choices, header, Body::Receipt(Receipt { items }))
 }
 
 fn revocations(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> {
