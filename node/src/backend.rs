@@ -11,7 +11,9 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Reason};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_replica::query::Overdue;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
@@ -39,6 +41,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Serves a device a conversation no more.
     fn leave(&self, device: Fingerprint, conversation: ConversationId) -> Answer<'_, ()>;
 
+    /// Takes what a device says by its own signature that it has erased.
+    fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()>;
+
+    /// Notes that a device has spoken to this node. Nobody waits for it.
+    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()>;
+
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;
 
@@ -59,6 +67,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletions that this trust ordered or carries out, newest first.
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
+
+    /// The replicas that have not confirmed a deletion of this trust in time.
+    fn overdue(&self) -> Answer<'_, Vec<Overdue>>;
 
     /// Directory entries that match all words.
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse>;

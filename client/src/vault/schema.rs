@@ -5,13 +5,13 @@ use rusqlite::Connection;
 use super::VaultError;
 
 /// The format that this program writes (`PRAGMA user_version`).
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
-        // Another process may be making the same vault: tables are made only if they are missing.
-        0 => Ok(connection
+        // Another process may be making the same vault: tables are made only if they are missing. Version 1 had no `erasure`.
+        0 | 1 => Ok(connection
             .execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?),
         VERSION => Ok(()),
         found => Err(VaultError::Newer { found, known: VERSION }),
@@ -53,6 +53,11 @@ CREATE TABLE IF NOT EXISTS erased (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erased_up_to (
     conversation BLOB PRIMARY KEY, moment INTEGER NOT NULL, expires INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Deletions that this device has carried out, and has yet to tell its node: the tombstone, and when.
+CREATE TABLE IF NOT EXISTS erasure (
+    tombstone BLOB PRIMARY KEY, erased INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- What the node has not taken yet, in order. message: the row of `message` that it carries. content_hash: as

@@ -15,6 +15,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{AuditEntry, heads};
+use crate::destruction;
 use crate::digest;
 use crate::holding::{Holding, node_trust};
 use crate::keys;
@@ -101,6 +102,8 @@ pub(crate) fn carry_out(
 ) -> Result<(), StorageError> {
     let (id, order) = (record.id(), Order::of(record, tombstone));
     let row = cbor::to_vec(&order);
+    // Before it is attested for how many devices it is waited.
+    deliver_tombstone(turn, &tombstone.conversation, &id)?;
     match &tombstone.target {
         Target::Envelopes(ids) => {
             for target in ids {
@@ -111,14 +114,13 @@ pub(crate) fn carry_out(
                     turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
             }
-            erase_named(turn, &id, &order, ids, 0)?;
+            erase_named(turn, &id, &order, ids, 0)
         }
         Target::UpTo(up_to) => {
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
-            erase_up_to(turn, &id, order.by, &order.conversation, *up_to, 0)?;
+            erase_up_to(turn, &id, order.by, &order.conversation, *up_to, 0)
         }
     }
-    deliver_tombstone(turn, &tombstone.conversation, &id)
 }
 
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
@@ -144,8 +146,7 @@ fn erase_named(
         count += 1;
     }
     turn.rows.delete(Tree::Meta, keys::unfinished(id));
-    receipts::carried_out(turn, order.by.clone(), &order.conversation, *id, count)?;
-    Ok(())
+    receipts::carried_out(turn, order.by.clone(), *id, count)
 }
 
 /// Erases the conversation's messages up to a moment, as many as one step takes. `before` were erased by earlier steps. The rest
@@ -167,8 +168,7 @@ fn erase_up_to(
         let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
         let Some((last, _)) = rows.last() else {
             turn.rows.delete(Tree::Meta, keys::unfinished(id));
-            receipts::carried_out(turn, by, conversation, *id, count)?;
-            return Ok(());
+            return receipts::carried_out(turn, by, *id, count);
         };
         from = last.clone();
         for (key, class) in rows {
@@ -244,6 +244,7 @@ pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(),
             turn.audit(
                 AuditEntry::new("refused", why.ruling().code, why.to_string()).record(tombstone).trust(by),
             )?;
+            destruction::forget(turn, &tombstone)?;
             erase(turn, &tombstone, &held)?;
         }
     }
@@ -257,6 +258,7 @@ fn deliver_tombstone(
     id: &RecordId,
 ) -> Result<(), StorageError> {
     for device in spread::local_members(&turn.rows, conversation)? {
+        destruction::is_due(turn, id, &device)?;
         turn.deliver(&device, id)?;
     }
     Ok(())
@@ -288,9 +290,14 @@ const EXPIRED_UNTIL: &str = "expired-until";
 /// The time of a step: the clock's, but after the clock was set back it stands still at the moment up to which records have been dropped, so
 /// that what has expired stays away. A clock that goes back by more than clocks may differ was wrong before, and is followed.
 pub(crate) fn time(view: &dyn View, clock: Timestamp) -> Result<Timestamp, StorageError> {
-    let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
-    let until = Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row)));
+    let until = expired_until(view)?;
     Ok(if until <= clock.plus_secs(2 * CLOCK_SKEW_SECS_MAX) { until.max(clock) } else { clock })
+}
+
+/// The moment up to which records have been dropped: no clock that was believed here was behind it.
+pub(crate) fn expired_until(view: &dyn View) -> Result<Timestamp, StorageError> {
+    let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
+    Ok(Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row))))
 }
 
 /// Whether more is left to erase than a tick takes: it stands in the digests, and would be asked for in vain.

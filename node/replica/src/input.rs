@@ -134,6 +134,15 @@ pub enum Request {
         /// Which conversation.
         conversation: ConversationId,
     },
+    /// A device says by its own signature that it has erased its plaintext for deletions.
+    Erased {
+        /// Which device.
+        device: Fingerprint,
+        /// Its [`lanyard_crypto::record::DeviceLine`]s.
+        lines: Vec<serde_bytes::ByteBuf>,
+    },
+    /// A device has spoken to this node.
+    Present(Fingerprint),
     /// The operator wants the newest row of the audit log signed, to show the log to somebody.
     SignHead,
 }

@@ -22,6 +22,7 @@
 mod admit;
 pub mod arrival;
 pub mod audit;
+mod destruction;
 mod digest;
 mod erase;
 #[cfg(any(test, feature = "fixtures"))]
@@ -39,6 +40,7 @@ mod receipts;
 mod request;
 mod spread;
 mod sync;
+mod tally;
 mod turn;
 pub mod verdict;
 
@@ -149,7 +151,7 @@ impl Replica {
     /// perhaps newer one, of the same network.
     pub fn open(view: &dyn View, own: Own, charter: &Decoded) -> Result<Self, OpenError> {
         let trusted = record::open_trusted(charter).map_err(OpenError::Charter)?;
-        if !digest::are_there(view)? || !audit::chain::is_whole(view)? {
+        if !digest::are_there(view)? || !audit::chain::is_whole(view)? || !receipts::are_batches(view)? {
             return Err(OpenError::Earlier);
         }
         let mut network = match view.get(Tree::Meta, b"charter")? {
@@ -237,6 +239,9 @@ impl Replica {
                 erase::go_on(&mut turn)?;
                 keep::go_on(&mut turn)?;
                 erase::expire(&mut turn)?;
+                destruction::expire(&mut turn)?;
+                self.attest_devices(&mut turn)?;
+                self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;
@@ -484,6 +489,7 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
         batch.put(Tree::Records, *charter.id().as_bytes(), charter.bytes().to_vec());
         batch.put(Tree::Holdings, *charter.id().as_bytes(), held.to_row());
         digest::found(view, &mut batch, &charter.id(), &held)?;
+        receipts::found(&mut batch);
     }
     Ok(batch)
 }
@@ -494,8 +500,10 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
 /// # Errors
 /// The view's alone.
 pub fn upgrade(view: &dyn View) -> Result<Option<lanyard_storage::Batch>, StorageError> {
-    match digest::upgrade(view)? {
-        Some(batch) => Ok(Some(batch)),
-        None => audit::chain::upgrade(view),
+    for next in [digest::upgrade, audit::chain::upgrade, receipts::upgrade] {
+        if let Some(batch) = next(view)? {
+            return Ok(Some(batch));
+        }
     }
+    Ok(None)
 }

@@ -13,6 +13,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use crate::Replica;
 use crate::admit::{self, Admission};
 use crate::audit::AuditEntry;
+use crate::destruction;
 use crate::holding::Holding;
 use crate::input::{Deleter, Reply, Request};
 use crate::keys;
@@ -37,6 +38,11 @@ impl Replica {
             Request::Seen { device, seq } => seen(turn, &device, seq)?,
             Request::Leave { device, conversation } => {
                 turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
+                Ok(Reply::Done)
+            }
+            Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
+            Request::Present(device) => {
+                destruction::seen(turn, &device)?;
                 Ok(Reply::Done)
             }
             Request::SignHead => self.sign_head(turn)?,

@@ -8,6 +8,7 @@ mod clients;
 mod clocks;
 mod crowd;
 mod depth;
+mod destruction;
 mod erasure;
 mod heads;
 mod honest;

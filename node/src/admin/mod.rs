@@ -3,6 +3,7 @@
 
 pub mod api;
 mod client;
+pub mod deletion;
 mod routes;
 
 use std::fs;

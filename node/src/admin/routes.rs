@@ -13,17 +13,20 @@ use axum::{Json, Router};
 use lanyard_crypto::gateway::{Invitation, Refusal};
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
+use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::{Certificate, CrlReason};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId};
+use lanyard_replica::query::Overdue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Admin;
 use super::api::{
-    Audit, Deletion, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, Peer,
-    RevokeAnswer, RevokeRequest, Staff, Status,
+    Audit, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, OverdueReplica,
+    Peer, RevokeAnswer, RevokeRequest, Staff, Status,
 };
+use super::deletion::Deletion;
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
@@ -109,6 +112,14 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         warnings
             .push(format!("the audit log of {trust}, node {node}: {code}: {detail} (found {})", found.found));
     }
+    let overdue = admin.backend.overdue().await?;
+    if let [first, ..] = &overdue[..] {
+        let (count, trust) = (overdue.len(), &first.trust);
+        let what = format!(
+            "{count} confirmations of deletions are overdue, the first by {trust}: see lanyard-node deletions"
+        );
+        warnings.push(what);
+    }
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         trust: admin.backend.trust().to_string(),
@@ -124,9 +135,19 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
             members: network.charter().trusts.iter().map(|m| m.trust.to_string()).collect(),
         },
         peers: peers.collect(),
+        overdue: overdue.iter().map(overdue_replica).collect(),
         stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
+}
+
+fn overdue_replica(overdue: &Overdue) -> OverdueReplica {
+    OverdueReplica {
+        tombstone: overdue.tombstone.to_string(),
+        trust: overdue.trust.to_string(),
+        peer_id: overdue.node.as_ref().map(peer_id),
+        since: rfc3339(overdue.since),
+    }
 }
 
 async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
@@ -195,14 +216,20 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
 }
 
 async fn deletions(State(admin): Shared) -> Outcome<Vec<Deletion>> {
-    Ok(Json(admin.backend.deletions().await?.into_iter().map(Deletion::from).collect()))
+    let (mut network, now) = (Network::clone(&admin.backend.network()), now());
+    let deletions = admin.backend.deletions().await?;
+    let shown = blocking(move || deletions.iter().map(|d| Deletion::of(d, &mut network, now)).collect());
+    let shown: Result<Vec<_>, String> = shown.await?;
+    Ok(Json(shown.map_err(|why| refusal("damaged", why))?))
 }
 
 async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Deletion> {
     let id: RecordId = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
     let found = admin.backend.deletion(id).await?;
     let found = found.ok_or_else(|| refusal("not-found", format!("deletion {id} is not held here")))?;
-    Ok(Json(found.into()))
+    let mut network = Network::clone(&admin.backend.network());
+    let shown = Deletion::of(&found, &mut network, now());
+    Ok(Json(shown.map_err(|why| refusal("damaged", format!("deletion {id}: {why}")))?))
 }
 
 #[derive(Deserialize)]

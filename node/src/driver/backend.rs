@@ -14,7 +14,8 @@ use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
 use lanyard_storage::View;
-use tokio::sync::watch;
+use serde_bytes::ByteBuf;
+use tokio::sync::{oneshot, watch};
 
 use super::audit as logs;
 use super::engine::Message;
@@ -27,6 +28,8 @@ use crate::time;
 
 /// Deletions in one answer.
 const DELETIONS_MAX: usize = 1000;
+/// Replicas in one answer about what is overdue.
+const OVERDUE_MAX: usize = 10_000;
 
 impl Backend for Engine {
     fn network(&self) -> Arc<Network> {
@@ -67,6 +70,15 @@ impl Backend for Engine {
         async move { self.0.request(Request::Leave { device, conversation }).await.map(drop) }.boxed()
     }
 
+    fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()> {
+        async move { self.0.request(Request::Erased { device, lines }).await.map(drop) }.boxed()
+    }
+
+    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()> {
+        let (reply, _) = oneshot::channel();
+        self.0.push(Message::Request(Request::Present(device), reply)).boxed()
+    }
+
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
         let network = self.network();
         async move {
@@ -91,20 +103,24 @@ impl Backend for Engine {
     }
 
     fn deletion(&self, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
-        self.0.read(move |view, network| query::deletion(view, network, &tombstone)).boxed()
+        self.0.read(move |view, network| query::deletion(view, network, &tombstone, time::now())).boxed()
     }
 
     fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
         let deletion =
             move |view: &dyn View, network: &Network| match query::is_member_of(view, &device, &tombstone)? {
-                true => query::deletion(view, network, &tombstone),
+                true => query::deletion(view, network, &tombstone, time::now()),
                 false => Ok(None),
             };
         self.0.read(deletion).boxed()
     }
 
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
-        self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX)).boxed()
+        self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX, time::now())).boxed()
+    }
+
+    fn overdue(&self) -> Answer<'_, Vec<query::Overdue>> {
+        self.0.read(|view, _| query::overdue(view, OVERDUE_MAX)).boxed()
     }
 
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse> {

@@ -46,6 +46,7 @@ pub struct Gateway {
     /// This trust's own limit, if it is stricter than the charter's.
     retention_secs: Option<u64>,
     enrolments: Semaphore,
+    presence: session::Presence,
     stop: watch::Receiver<bool>,
     devices: Arc<Crowd<Fingerprint>>,
     addresses: Arc<Crowd<IpAddr>>,
@@ -69,6 +70,7 @@ impl Gateway {
             registrar,
             retention_secs,
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
+            presence: session::Presence::default(),
             stop,
             devices: Crowd::new(limits::CONNECTIONS_PER_DEVICE_MAX),
             addresses: Crowd::new(limits::CONNECTIONS_PER_ADDRESS_MAX),

@@ -65,7 +65,7 @@ impl Scene {
                 addresses,
             }],
             countries: vec!["DE".parse().unwrap(), Country::GB],
-            policy: Policy { retention_secs_max: 30 * DAY },
+            policy: Policy::of(30 * DAY),
         };
         let header =
             Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(90 * DAY) };
