@@ -68,6 +68,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Deletions that this trust ordered or carries out, newest first.
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
 
+    /// A report of the deletions of the destruction log, with the certificates of this node, to be shown to somebody.
+    fn deletions_report(&self) -> Answer<'_, String>;
+
     /// The replicas that have not confirmed a deletion of this trust in time.
     fn overdue(&self) -> Answer<'_, Vec<Overdue>>;
 

@@ -189,7 +189,7 @@ impl Display for Text<'_, DeletionView> {
             match (&replica.erased, &replica.held_until, &replica.problem) {
                 (Some(erased), ..) => write!(f, "erased {erased}")?,
                 (None, Some(until), _) => write!(f, "holds it, sealed, until {until}")?,
-                (None, None, Some(problem)) => write!(f, "its receipt is not believed: {problem}")?,
+                (None, None, Some(_)) => write!(f, "no receipt that is believed")?,
                 (None, None, None) if replica.overdue.is_some() => write!(f, "no receipt yet: overdue")?,
                 (None, None, None) => write!(f, "no receipt yet")?,
             }

@@ -141,6 +141,8 @@ pub enum Request {
         /// Its [`lanyard_crypto::record::DeviceLine`]s.
         lines: Vec<serde_bytes::ByteBuf>,
     },
+    /// The operator wants a report sealed: what has this SHA-256.
+    Seal([u8; 32]),
     /// A device has spoken to this node.
     Present(Fingerprint),
     /// The operator wants the newest row of the audit log signed, to show the log to somebody.
@@ -174,6 +176,13 @@ pub enum Reply {
         record: Vec<u8>,
         /// The row that had been dropped last, when it was signed.
         dropped: Place,
+    },
+    /// A seal.
+    Sealed {
+        /// [`lanyard_crypto::record::seal`].
+        seal: Vec<u8>,
+        /// This node's certificate and its registrar's, DER.
+        chain: Vec<Vec<u8>>,
     },
     /// Done.
     Done,

@@ -41,6 +41,12 @@ impl Replica {
                 Ok(Reply::Done)
             }
             Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
+            Request::Seal(digest) => {
+                let (certificate, key) = (self.own.certificate, &self.own.key);
+                let seal = record::seal(self.network.id(), digest, turn.now, certificate, key);
+                turn.audit(AuditEntry::new("deletions-exported", "", "a report of deletions was sealed"))?;
+                Ok(Reply::Sealed { seal, chain: self.own.chain.clone() })
+            }
             Request::Present(device) => {
                 destruction::seen(turn, &device)?;
                 Ok(Reply::Done)

@@ -4,6 +4,7 @@
 pub mod api;
 mod client;
 pub mod deletion;
+mod metrics;
 mod routes;
 
 use std::fs;

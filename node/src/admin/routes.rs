@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -21,12 +22,12 @@ use lanyard_replica::query::Overdue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Admin;
 use super::api::{
     Audit, DeviceView, Held, Imported, InvitationView, InviteRequest, Invited, NetworkStatus, OverdueReplica,
-    Peer, RevokeAnswer, RevokeRequest, Staff, Status,
+    Peer, Report, RevokeAnswer, RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
+use super::{Admin, metrics};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
@@ -73,6 +74,8 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/staff/revocations", post(revoke))
         .route("/v1/deletions", get(deletions))
         .route("/v1/deletions/{id}", get(deletion))
+        .route("/v1/deletions-report", get(deletions_report))
+        .route("/metrics", get(metric_text))
         .route("/v1/audit", get(audit))
         .route("/v1/audit/chain", get(audit_chain))
         .route("/v1/audit/verify", get(audit_check))
@@ -230,6 +233,18 @@ async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Delet
     let mut network = Network::clone(&admin.backend.network());
     let shown = Deletion::of(&found, &mut network, now());
     Ok(Json(shown.map_err(|why| refusal("damaged", format!("deletion {id}: {why}")))?))
+}
+
+async fn deletions_report(State(admin): Shared) -> Outcome<Report> {
+    Ok(Json(Report { text: admin.backend.deletions_report().await? }))
+}
+
+/// For a scraper that is allowed to open the socket, such as one of the node's own user.
+async fn metric_text(State(admin): Shared) -> Result<Response, Refused> {
+    let (counts, overdue) = (admin.backend.counts().await?, admin.backend.overdue().await?);
+    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate);
+    let text = text.map_err(|e| refusal("internal", e.to_string()))?;
+    Ok(([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! What an operator may type. What it means is in [`crate::commands`].
 
 mod audit;
+mod deletions;
 mod network;
 mod operate;
 mod staff;
@@ -9,11 +10,12 @@ mod trust;
 use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
+pub use deletions::{DeletionsArgs, DeletionsCommand, ExportDeletionsArgs, VerifyDeletionsArgs};
 pub use network::{
     AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
     ShowCharterArgs, SignArgs,
 };
-pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
+pub use operate::{CheckArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 

@@ -117,7 +117,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => Ok(run::run(&args)?),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => operate::status(&args),
-        Command::Deletions(args) => deletions::deletions(&args),
+        Command::Deletions(args) => deletions::run(&args),
         Command::Held(args) => operate::held(&args),
         Command::Audit(args) => audit::run(&args),
     }

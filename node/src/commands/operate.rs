@@ -17,6 +17,10 @@ pub(super) fn client(node: &NodeArgs) -> Result<Client, CommandError> {
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<(), CommandError> {
+    if args.metrics {
+        let text = client(&args.node)?.get_text("/metrics")?;
+        return show(false, &text, |text| text.trim_end().into());
+    }
     let status: Status = client(&args.node)?.get("/v1/status")?;
     show(args.json, &status, |status| {
         let network = &status.network;

@@ -23,11 +23,15 @@ use super::shared::Engine;
 use crate::audit_export::{self, Beginning};
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
+    refusal,
 };
+use crate::deletions_report;
 use crate::time;
 
 /// Deletions in one answer.
 const DELETIONS_MAX: usize = 1000;
+/// Deletions in one report: at a few KiB each it stays below what the operator's socket carries.
+const REPORT_MAX: usize = 1000;
 /// Replicas in one answer about what is overdue.
 const OVERDUE_MAX: usize = 10_000;
 
@@ -117,6 +121,27 @@ impl Backend for Engine {
 
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
         self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX, time::now())).boxed()
+    }
+
+    fn deletions_report(&self) -> Answer<'_, String> {
+        async move {
+            let (trust, node) = (self.0.trust.clone(), self.0.shell().node());
+            let content = self
+                .0
+                .read(move |view, network| {
+                    let newest = query::deletions(view, network, REPORT_MAX + 1, time::now())?;
+                    let charter = query::trust(view, None)?.charter;
+                    Ok(deletions_report::content(&newest, REPORT_MAX, &charter, &trust, &node, time::now()))
+                })
+                .await?
+                .map_err(|why| refusal("damaged", why))?;
+            let digest = deletions_report::digest(&content);
+            match self.0.request(Request::Seal(digest)).await? {
+                Reply::Sealed { seal, chain } => Ok(deletions_report::sealed(content, &seal, &chain)),
+                other => unreachable!("a seal is asked for, and not {other:?}"),
+            }
+        }
+        .boxed()
     }
 
     fn overdue(&self) -> Answer<'_, Vec<query::Overdue>> {

@@ -138,6 +138,10 @@ impl Backend for TestNode {
         async {}.boxed()
     }
 
+    fn deletions_report(&self) -> Answer<'_, String> {
+        nothing("a report")
+    }
+
     fn overdue(&self) -> Answer<'_, Vec<Overdue>> {
         async { Ok(Vec::new()) }.boxed()
     }
