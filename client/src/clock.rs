@@ -42,6 +42,15 @@ pub fn duration_secs(text: &str) -> Result<u64, NotADuration> {
     number.checked_mul(unit).filter(|secs| (1..=LIFE_SECS_MAX).contains(secs)).ok_or_else(wrong)
 }
 
+/// For people: a number and the largest unit that gives a whole one, such as `30 days`.
+pub fn readable_secs(secs: u64) -> String {
+    let units = [(DAY_SECS, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let (unit, name) =
+        units.into_iter().find(|(unit, _)| secs.is_multiple_of(*unit)).unwrap_or((1, "second"));
+    let number = secs / unit;
+    format!("{number} {name}{}", if number == 1 { "" } else { "s" })
+}
+
 /// For programs: RFC 3339 in UTC, such as `2026-03-01T09:30:00Z`.
 pub fn rfc3339(at: Timestamp) -> String {
     let (year, month, day) = date(at);
@@ -91,6 +100,12 @@ mod tests {
             assert_eq!(rfc3339(Timestamp::from_secs(secs)), text);
         }
         assert_eq!(readable(Timestamp::from_secs(951_868_740)), "2000-02-29 23:59 UTC");
+    }
+
+    #[test]
+    fn spans_are_read_in_the_largest_unit() {
+        let read = [86_400, 30 * 86_400, 3600, 5400, 61].map(readable_secs);
+        assert_eq!(read, ["1 day", "30 days", "1 hour", "90 minutes", "61 seconds"]);
     }
 
     #[test]

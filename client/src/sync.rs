@@ -56,6 +56,9 @@ impl App {
         self.tell_left()?;
         self.flush(&mut synced)?;
         self.tell_erased(&mut synced)?;
+        synced.notices.extend(self.apply_retention()?);
+        // By what has arrived, more may have come to its end.
+        synced.expired += self.session.vault_mut().expire(clock::now())?;
         Ok(synced)
     }
 
@@ -130,7 +133,8 @@ impl App {
     /// Asks what the network believes by now. What cannot be believed is told, and does not keep messages
     /// away.
     fn refresh(&mut self, now: Timestamp, synced: &mut Synced) -> Result<(), AppError> {
-        let mut taken = self.beliefs.take(&self.node.trust(None)?);
+        let told = self.node.trust(None)?;
+        let mut taken = self.beliefs.take(&told);
         // Each version vouches for the next: what was missed is taken in order, for as long as that leads on.
         while let Err(TrustError::Missed { current, .. }) = taken {
             taken = self.beliefs.take(&self.node.trust(Some(current + 1))?);
@@ -143,7 +147,7 @@ impl App {
         match taken {
             Err(TrustError::File(error)) => return Err(error.into()),
             Err(error) => synced.notices.push(error.to_string()),
-            Ok(()) => {}
+            Ok(()) => self.keep_retention(&told.retention)?,
         }
         if self.beliefs.charter_ended(now).is_some() {
             synced.notices.push(
@@ -175,7 +179,13 @@ impl App {
             };
             self.take(verified.as_ref(), now, synced, proposed, |vault| vault.drop_unverified(number))?;
         }
-        for received in self.session.retry(now)? {
+        let bounds = self.bounds();
+        let received = self.session.transaction(|session| {
+            let received = session.retry(now)?;
+            bounds.limit(session, &received)?;
+            Ok::<_, AppError>(received)
+        })?;
+        for received in received {
             note(received, synced, proposed);
         }
         Ok(())
@@ -258,11 +268,13 @@ impl App {
         proposed: &mut BTreeSet<ConversationId>,
         note_place: impl FnOnce(&Vault) -> Result<(), VaultError>,
     ) -> Result<(), AppError> {
+        let bounds = self.bounds();
         let outcome = self.session.transaction(|session| {
             let outcome = match verified {
                 Some(verified) => deliver(session, verified, now)?,
                 None => Outcome::default(),
             };
+            bounds.limit(session, &outcome.received)?;
             note_place(session.vault())?;
             Ok::<_, AppError>(outcome)
         })?;
@@ -448,6 +460,12 @@ fn erase(
         Target::UpTo(moment) if signer == conversation.owner() => {
             Ok(vault.erase_up_to(conversation, *moment, expires)?)
         }
+        Target::Standing(moment, secs) if signer == conversation.owner() => {
+            vault.erase_after(conversation, *moment, *secs, expires)?;
+            Ok(0)
+        }
+        // Only the owner orders for what nobody has seen yet; no node takes it from another.
+        Target::Standing(..) => Ok(0),
         Target::UpTo(moment) => {
             let all = vault.messages(conversation, ERASED_MAX, now)?;
             let named = all.into_iter().filter(|m| m.trust == *signer && m.issued <= *moment);

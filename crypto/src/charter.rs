@@ -187,6 +187,36 @@ impl Policy {
     pub fn retention_secs(&self, class: Class) -> u64 {
         self.retention_by_class.of(class).unwrap_or(self.retention_secs_max)
     }
+
+    /// How long a message of a conversation lives at most, in seconds: the shortest of what this policy allows for its class, of
+    /// what the trust that owns it keeps, and of the conversation's own setting.
+    pub fn effective_secs(&self, owner: &TrustRetention, class: Class, setting: Option<u64>) -> u64 {
+        let bounds = [owner.of(class), setting].into_iter().flatten();
+        bounds.fold(self.retention_secs(class), u64::min)
+    }
+}
+
+/// How long a trust keeps messages of its own conversations, where that is shorter than the charter: each in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRetention {
+    /// Of all conversations.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub secs_max: Option<u64>,
+    /// Of those of some classes.
+    #[serde(skip_serializing_if = "ByClass::is_empty", default)]
+    pub by_class: ByClass,
+}
+
+impl TrustRetention {
+    /// Whether the trust says nothing of its own.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For a class: the shorter of its own and of that for all.
+    pub fn of(&self, class: Class) -> Option<u64> {
+        [self.secs_max, self.by_class.of(class)].into_iter().flatten().min()
+    }
 }
 
 impl Charter {

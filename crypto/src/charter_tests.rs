@@ -1,6 +1,6 @@
 //! How one charter follows another.
 
-use crate::charter::{Authorities, Charter, CharterError, Policy};
+use crate::charter::{Authorities, ByClass, Charter, CharterError, Policy, TrustRetention};
 use crate::limits::RETENTION_SECS_MAX;
 use crate::mls::Class;
 use crate::record::tests::fixtures::{self, DAY, Scene, Trust};
@@ -164,6 +164,19 @@ fn a_class_may_have_a_shorter_life() {
     assert_eq!(cbor::from_slice::<Policy>(&cbor::to_vec(&policy), 64), Ok(policy.clone()));
     assert_eq!(Class::ALL.map(|class| policy.retention_secs(class)), [30, 30, 7]);
     next(&scene, |c| c.policy = policy.clone()).check().unwrap();
+
+    // The shortest of the charter's, the owner trust's and the conversation's own.
+    let none = TrustRetention::default();
+    let by_class = ByClass { operational: Some(20), ..ByClass::default() };
+    let trust = TrustRetention { secs_max: Some(25), by_class };
+    let secs = |trust: &TrustRetention, setting| {
+        Class::ALL.map(|class| policy.effective_secs(trust, class, setting))
+    };
+    assert_eq!(secs(&none, None), [30, 30, 7]);
+    assert_eq!(secs(&trust, None), [25, 20, 7]);
+    assert_eq!(secs(&trust, Some(22)), [22, 20, 7]);
+    assert_eq!(secs(&trust, Some(3)), [3, 3, 3]);
+    assert_eq!(secs(&none, Some(900)), [30, 30, 7]);
 }
 
 #[test]

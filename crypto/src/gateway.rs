@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::charter::TrustRetention;
 use crate::record::{Class, Reason, ReceiptItem};
 use crate::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 
@@ -63,6 +64,9 @@ pub struct TrustResponse {
     pub charter: Vec<u8>,
     /// The CRL records in force.
     pub crls: Vec<ByteBuf>,
+    /// How long this trust keeps messages of its own conversations.
+    #[serde(skip_serializing_if = "TrustRetention::is_empty", default)]
+    pub retention: TrustRetention,
 }
 
 /// `PUT /v1/key-package`: publishes the device's key package in its directory entry.
@@ -170,10 +174,13 @@ pub struct Tick {
 pub struct DeleteRequest {
     /// Whose messages.
     pub conversation: ConversationId,
-    /// Envelopes that this device sent.
+    /// Envelopes that this device sent; none for the whole conversation.
     pub envelopes: Vec<RecordId>,
     /// Why.
     pub reason: Reason,
+    /// Whether all messages up to now are meant: for an administrator of the conversation, from the trust that owns it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub all: bool,
 }
 
 /// `POST /v1/erasures`: what the device has erased, by its own signature.

@@ -9,8 +9,10 @@ use lanyard_crypto::gateway::{
     TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Decoded, Reason};
-use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_crypto::record::{Decoded, Reason, Target};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_replica::Deleter;
+use lanyard_replica::hold::HoldView;
 use lanyard_replica::query::Overdue;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -34,6 +36,22 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Orders an erasure; the answer is the tombstone.
     fn delete(&self, order: Deletion) -> Answer<'_, RecordId>;
+
+    /// Orders the erasure of more of what these devices have sent; to be asked again until the answer is nothing. With `all`, also
+    /// in conversations that other trusts own.
+    fn delete_sent(&self, order: SentDeletion) -> Answer<'_, Option<SomeDeleted>>;
+
+    /// The devices of this trust whose certificates carry a professional registration, as far as the directory names them.
+    fn devices_of(&self, registration: String) -> Answer<'_, Vec<Fingerprint>>;
+
+    /// Places a hold on a conversation, or lets one end later.
+    fn place_hold(&self, hold: NewHold) -> Answer<'_, ()>;
+
+    /// Ends a hold.
+    fn end_hold(&self, conversation: ConversationId, reference: String) -> Answer<'_, ()>;
+
+    /// The holds on conversations, and what they keep.
+    fn holds(&self) -> Answer<'_, Vec<HoldView>>;
 
     /// Forgets a device's inbox up to a position.
     fn seen(&self, device: Fingerprint, seq: u64) -> Answer<'_, ()>;
@@ -117,16 +135,53 @@ pub trait Backend: Send + Sync + 'static {
 /// An order to erase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
-    /// The device that sent what is to be erased.
-    pub device: Fingerprint,
+    /// Who asks.
+    pub by: Deleter,
     /// Of which conversation.
     pub conversation: ConversationId,
-    /// Which envelopes, sorted, each once.
-    pub envelopes: Vec<RecordId>,
+    /// Which messages of it.
+    pub target: Target,
     /// Why.
     pub reason: Reason,
     /// Who authorised it: an opaque reference into this trust's audit log.
     pub reference: Vec<u8>,
+}
+
+/// An order to erase what people's devices have sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentDeletion {
+    /// The devices.
+    pub devices: Vec<Fingerprint>,
+    /// Whether conversations that other trusts own are meant too.
+    pub all: bool,
+    /// Why.
+    pub reason: Reason,
+    /// Who authorised it.
+    pub reference: Vec<u8>,
+}
+
+/// One tombstone of such an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SomeDeleted {
+    /// The tombstone.
+    pub tombstone: RecordId,
+    /// Of which conversation.
+    pub conversation: ConversationId,
+    /// How many messages it names.
+    pub envelopes: usize,
+}
+
+/// A hold to place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHold {
+    /// On which conversation.
+    pub conversation: ConversationId,
+    /// Under which reference; the tally of each deletion shows it.
+    pub reference: String,
+    /// Why; it stays on this node.
+    pub reason: String,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// Something to remember in the audit log: no content, no names of people.

@@ -100,6 +100,12 @@ catalogue! {
     /// When a device of this trust last spoke to this node. Key: fingerprint of the device. Value: time u64, to the minute.
     /// Owner: replica.
     Seen = "seen", plain;
+    /// Holds on conversations. Key: 0 ‖ conversation. Value: reference, reason, until when. And what they keep: 1 ‖ conversation ‖
+    /// record id. Value: what was known of it. And who waits for their end: 2 ‖ conversation ‖ record id of the tombstone. Value: who
+    /// ordered it, and how many envelopes it named here. Owner: replica.
+    Holds = "holds", plain;
+    /// Envelopes that a hold keeps, and nothing serves. Key: record id. Value: the record's bytes. Owner: replica.
+    Held = "held", sealed;
     /// Invitations to enrol. Key: invitation id. Value: its state. Owner: gateway.
     Invitations = "invitations", plain;
     /// What was decided and refused. Key: number u64. Value: hash (32 bytes) ‖ the entry; nothing that stands is changed.
@@ -124,6 +130,6 @@ mod tests {
     #[test]
     fn content_is_sealed() {
         let sealed: Vec<_> = Tree::ALL.iter().filter(|tree| tree.sealed()).collect();
-        assert_eq!(sealed, [&Tree::Envelopes, &Tree::Hub]);
+        assert_eq!(sealed, [&Tree::Envelopes, &Tree::Hub, &Tree::Held]);
     }
 }

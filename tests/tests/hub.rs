@@ -129,6 +129,7 @@ impl Scene {
         let mut ben = client(1, "ben", 32);
         let mut cem = client(1, "cem", CEM);
         let founding = Founding {
+            retention_secs: None,
             class: Purpose::Clinical,
             title: "Bed 9".into(),
             owner: hub.trusts[0].id.clone(),

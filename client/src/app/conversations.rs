@@ -22,7 +22,8 @@ const ID_DIGITS_MIN: usize = 4;
 
 impl App {
     /// Begins a conversation of this device's trust with these people, with all their devices and the
-    /// holder's own others.
+    /// holder's own others. Its messages live for so many seconds at most, or as long as the charter and the trust
+    /// allow.
     ///
     /// # Errors
     /// [`AppError`]: a person who is not found, not alone, or not reachable; or the node's.
@@ -31,7 +32,12 @@ impl App {
         title: &str,
         class: Class,
         with: &[String],
+        retention_secs: Option<u64>,
     ) -> Result<ConversationView, AppError> {
+        let max_secs = self.allowed_secs(class)?;
+        if retention_secs.is_some_and(|secs| secs > max_secs) {
+            return Err(AppError::TooLongKept { class: class.name(), max_secs });
+        }
         let mut people = Vec::new();
         for typed in with {
             people.push(self.person(typed)?);
@@ -50,6 +56,7 @@ impl App {
             nodes,
             admins: Vec::new(),
             members: key_packages(devices),
+            retention_secs: Some(retention_secs.unwrap_or(max_secs)),
         };
         let expires = now.plus_secs(self.retention_secs_max());
         let (id, _) = self.session.found(&founding, expires, now)?;
@@ -178,13 +185,14 @@ impl App {
             owner,
             state,
             since: Moment(conversation.since),
+            retention_secs: self.effective_secs(conversation)?,
             trusts,
             members,
         })
     }
 
     /// Hands a change to the node and waits, not for long, until it takes effect.
-    fn settle(&mut self, id: &ConversationId) -> Result<ConversationView, AppError> {
+    pub(crate) fn settle(&mut self, id: &ConversationId) -> Result<ConversationView, AppError> {
         let until = Instant::now() + self.patience;
         // Opened first, so that nothing arrives between looking and waiting.
         let mut events = self.node.events().ok();

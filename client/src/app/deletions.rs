@@ -6,6 +6,7 @@
 
 use lanyard_crypto::RecordId;
 use lanyard_crypto::gateway::{DeleteRequest, DeletionResponse};
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::record::Reason;
 use lanyard_crypto::tally::{DeviceName, DeviceTally, ReplicaState, ReplicaTally, Tally};
 
@@ -26,12 +27,36 @@ impl App {
         if !message.own {
             return Err(AppError::NotOwn(format!("{} ({})", message.name, message.trust)));
         }
-        let request =
-            DeleteRequest { conversation: message.conversation.clone(), envelopes: vec![id], reason };
+        let request = DeleteRequest {
+            conversation: message.conversation.clone(),
+            envelopes: vec![id],
+            reason,
+            all: false,
+        };
         let answer = self.node.delete(&request)?;
         let conversation = &message.conversation;
         self.session.vault_mut().erase(conversation, &[id], &message.trust, message.expires)?;
         self.deletion_view(&answer)
+    }
+
+    /// Deletes every message of a conversation up to now, at every replica and here: for its administrators from the trust that
+    /// owns it.
+    ///
+    /// # Errors
+    /// [`AppError`]: not found, another trust's, or what the node says; nothing is erased then.
+    pub fn delete_all(&mut self, typed: &str, reason: Reason) -> Result<DeletionView, AppError> {
+        let conversation = self.conversation_named(typed)?;
+        let owner = conversation.id.owner();
+        if *owner != self.device.trust {
+            return Err(AppError::NotOwner { owner: owner.to_string() });
+        }
+        let (id, envelopes) = (conversation.id.clone(), Vec::new());
+        let answer = self.node.delete(&DeleteRequest { conversation: id, envelopes, reason, all: true })?;
+        // The order itself, with how long it holds, comes through the inbox.
+        let view = self.deletion_view(&answer)?;
+        let until = view.ordered.0.plus_secs(RETENTION_SECS_MAX);
+        self.session.vault_mut().erase_up_to(&conversation.id, view.ordered.0, until)?;
+        Ok(view)
     }
 
     /// Who has confirmed a deletion by now.

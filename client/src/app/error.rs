@@ -1,5 +1,6 @@
 //! What can go wrong in an operation, as the person is told.
 
+use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
 use crate::node::NodeError;
@@ -68,10 +69,26 @@ pub enum AppError {
     #[error("the message is empty: give the text as an argument or on standard input")]
     Empty,
     /// Longer than the network keeps anything.
-    #[error("messages may live for {max_secs} s at most in this network; choose a shorter --expires")]
+    #[error("messages may live for {} at most in this conversation; choose a shorter --expires", readable_secs(*.max_secs))]
     TooLong {
         /// What is allowed, in seconds.
         max_secs: u64,
+    },
+    /// Longer than the charter or the trust keeps messages of such conversations.
+    #[error("messages of {class} conversations may live for {} at most; choose a shorter time", readable_secs(*.max_secs))]
+    TooLongKept {
+        /// What the conversation is for.
+        class: &'static str,
+        /// What is allowed, in seconds.
+        max_secs: u64,
+    },
+    /// For the owner trust's people alone.
+    #[error(
+        "{owner} owns the conversation: an administrator from {owner} can do this, or its records officer"
+    )]
+    NotOwner {
+        /// ODS code of the trust.
+        owner: String,
     },
     /// Somebody else's message.
     #[error(
@@ -90,7 +107,14 @@ pub enum AppError {
 impl AppError {
     /// Whether the command was used wrongly, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::Ambiguous { .. } | Self::Empty | Self::TooLong { .. })
+        matches!(
+            self,
+            Self::NotFound { .. }
+                | Self::Ambiguous { .. }
+                | Self::Empty
+                | Self::TooLong { .. }
+                | Self::TooLongKept { .. }
+        )
     }
 }
 

@@ -11,7 +11,7 @@ use crate::session::Content;
 use crate::vault::conversations::Conversation;
 use crate::vault::messages::Message;
 
-/// How long a message lives if nothing else is asked for, in seconds: 30 days, or what the network allows.
+/// How long a message lives if nothing else is asked for, in seconds: 30 days, or what the conversation allows.
 const DEFAULT_LIFE_SECS: u64 = 30 * 24 * 3600;
 /// Digits of a message's id that may stand for it.
 const ID_DIGITS_MIN: usize = 6;
@@ -29,15 +29,13 @@ impl App {
         if text.trim().is_empty() {
             return Err(AppError::Empty);
         }
-        let max_secs = self.retention_secs_max();
-        let life_secs = match life_secs {
-            Some(secs) if secs > self.beliefs.read().charter().policy.retention_secs_max => {
-                return Err(AppError::TooLong { max_secs });
-            }
-            Some(secs) => secs.min(max_secs),
-            None => DEFAULT_LIFE_SECS.min(max_secs),
-        };
         let conversation = self.conversation_joined(typed)?;
+        let (allowed, max_secs) = (self.life_secs_max(&conversation)?, self.retention_secs_max());
+        let life_secs = match life_secs {
+            Some(secs) if secs > allowed => return Err(AppError::TooLong { max_secs: allowed }),
+            Some(secs) => secs.min(max_secs),
+            None => DEFAULT_LIFE_SECS.min(allowed).min(max_secs),
+        };
         let now = clock::now();
         let content = Content::Text(text.to_owned());
         let outgoing = self.session.send(&conversation.id, &content, now.plus_secs(life_secs), now)?;

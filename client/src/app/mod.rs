@@ -9,6 +9,7 @@
 //! - [`conversations`]: founding, showing and changing conversations.
 //! - [`messages`]: sending and reading.
 //! - [`deletions`]: deleting, and who has confirmed it.
+//! - `retention`: how long messages live.
 //! - [`crate::sync`]: what comes from the node, and what waits for it.
 
 pub mod conversations;
@@ -16,6 +17,7 @@ pub mod deletions;
 mod error;
 pub mod messages;
 pub mod people;
+mod retention;
 pub mod view;
 
 pub use error::AppError;

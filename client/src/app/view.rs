@@ -130,7 +130,7 @@ pub struct Conversations {
     pub conversations: Vec<ConversationView>,
 }
 
-/// `conversation new`, `show`, `add`, `remove`.
+/// `conversation new`, `show`, `add`, `remove`, `retention`.
 #[derive(Clone, Debug, Serialize)]
 pub struct ConversationView {
     /// Its id.
@@ -147,6 +147,8 @@ pub struct ConversationView {
     pub waiting_for: Option<String>,
     /// Since when this device is in it.
     pub since: Moment,
+    /// How long its messages live at most, in seconds.
+    pub retention_secs: u64,
     /// The ODS codes of the members' trusts, which keep its messages.
     pub trusts: Vec<String>,
     /// Every member's device, by name.

@@ -74,17 +74,29 @@ Examples:
 Example:
   lanyard read \"Bed 4 transfer\" --follow")]
     Read(ReadArgs),
-    /// Delete a message that you sent, at every trust
+    /// Delete a message that you sent, or a whole conversation that you administer, at every trust
     #[command(after_help = "\
+A whole conversation is deleted up to now, by its administrators from the trust that owns it.
 Prints who has confirmed the erasure so far; `lanyard deletion ID` shows it again later.
 A receipt proves that a trust's node attested erasure, no more.
 
-Example:
-  lanyard delete 7b1e42 --reason sent-in-error")]
+Examples:
+  lanyard delete 7b1e42 --reason sent-in-error
+  lanyard delete --conversation \"Bed 4 transfer\" --all --reason transcribed")]
     Delete {
         /// The id of the message, or its first 6 or more digits, as `lanyard read` shows it
-        #[arg(value_name = "MESSAGE")]
-        message: String,
+        #[arg(
+            value_name = "MESSAGE",
+            required_unless_present = "conversation",
+            conflicts_with = "conversation"
+        )]
+        message: Option<String>,
+        /// The title of a conversation, its id, or the first 4 or more digits of it; with --all
+        #[arg(long, value_name = "CONVERSATION", requires = "all")]
+        conversation: Option<String>,
+        /// Every message of the conversation up to now
+        #[arg(long, requires = "conversation", conflicts_with = "message")]
+        all: bool,
         /// Why
         #[arg(long, value_enum)]
         reason: Reason,
@@ -126,6 +138,10 @@ Example:
         /// Whom to invite, with all their devices; may be given several times
         #[arg(long = "with", required = true, value_name = "PERSON")]
         with: Vec<String>,
+        /// How long messages live at most: a number and s, m, h or d [default: as long as the network and your
+        /// trust allow]
+        #[arg(long, value_name = "TIME")]
+        retention: Option<String>,
     },
     /// List your conversations
     #[command(after_help = "Example:\n  lanyard conversation list")]
@@ -165,6 +181,21 @@ Example:
         #[arg(long = "member", required = true, value_name = "PERSON")]
         members: Vec<String>,
     },
+    /// Set how long messages live at most
+    #[command(after_help = "\
+For the conversation's administrators from the trust that owns it. What is there already ends
+sooner too, on every device and at every trust; what has ended does not come back.
+
+Example:
+  lanyard conversation retention \"Bed 4 transfer\" 7d")]
+    Retention {
+        /// Its title, its id, or the first 4 or more digits of it
+        #[arg(value_name = "CONVERSATION")]
+        conversation: String,
+        /// A number and s, m, h or d, such as 7d
+        #[arg(value_name = "TIME")]
+        time: String,
+    },
 }
 
 /// What to send.
@@ -177,7 +208,7 @@ pub struct SendArgs {
     #[arg(value_name = "TEXT")]
     pub text: Option<String>,
     /// When every trust drops the message, from now: a number and s, m, h or d [default: 30d, or the
-    /// network's limit]
+    /// conversation's limit]
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
 }
@@ -263,6 +294,11 @@ mod tests {
         assert!(parse("lanyard read --follow --watch").is_err());
         assert!(parse("lanyard read --watch --json").is_err());
         assert!(parse("lanyard delete 123456").is_err());
+        assert!(parse("lanyard delete 123456 --reason incident").is_ok());
+        assert!(parse("lanyard delete --conversation x --all --reason incident").is_ok());
+        for wrong in ["", " --conversation x", " --all", " 123456 --conversation x --all", " 123456 --all"] {
+            assert!(parse(&format!("lanyard delete{wrong} --reason incident")).is_err(), "{wrong}");
+        }
         assert!(parse("lanyard conversation new --title t --class clinical").is_err());
     }
 }

@@ -29,6 +29,9 @@ pub enum CommandError {
     /// Not a duration.
     #[error("--expires: {0}")]
     Duration(#[from] NotADuration),
+    /// Not a duration either.
+    #[error("how long messages live: {0}")]
+    Retention(NotADuration),
     /// Not an id.
     #[error("{0}: give the whole id that `lanyard delete` printed")]
     Id(#[from] IdError),
@@ -48,7 +51,7 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::App(error) if error.is_usage() => 2,
-            Self::Duration(_) | Self::Id(_) | Self::LongInput => 2,
+            Self::Duration(_) | Self::Retention(_) | Self::Id(_) | Self::LongInput => 2,
             Self::App(_) | Self::Input(_) | Self::Output(_) => 1,
         }
     }
@@ -68,8 +71,13 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Conversation(command) => conversation(&profile, command, &out),
         Command::Send(args) => send(&profile, &args, &out),
         Command::Read(args) => read::run(&profile, &args, &out),
-        Command::Delete { message, reason } => {
-            out.show(&open(&profile)?.delete(&message, reason_of(reason))?)
+        Command::Delete { message, conversation, reason, .. } => {
+            let (mut app, reason) = (open(&profile)?, reason_of(reason));
+            let deleted = match (message, conversation) {
+                (_, Some(conversation)) => app.delete_all(&conversation, reason)?,
+                (message, None) => app.delete(&message.unwrap_or_default(), reason)?,
+            };
+            out.show(&deleted)
         }
         Command::Deletion { id } => {
             let id: RecordId = id.trim().parse()?;
@@ -82,14 +90,20 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
 fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> Result<(), CommandError> {
     let mut app = open(profile)?;
     match command {
-        ConversationCommand::New { title, class, with } => {
-            out.show(&app.new_conversation(&title, class_of(class), &with)?)
+        ConversationCommand::New { title, class, with, retention } => {
+            let retention_secs = retention.as_deref().map(clock::duration_secs).transpose();
+            let retention_secs = retention_secs.map_err(CommandError::Retention)?;
+            out.show(&app.new_conversation(&title, class_of(class), &with, retention_secs)?)
         }
         ConversationCommand::List => out.show(&app.conversations()?),
         ConversationCommand::Show { conversation } => out.show(&app.conversation(&conversation)?),
         ConversationCommand::Add { conversation, with } => out.show(&app.add_members(&conversation, &with)?),
         ConversationCommand::Remove { conversation, members } => {
             out.show(&app.remove_members(&conversation, &members)?)
+        }
+        ConversationCommand::Retention { conversation, time } => {
+            let secs = clock::duration_secs(&time).map_err(CommandError::Retention)?;
+            out.show(&app.set_retention(&conversation, secs)?)
         }
     }
 }

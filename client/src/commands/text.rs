@@ -6,6 +6,7 @@ use lanyard_client::app::view::{
     ConversationState, ConversationView, Conversations, DeletionView, FoundPeople, FoundPerson, MemberView,
     MessageState, MessageView, Messages, SenderView, Synced, WhoAmI,
 };
+use lanyard_client::clock::readable_secs;
 
 /// Digits of an id that are shown where a prefix can be typed.
 const ID_DIGITS: usize = 12;
@@ -117,10 +118,11 @@ impl Display for Text<'_, Conversations> {
         let line = |c: &ConversationView| {
             let members = c.members.len();
             format!(
-                "{}  {} members of {}{}",
+                "{}  {} members of {}, messages live for {}{}",
                 heading(&c.title, c.class, &c.id),
                 members,
                 c.trusts.join(", "),
+                readable_secs(c.retention_secs),
                 state(c)
             )
         };
@@ -133,6 +135,7 @@ impl Display for Text<'_, ConversationView> {
         let c = self.0;
         write!(f, "{}{}", heading(&c.title, c.class, &c.id), state(c))?;
         write!(f, "\nordered by {}, kept by {}", c.owner, c.trusts.join(", "))?;
+        write!(f, "\nmessages live for at most {}", readable_secs(c.retention_secs))?;
         for member in &c.members {
             write!(f, "\n    {}", Text(member))?;
         }

@@ -54,6 +54,8 @@ pub struct Founding {
     pub admins: Vec<PersonKey>,
     /// Key packages of the first other devices (MLSMessages).
     pub members: Vec<Vec<u8>>,
+    /// How long messages live at most, in seconds; none for as long as the charter and the owner trust allow.
+    pub retention_secs: Option<u64>,
 }
 
 /// A change of a conversation.
@@ -82,6 +84,10 @@ impl<V: ChainVerifier> Session<V> {
         let conversation = ConversationId::new(nonce, founding.owner.clone());
         let admins = founding.admins.iter().copied().chain([self.device.person]);
         let policy = Policy::new(founding.class, admins)?;
+        let policy = match founding.retention_secs {
+            Some(secs) => policy.with_retention(secs)?,
+            None => policy,
+        };
         let mut extensions = vec![policy.to_extension()];
         if !founding.nodes.is_empty() {
             let identity = |n: &NodeSender| SigningIdentity::new(credential(&n.chain), n.key.to_vec().into());

@@ -151,7 +151,7 @@ impl<V: ChainVerifier> Session<V> {
             return Ok(Received::Gone(incoming.id));
         }
         let read = self.transaction(|session| match incoming.envelope.class {
-            Class::Application => session.application(incoming),
+            Class::Application => session.application(incoming, now),
             Class::Commit => session.commit(incoming),
             Class::Welcome => session.welcome(incoming),
             Class::Submission => Ok(Received::Nothing),
@@ -176,9 +176,12 @@ impl<V: ChainVerifier> Session<V> {
         }
     }
 
-    fn application(&mut self, incoming: &Incoming) -> Result<Received, SessionError> {
+    fn application(&mut self, incoming: &Incoming, now: Timestamp) -> Result<Received, SessionError> {
         let envelope = &incoming.envelope;
-        if self.vault.is_erased(&incoming.id, &envelope.conversation, &incoming.signer, incoming.issued)? {
+        let conversation = &envelope.conversation;
+        if self.vault.is_erased(&incoming.id, conversation, &incoming.signer, incoming.issued)?
+            || self.vault.end_of(conversation, incoming.issued, incoming.expires)? <= now
+        {
             return Ok(Received::Gone(incoming.id));
         }
         if self.vault.message(&incoming.id)?.is_some() {
@@ -248,6 +251,7 @@ impl<V: ChainVerifier> Session<V> {
         content_hash: &[u8; 32],
     ) -> Result<Received, SessionError> {
         let conversation = incoming.envelope.conversation.clone();
+        let expires = self.vault.end_of(&conversation, incoming.issued, incoming.expires)?;
         match Content::decode(read.data()) {
             Ok(Content::Text(text)) => {
                 let mut message = Message {
@@ -261,7 +265,7 @@ impl<V: ChainVerifier> Session<V> {
                     role: sender.role,
                     trust: sender.trust,
                     issued: incoming.issued,
-                    expires: incoming.expires,
+                    expires,
                     text,
                 };
                 message.local = self.vault.put_message(&message, content_hash)?;

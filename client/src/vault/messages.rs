@@ -225,7 +225,7 @@ impl Vault {
     pub fn expire(&mut self, now: Timestamp) -> Result<usize, VaultError> {
         self.transaction(|vault| {
             let connection = vault.lock();
-            for table in ["held", "unverified", "erased", "erased_up_to"] {
+            for table in ["held", "unverified", "erased", "erased_up_to", "erased_after"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?"), [seconds(now)])?;
             }
             Ok(connection.execute("DELETE FROM message WHERE expires <= ?", [seconds(now)])?)

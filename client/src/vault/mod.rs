@@ -15,6 +15,7 @@ pub mod conversations;
 pub mod messages;
 pub mod mls;
 pub mod outbox;
+mod retention;
 mod schema;
 #[cfg(test)]
 mod tests;

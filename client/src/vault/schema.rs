@@ -4,14 +4,15 @@ use rusqlite::Connection;
 
 use super::VaultError;
 
-/// The format that this program writes (`PRAGMA user_version`).
+/// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
+/// of erasures; tables that are missing are made.
 const VERSION: u32 = 2;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
-        // Another process may be making the same vault: tables are made only if they are missing. Version 1 had no `erasure`.
-        0 | 1 => Ok(connection
+        // Another process may be making the same vault: tables are made only if they are missing.
+        0..VERSION => Ok(connection
             .execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?),
         VERSION => Ok(()),
         found => Err(VaultError::Newer { found, known: VERSION }),
@@ -58,6 +59,12 @@ CREATE TABLE IF NOT EXISTS erased_up_to (
 -- Deletions that this device has carried out, and has yet to tell its node: the tombstone, and when.
 CREATE TABLE IF NOT EXISTS erasure (
     tombstone BLOB PRIMARY KEY, erased INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Standing orders: messages up to a moment end so many seconds after they were issued.
+CREATE TABLE IF NOT EXISTS erased_after (
+    conversation BLOB NOT NULL, moment INTEGER NOT NULL, secs INTEGER NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (conversation, moment, secs)
 ) WITHOUT ROWID;
 
 -- What the node has not taken yet, in order. message: the row of `message` that it carries. content_hash: as

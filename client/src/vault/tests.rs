@@ -176,6 +176,40 @@ fn deletion_wins_in_either_order() {
 }
 
 #[test]
+fn messages_end_by_the_shortest_standing_order_and_by_the_retention() {
+    let (_dir, path) = place();
+    let mut vault = open(&path);
+    let whose = conversation();
+    for n in 1..=3 {
+        vault.put_message(&message(n, "text"), &[n; 32]).unwrap();
+    }
+    let ends = |vault: &Vault| -> Vec<u64> {
+        let messages = vault.messages(&whose, 10, NOW).unwrap();
+        messages.iter().map(|m| m.expires.as_secs() - m.issued.as_secs()).collect()
+    };
+    let before = ends(&vault);
+    vault.erase_after(&whose, NOW.plus_secs(2), 30, LATER).unwrap();
+    vault.erase_after(&whose, NOW.plus_secs(1), 50, LATER).unwrap();
+    assert_eq!(ends(&vault), [30, 30, before[2]]);
+    // And for what arrives later.
+    let end = |secs| vault.end_of(&whose, NOW.plus_secs(secs), LATER).unwrap();
+    assert_eq!([end(1), end(2), end(3)], [NOW.plus_secs(31), NOW.plus_secs(32), LATER]);
+    let elsewhere = ConversationId::new([2; 16], "RXH".parse().unwrap());
+    assert_eq!(vault.end_of(&elsewhere, NOW, LATER).unwrap(), LATER);
+
+    let third = vault.messages(&whose, 10, NOW).unwrap()[2].local;
+    vault.limit_one(third, 40).unwrap();
+    assert_eq!(ends(&vault), [30, 30, 40]);
+    vault.limit(&whose, 20).unwrap();
+    vault.limit(&whose, 90).unwrap();
+    assert_eq!(ends(&vault), [20, 20, 20], "an end only moves forward");
+    assert_eq!(vault.expire(NOW.plus_secs(22)).unwrap(), 2);
+    // An order goes when nothing that it names could arrive.
+    vault.expire(LATER).unwrap();
+    assert_eq!(vault.end_of(&whose, NOW, LATER.plus_secs(900)).unwrap(), LATER.plus_secs(900));
+}
+
+#[test]
 fn a_deletion_counts_only_from_the_senders_trust_or_the_owner() {
     let (_dir, path) = place();
     let mut vault = open(&path);

@@ -63,16 +63,16 @@ fn a_conversation_across_trusts_with_a_deletion() {
     assert_eq!(found.people.len(), 2);
     assert!(found.people.iter().all(|p| p.similar && p.devices.len() == 1 && p.devices[0].reachable));
     let with = |who: &[&str]| who.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-    let two = jo.app().new_conversation("Bed 4", Class::Clinical, &with(&["mira okafor"]));
+    let two = jo.app().new_conversation("Bed 4", Class::Clinical, &with(&["mira okafor"]), None);
     assert!(matches!(two, Err(AppError::Ambiguous { found, .. }) if found.len() == 2));
     // A device that `find` has shown stands for its holder.
     let device = found.people.iter().find(|p| p.trust == "RYJ").unwrap().devices[0].device[..12].to_owned();
-    let view = jo.app().new_conversation("Rota", Class::Operational, &[device]).unwrap();
+    let view = jo.app().new_conversation("Rota", Class::Operational, &[device], None).unwrap();
     assert_eq!(view.trusts, ["RXH", "RYJ"]);
 
     let view = mira
         .app()
-        .new_conversation("Bed 4", Class::Clinical, &with(&["GMC 2222222", "Mira Okafor@RYJ"]))
+        .new_conversation("Bed 4", Class::Clinical, &with(&["GMC 2222222", "Mira Okafor@RYJ"]), None)
         .unwrap();
     assert_eq!((view.state, view.class, view.owner.as_str()), (ConversationState::Open, "clinical", "RTD"));
     assert_eq!(view.trusts, ["RTD", "RXH", "RYJ"]);
@@ -123,7 +123,7 @@ fn a_change_waits_visibly_for_the_owner_trust() {
     world.state().hub_away = true;
     let mut app = mira.app();
     app.set_patience(Duration::ZERO);
-    let view = app.new_conversation("Rota", Class::Operational, &["Jo Lund".to_owned()]).unwrap();
+    let view = app.new_conversation("Rota", Class::Operational, &["Jo Lund".to_owned()], None).unwrap();
     assert_eq!((view.state, view.waiting_for.as_deref()), (ConversationState::Waiting, Some("RTD")));
     drop(app);
     assert_eq!(jo.texts(), Vec::<String>::new());
@@ -135,7 +135,12 @@ fn what_only_a_node_without_the_right_signed_is_not_believed() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, other_mira] = three(&world);
     mira.app()
-        .new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()])
+        .new_conversation(
+            "Bed 4",
+            Class::Clinical,
+            &["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()],
+            None,
+        )
         .unwrap();
     let sent = mira.app().send("Bed 4", MARKER, None).unwrap();
     let id = sent.id.unwrap().parse().unwrap();
@@ -255,7 +260,7 @@ fn the_program_prints_what_its_documentation_says() {
 fn following_shows_a_message_when_it_arrives() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, _] = three(&world);
-    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()]).unwrap();
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
     jo.app().sync().unwrap();
     let mut waiter = Waiter::connect(&jo.profile).unwrap();
     let long = Duration::from_secs(30);
@@ -301,7 +306,7 @@ fn holds_marker(dir: &Path) -> bool {
 fn a_message_that_the_node_did_not_hear_goes_out_later() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, _] = three(&world);
-    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()]).unwrap();
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
     let device = mira.profile.dir().join("device.json");
     let written = std::fs::read_to_string(&device).unwrap();
     std::fs::write(&device, written.replace(&world.trusts[0].address, "127.0.0.1:1")).unwrap();
@@ -317,7 +322,7 @@ fn a_message_that_the_node_did_not_hear_goes_out_later() {
 fn a_lost_answer_does_not_make_a_message_go_twice() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, _] = three(&world);
-    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()]).unwrap();
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
     world.state().loses_answers = true;
     assert_eq!(mira.app().send("Bed 4", MARKER, None).unwrap().state, MessageState::Queued);
     world.state().loses_answers = false;

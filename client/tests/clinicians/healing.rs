@@ -15,7 +15,7 @@ fn what_the_charter_does_not_carry_yet_is_read_when_it_does() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, other_mira] = three(&world);
     let with = ["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()];
-    mira.app().new_conversation("Bed 4", Class::Clinical, &with).unwrap();
+    mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
     other_mira.app().sync().unwrap();
     let without = next_with(&world, &world.charter, &world.authority, |t| t.as_str() != "RYJ");
     let again = next_with(&world, &without, &world.authority, |_| true);
@@ -48,7 +48,7 @@ fn a_deletion_that_comes_before_its_message_counts_only_from_who_may() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, _jo, other_mira] = three(&world);
     let with = ["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()];
-    mira.app().new_conversation("Bed 4", Class::Clinical, &with).unwrap();
+    mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
     let custodians: Vec<_> = world.trusts.iter().map(|t| t.id.clone()).collect();
     for (deleter, left) in [(1, 1), (0, 1)] {
         let sent = mira.app().send("Bed 4", MARKER, None).unwrap();
@@ -77,7 +77,7 @@ fn a_change_that_the_owner_trust_has_refused_does_not_wait_for_ever() {
     let mut app = mira.app();
     app.set_patience(Duration::ZERO);
     let with = ["Jo Lund".to_owned()];
-    let view = app.new_conversation("Rota", Class::Operational, &with).unwrap();
+    let view = app.new_conversation("Rota", Class::Operational, &with, None).unwrap();
     assert_eq!(view.state, ConversationState::Waiting);
     app.sync().unwrap();
     assert_eq!(app.conversation("Rota").unwrap().state, ConversationState::Waiting);

@@ -5,4 +5,5 @@
 mod beliefs;
 mod conversations;
 mod healing;
+mod retention;
 mod world;

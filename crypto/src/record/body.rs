@@ -212,6 +212,8 @@ pub enum Target {
     Envelopes(Vec<RecordId>),
     /// Every application message issued at or before this moment.
     UpTo(Timestamp),
+    /// A standing order: every application message issued at or before this moment, so many seconds after it was issued.
+    Standing(Timestamp, u64),
 }
 
 /// A head of a node's audit log: its newest row, as of when the record was issued. A log that does not contain the row of a head

@@ -143,6 +143,10 @@ fn check_body(body: &Body) -> Result<(), DecodeError> {
             within(t.reference.len() <= 64, "a tombstone's reference is at most 64 bytes")?;
             match &t.target {
                 Target::UpTo(_) => Ok(()),
+                Target::Standing(_, secs) => within(
+                    (1..=limits::RETENTION_SECS_MAX).contains(secs),
+                    "a standing order lets messages live for a second at least, and no longer than any charter",
+                ),
                 Target::Envelopes(ids) => within(
                     (1..=limits::TOMBSTONE_TARGETS_MAX).contains(&ids.len())
                         && ids.windows(2).all(|w| w[0] < w[1]),

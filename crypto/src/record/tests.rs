@@ -42,9 +42,10 @@ fn other_targets_and_classes_make_the_round() {
     let Body::Tombstone(tombstone) = scene.tombstone() else { panic!("no tombstone") };
     for reason in Reason::ALL {
         assert_eq!(Reason::from_name(reason.name()), Some(reason));
-        let target = Target::UpTo(fixtures::NOW);
-        let record = scene.by_node(Body::Tombstone(Tombstone { reason, target, ..tombstone.clone() }));
-        verify(record, &scene.network).unwrap();
+        for target in [Target::UpTo(fixtures::NOW), Target::Standing(fixtures::NOW, 3600)] {
+            let record = scene.by_node(Body::Tombstone(Tombstone { reason, target, ..tombstone.clone() }));
+            verify(record, &scene.network).unwrap();
+        }
     }
     let Body::Envelope(envelope) = scene.envelope() else { panic!("no envelope") };
     for class in [Class::Application, Class::Commit, Class::Welcome, Class::Submission] {

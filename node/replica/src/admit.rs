@@ -16,6 +16,7 @@ use crate::erase::{self, Order};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::mutation::{self, Mutation};
+use crate::standing;
 use crate::verdict::Refusal;
 use std::cmp::Ordering;
 
@@ -86,7 +87,7 @@ fn check(
             .map_err(|e| Refusal::Unverified(e.into())),
         Body::Crl(_) => check_crl(record, network, view)?,
         Body::Entry(_) => check_entry(record, view)?,
-        Body::Envelope(envelope) => check_envelope(record, envelope, network, view)?,
+        Body::Envelope(envelope) => check_envelope(record, envelope, network, view, now)?,
         Body::Tombstone(tombstone) => check_tombstone(record, tombstone, view)?,
         Body::Receipt(_) => Ok(()),
         Body::Head(_) => heads::check(record, view)?,
@@ -150,6 +151,7 @@ fn check_envelope(
     envelope: &Envelope,
     network: &Network,
     view: &dyn View,
+    now: Timestamp,
 ) -> Result<Result<(), Refusal>, StorageError> {
     let header = record.header();
     let (life, allowed) =
@@ -177,6 +179,11 @@ fn check_envelope(
                 && let Some(tombstone) = erase::tombstone_for(view, &record.id(), &Holding::of(record))?
             {
                 return Ok(Err(Refusal::Deleted(tombstone.to_string())));
+            }
+            if standing::under_orders(view, Holding::of(record))?.expires <= now
+                && !mutation::is(Mutation::AcceptExpired)
+            {
+                return Ok(Err(Refusal::Expired));
             }
         }
         Class::Commit => {
@@ -222,7 +229,7 @@ fn check_tombstone(
     let order = Order::of(record, tombstone);
     let margin = 2 * CLOCK_SKEW_SECS_MAX;
     match &tombstone.target {
-        Target::UpTo(up_to) => {
+        Target::UpTo(up_to) | Target::Standing(up_to, _) => {
             if by != tombstone.conversation.owner() {
                 return Ok(Err(Refusal::MayNotDelete(by.to_string())));
             }

@@ -8,7 +8,7 @@
 use std::ops::Bound;
 
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{DeviceErased, DeviceLine, ReceiptItem, Verified, Waiting, WaitingDevice};
+use lanyard_crypto::record::{DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice};
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor, limits as signed};
 use lanyard_storage::{StorageError, Tree, View};
@@ -59,11 +59,23 @@ impl Logged {
 }
 
 /// Enters a tombstone that is kept. `own` says that this trust has ordered it, so that it looks after the answers.
-pub(crate) fn log(turn: &mut Turn<'_>, record: &Verified, network: &Network, own: &TrustId) {
+pub(crate) fn log(
+    turn: &mut Turn<'_>,
+    record: &Verified,
+    tombstone: &Tombstone,
+    network: &Network,
+    own: &TrustId,
+) {
     let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
     let (id, by) = (record.id(), by.clone());
     if by == *own {
-        let deadline = record.header().issued.plus_secs(network.charter().policy.confirm_secs());
+        let issued = record.header().issued;
+        // Of a standing order nothing is attested before the last message that it names has ended.
+        let begins = match &tombstone.target {
+            Target::Standing(up_to, secs) => up_to.plus_secs(*secs).max(issued),
+            Target::Envelopes(_) | Target::UpTo(_) => issued,
+        };
+        let deadline = begins.plus_secs(network.charter().policy.confirm_secs());
         turn.rows.put(Tree::Deletions, keys::deadline(deadline, &id), []);
     }
     let bytes = ByteBuf::from(record.bytes().to_vec());

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{AuditEntry, heads};
 use crate::destruction;
 use crate::digest;
+use crate::hold::{self, Named};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
@@ -24,6 +25,7 @@ use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::receipts;
 use crate::spread;
+use crate::standing::{self, Standing};
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -43,7 +45,7 @@ impl Order {
         let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
         let up_to = match &tombstone.target {
             Target::Envelopes(_) => None,
-            Target::UpTo(up_to) => Some(*up_to),
+            Target::UpTo(up_to) | Target::Standing(up_to, _) => Some(*up_to),
         };
         let conversation = tombstone.conversation.clone();
         Self { by: by.clone(), conversation, up_to, expires: record.header().expires }
@@ -60,7 +62,7 @@ impl Order {
             return Err(Refusal::MayNotDelete(self.by.to_string()));
         }
         // For a whole conversation admission has asked for more than any message of it could need.
-        let needed = held.expires.plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        let needed = held.stated().plus_secs(2 * CLOCK_SKEW_SECS_MAX);
         let short = self.expires < needed && !mutation::is(Mutation::ShortTombstone);
         if self.up_to.is_none() && short { Err(Refusal::TombstoneTooShort) } else { Ok(()) }
     }
@@ -120,7 +122,26 @@ pub(crate) fn carry_out(
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
             erase_up_to(turn, &id, order.by, &order.conversation, *up_to, 0)
         }
+        Target::Standing(up_to, secs) => {
+            let order = Standing { up_to: *up_to, secs: *secs };
+            standing::carry_out(turn, &id, &tombstone.conversation, order)
+        }
     }
+}
+
+/// Notes that a tombstone is carried out, unless a hold keeps what it names.
+pub(crate) fn finish(
+    turn: &mut Turn<'_>,
+    by: TrustId,
+    conversation: &ConversationId,
+    tombstone: RecordId,
+    named: Named<'_>,
+    envelopes: u32,
+) -> Result<(), StorageError> {
+    if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
+        receipts::carried_out(turn, by, tombstone, envelopes)?;
+    }
+    Ok(())
 }
 
 /// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
@@ -146,7 +167,7 @@ fn erase_named(
         count += 1;
     }
     turn.rows.delete(Tree::Meta, keys::unfinished(id));
-    receipts::carried_out(turn, order.by.clone(), *id, count)
+    finish(turn, order.by.clone(), &order.conversation, *id, Named::Envelopes(ids), count)
 }
 
 /// Erases the conversation's messages up to a moment, as many as one step takes. `before` were erased by earlier steps. The rest
@@ -168,7 +189,7 @@ fn erase_up_to(
         let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
         let Some((last, _)) = rows.last() else {
             turn.rows.delete(Tree::Meta, keys::unfinished(id));
-            return receipts::carried_out(turn, by, *id, count);
+            return finish(turn, by, conversation, *id, Named::UpTo(up_to), count);
         };
         from = last.clone();
         for (key, class) in rows {
@@ -190,7 +211,7 @@ fn erase_up_to(
 /// Goes on with what earlier steps have left of tombstones.
 pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::UNFINISHED, SCAN_ROWS)? {
-        let count = row.try_into().map_or(0, u32::from_be_bytes);
+        let count = row.as_slice().try_into().map_or(0, u32::from_be_bytes);
         let Some(id) = tombstone_in(&key) else { continue };
         let Some((Holding { signer: Some(by), .. }, record)) = crate::admit::stored(&turn.rows, &id)? else {
             turn.rows.delete(Tree::Meta, key);
@@ -203,23 +224,32 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
                 let (conversation, expires) = (conversation.clone(), record.header().expires);
                 erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, count)?;
             }
+            Target::Standing(up_to, secs) => {
+                let order = Standing { up_to: *up_to, secs: *secs };
+                standing::go_on(turn, &id, conversation, order, &row)?;
+            }
         }
     }
     Ok(())
 }
 
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
-pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
+pub(crate) fn is_withheld(
+    view: &dyn View,
+    id: &RecordId,
+    held: &Holding,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
     let waits = held.class == Some(Class::Application)
         && !mutation::is(Mutation::ServeUnfinished)
         && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();
-    Ok(waits && tombstone_for(view, id, held)?.is_some())
+    Ok(waits && (tombstone_for(view, id, held)?.is_some() || standing::has_ended(view, held, now)?))
 }
 
 /// Whether a record is still here that is to be dropped or erased, and so is not passed on.
 pub(crate) fn is_over(view: &dyn View, id: &RecordId, now: Timestamp) -> Result<bool, StorageError> {
     let Some(held) = Holding::get(view, id)? else { return Ok(false) };
-    Ok(held.expires <= now || is_withheld(view, id, &held)?)
+    Ok(held.expires <= now || is_withheld(view, id, &held, now)?)
 }
 
 /// Now that a message is here, and is not deleted, the rows that name it have no force over it.
@@ -264,8 +294,13 @@ fn deliver_tombstone(
     Ok(())
 }
 
-/// Removes a record and every row about it. The store makes sealed values unreadable with the commit.
+/// Removes a record and every row about it, and puts it away if a hold keeps it. The store makes sealed values unreadable with the
+/// commit.
 pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Result<(), StorageError> {
+    if mutation::is(Mutation::ServeHeld) && hold::would_keep(turn, held)? {
+        return Ok(());
+    }
+    hold::put_away(turn, id, held)?;
     spread::forget(turn, id)?;
     digest::leave(turn, id, held)?;
     let rows = &mut turn.rows;
@@ -399,6 +434,10 @@ fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErr
         }
         Target::UpTo(_) => {
             turn.rows.delete(Tree::Tombstones, keys::conversation_target(&tombstone.conversation, id));
+        }
+        Target::Standing(up_to, secs) => {
+            let order = Standing { up_to: *up_to, secs: *secs };
+            standing::forget(turn, id, &tombstone.conversation, order);
         }
     }
     Ok(())

@@ -15,11 +15,15 @@ pub struct Holding {
     /// Of an envelope or a tombstone.
     pub(crate) conversation: Option<ConversationId>,
     pub(crate) issued: Timestamp,
+    /// When it ends here: as it states, or sooner by a standing order.
     pub(crate) expires: Timestamp,
     /// Who keeps it; empty means every member.
     pub(crate) custodians: Vec<TrustId>,
     /// The trust whose key signed it; absent for a charter.
     pub(crate) signer: Option<TrustId>,
+    /// When it ends by what it states, if that is later.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) stated: Option<Timestamp>,
 }
 
 /// Layers of anti-entropy, in the order in which they are compared: what decides about the rest comes first.
@@ -43,7 +47,21 @@ impl Holding {
             expires: header.expires,
             custodians: header.custodians.clone(),
             signer: record.signer().trust().cloned(),
+            stated: None,
         }
+    }
+
+    /// Lets it end at this moment, if that is sooner.
+    pub(crate) fn end_at(&mut self, end: Timestamp) {
+        if end < self.expires {
+            self.stated = Some(self.stated());
+            self.expires = end;
+        }
+    }
+
+    /// When it ends by what it states, whatever was ordered since: the same at every replica.
+    pub(crate) fn stated(&self) -> Timestamp {
+        self.stated.unwrap_or(self.expires)
     }
 
     /// Of a charter that the operator trusts.
@@ -56,6 +74,7 @@ impl Holding {
             expires: header.expires,
             custodians: Vec::new(),
             signer: None,
+            stated: None,
         }
     }
 
@@ -88,6 +107,11 @@ impl Holding {
 
     pub(crate) fn get(view: &dyn View, id: &RecordId) -> Result<Option<Self>, StorageError> {
         Ok(view.get(Tree::Holdings, id.as_bytes())?.map(|row| Self::from_row(&row)))
+    }
+
+    /// What a row says, if it is one.
+    pub(crate) fn of_row(row: &[u8]) -> Option<Self> {
+        cbor::from_slice(row, 64 * 1024).ok()
     }
 
     fn from_row(row: &[u8]) -> Self {

@@ -49,6 +49,8 @@ impl Replica {
         if group.epoch() != envelope.epoch {
             return Ok(Err(Refusal::Content(format!("the conversation is in epoch {}", group.epoch()))));
         }
+        let founded = turn.rows.contains(Tree::Hub, &keys::conversation(conversation))?;
+        let policy = founded.then(|| group.policy().clone());
         let (before, accepted, after) = match step(&mut group, &submission.commit, turn) {
             Ok(done) => done,
             Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
@@ -56,6 +58,9 @@ impl Replica {
         if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust)
         {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
+        }
+        if let Err(why) = self.follow_policy(turn, conversation, policy.as_ref(), group.policy()) {
+            return Ok(Err(why));
         }
         let Ok(snapshot) = group.snapshot() else {
             return Ok(Err(Refusal::Change("the group's state".into())));

@@ -120,6 +120,36 @@ pub enum Request {
         /// An opaque reference into this trust's audit log, at most 64 bytes.
         reference: Vec<u8>,
     },
+    /// What these devices have sent is to be erased everywhere, up to so many messages as one tombstone names; to be asked again until
+    /// [`Reply::Done`].
+    DeleteSent {
+        /// The devices.
+        devices: Vec<Fingerprint>,
+        /// Whether conversations that other trusts own are meant too.
+        all: bool,
+        /// Why.
+        reason: Reason,
+        /// An opaque reference into this trust's audit log, at most 64 bytes.
+        reference: Vec<u8>,
+    },
+    /// A conversation is put on hold here.
+    PlaceHold {
+        /// Which.
+        conversation: ConversationId,
+        /// Under which reference; others see it.
+        reference: String,
+        /// Why; others do not see it.
+        reason: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A hold ends before its time.
+    EndHold {
+        /// On which conversation.
+        conversation: ConversationId,
+        /// Under which reference.
+        reference: String,
+    },
     /// A device has taken everything up to this position into its vault.
     Seen {
         /// Which device.
@@ -154,6 +184,8 @@ pub enum Request {
 pub enum Deleter {
     /// The device that sent the messages.
     Device(Fingerprint),
+    /// A device of who administers the conversation, which this trust owns: for all of it.
+    Administrator(Fingerprint),
     /// The trust's records officer, through its operator.
     Officer,
 }
@@ -170,6 +202,15 @@ pub enum Reply {
     },
     /// The tombstone is stored and carried out here.
     Deleted(RecordId),
+    /// The same, of one of several.
+    SomeDeleted {
+        /// The tombstone.
+        tombstone: RecordId,
+        /// Of which conversation.
+        conversation: ConversationId,
+        /// How many messages it names.
+        envelopes: usize,
+    },
     /// A head of the audit log.
     Head {
         /// The record.

@@ -26,6 +26,7 @@ use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::spread;
+use crate::standing;
 use crate::turn::Turn;
 
 impl Replica {
@@ -38,7 +39,7 @@ impl Replica {
         origin: bool,
     ) -> Result<(), StorageError> {
         let record = admitted.record();
-        let (id, held) = (record.id(), Holding::of(record));
+        let (id, held) = (record.id(), standing::under_orders(&turn.rows, Holding::of(record))?);
         turn.rows.put(held.tree(), *id.as_bytes(), record.bytes().to_vec());
         turn.rows.put(Tree::Holdings, *id.as_bytes(), held.to_row());
         turn.rows.put(Tree::Expiry, keys::expiry(held.expires, &id), [held.kind]);
@@ -66,7 +67,7 @@ impl Replica {
                 if let Some(signer) = record.decoded().signer() {
                     self.keep_chain(turn, &signer)?;
                 }
-                destruction::log(turn, record, &self.network, &self.own.trust);
+                destruction::log(turn, record, tombstone, &self.network, &self.own.trust);
                 erase::carry_out(turn, record, tombstone)
             }
             Body::Receipt(receipt) => self.follow_receipt(turn, record, receipt),
@@ -80,6 +81,7 @@ impl Replica {
             Network::new(record.decoded().statement(), record.header(), charter, Some(&self.network))
                 .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
+        self.walk.begin();
         self.learn_again(turn)?;
         let stranger = |trust| self.network.charter().member(trust).is_none();
         let dropped: Vec<_> =

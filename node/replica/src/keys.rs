@@ -213,6 +213,67 @@ pub(crate) fn conversation_target(id: &ConversationId, tombstone: &RecordId) -> 
     [&conversation_targets_of(id)[..], tombstone.as_bytes()].concat()
 }
 
+/// Begins the rows of standing orders for this conversation.
+pub(crate) fn standing_of(id: &ConversationId) -> Vec<u8> {
+    [&[2][..], &conversation(id)].concat()
+}
+
+pub(crate) fn standing(id: &ConversationId, tombstone: &RecordId) -> Vec<u8> {
+    [&standing_of(id)[..], tombstone.as_bytes()].concat()
+}
+
+/// Begins the rows of holds on conversations.
+pub(crate) const HOLD: u8 = 0;
+/// Begins the rows of what holds keep.
+const HELD: u8 = 1;
+/// Begins the rows of the tombstones that wait for the end of a hold.
+const WAITING: u8 = 2;
+
+pub(crate) fn hold(id: &ConversationId) -> Vec<u8> {
+    [&[HOLD][..], &conversation(id)].concat()
+}
+
+pub(crate) fn held_of(id: &ConversationId) -> Vec<u8> {
+    [&[HELD][..], &conversation(id)].concat()
+}
+
+pub(crate) fn held(id: &ConversationId, record: &RecordId) -> Vec<u8> {
+    [&held_of(id)[..], record.as_bytes()].concat()
+}
+
+pub(crate) fn waiting_of(id: &ConversationId) -> Vec<u8> {
+    [&[WAITING][..], &conversation(id)].concat()
+}
+
+pub(crate) fn waiting(id: &ConversationId, tombstone: &RecordId) -> Vec<u8> {
+    [&waiting_of(id)[..], tombstone.as_bytes()].concat()
+}
+
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the standing orders that are to be attested, by when.
+pub(crate) const ATTESTS: &[u8] = b"attest-";
+
+pub(crate) fn attest_at(over: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    [ATTESTS, &expiry(over, tombstone)].concat()
+}
+
+/// The moment and the tombstone of such a name.
+pub(crate) fn attest_parts(key: &[u8]) -> Option<(Timestamp, RecordId)> {
+    let (over, id) = key.strip_prefix(ATTESTS)?.split_first_chunk::<8>()?;
+    Some((Timestamp::from_secs(u64::from_be_bytes(*over)), RecordId::try_from(id).ok()?))
+}
+
+/// The name under which [`lanyard_storage::Tree::Meta`] notes what a conversation of this trust is for, and how long its messages live.
+pub(crate) fn setting(id: &ConversationId) -> Vec<u8> {
+    [b"setting-".as_slice(), &id.to_bytes()].concat()
+}
+
+/// The conversation with which a row begins, and how long that beginning is.
+pub(crate) fn conversation_in(key: &[u8]) -> Option<(ConversationId, usize)> {
+    let (len, rest) = key.split_first()?;
+    let bytes = rest.get(..usize::from(*len))?;
+    Some((ConversationId::try_from(bytes).ok()?, 1 + bytes.len()))
+}
+
 /// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the tombstones that are not carried out in full.
 pub(crate) const UNFINISHED: &[u8] = b"erasing-";
 

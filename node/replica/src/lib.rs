@@ -28,6 +28,7 @@ mod erase;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod frame;
+pub mod hold;
 pub mod holding;
 mod hub;
 mod input;
@@ -38,7 +39,9 @@ pub mod mutation;
 pub mod query;
 mod receipts;
 mod request;
+mod retention;
 mod spread;
+mod standing;
 mod sync;
 mod tally;
 mod turn;
@@ -50,6 +53,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, Verified, VerifyError};
 use lanyard_crypto::x509::SecretKey;
@@ -117,6 +121,10 @@ pub struct Replica {
     sessions: sync::Sessions,
     /// What peers have been served by anti-entropy lately.
     served: sync::Served,
+    /// How long this trust keeps messages of its own conversations.
+    retention: TrustRetention,
+    /// How far the conversations have been looked through for what lives longer.
+    walk: retention::Walk,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
     /// [`limits::SERVED_BYTES_MAX`], likewise.
@@ -190,6 +198,8 @@ impl Replica {
             due: BTreeSet::new(),
             sessions: sync::Sessions::default(),
             served: sync::Served::default(),
+            retention: TrustRetention::default(),
+            walk: retention::Walk::default(),
             step_changes_max: limits::STEP_CHANGES_MAX,
             served_bytes_max: limits::SERVED_BYTES_MAX,
         })
@@ -236,9 +246,12 @@ impl Replica {
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
             Input::Tick => {
+                hold::go_on(&mut turn)?;
                 erase::go_on(&mut turn)?;
                 keep::go_on(&mut turn)?;
                 erase::expire(&mut turn)?;
+                standing::attest_due(&mut turn)?;
+                self.keep_retention(&mut turn)?;
                 destruction::expire(&mut turn)?;
                 self.attest_devices(&mut turn)?;
                 self.mark_overdue(&mut turn)?;

@@ -128,6 +128,14 @@ pub const LOCAL_MEMBERS_MAX: usize = 4096;
 /// trust, one of them new to the conversation; what waits for each trust; and the digests of each custodian.
 pub const RECORD_CHANGES_MAX: usize =
     6 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 2 * CUSTODIANS_MAX + 64;
+/// Rows of conversations that one tick looks at, for messages that live too long.
+pub const RETENTION_ROWS_PER_TICK: usize = 128;
+/// Between two standing orders of this node for one conversation, in seconds.
+pub const STANDING_EVERY_SECS: u64 = 3600;
+/// Conversations that are on hold at once.
+pub const HOLDS_MAX: usize = 1024;
+/// Why a hold was placed, in bytes.
+pub const HOLD_REASON_BYTES_MAX: usize = 256;
 /// Records that are verified again because one frame of answers doubts them.
 pub const DOUBTS_MAX: usize = 64;
 /// Penalty points at which a peer loses its connection; each second forgives one.

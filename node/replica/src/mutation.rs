@@ -42,6 +42,14 @@ mutations! {
     KeepErasedBytes = "leave the bytes of what was erased";
     /// Tombstones are attested and not carried out.
     AttestWithoutErasing = "attest without erasing";
+    /// A standing order does not hold for what comes after it.
+    ForgetStanding = "forget a standing order when a message comes";
+    /// What a hold keeps stays where it is served from.
+    ServeHeld = "serve what a hold keeps";
+    /// A tombstone is attested although a hold keeps what it names.
+    AttestHeld = "attest what a hold keeps";
+    /// A hold that has ended keeps what it kept.
+    NeverEndHold = "keep what a hold kept after its end";
     /// What a full step leaves to erase is not withheld.
     ServeUnfinished = "serve what is still to be erased";
     /// A record past its expiry is admitted.

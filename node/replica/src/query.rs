@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     DirectoryResponse, InboxItem, InboxRecord, InboxResponse, Tick, TicksResponse, TrustResponse,
 };
@@ -65,7 +66,7 @@ pub fn outbox(
         let Ok(id) = RecordId::try_from(id.as_slice()) else { continue };
         if let Some(held) = Holding::get(view, &id)?
             && (held.expires > now || mutation::is(Mutation::SendExpired))
-            && !erase::is_withheld(view, &id, &held)?
+            && !erase::is_withheld(view, &id, &held, now)?
             && let Some(record) = view.get(held.tree(), id.as_bytes())?
         {
             if bytes + record.len() > FRAME_RECORDS_BYTES_MAX {
@@ -96,7 +97,7 @@ pub fn inbox(
             Ok(id) => match stored(view, &id)? {
                 Some((held, r))
                     if (held.expires > now || mutation::is(Mutation::DeliverExpired))
-                        && !erase::is_withheld(view, &id, &held)? =>
+                        && !erase::is_withheld(view, &id, &held, now)? =>
                 {
                     signed(network, &r)
                 }
@@ -203,6 +204,29 @@ fn searched(leaf: &Certificate) -> String {
     text
 }
 
+/// The devices of a trust whose certificates carry this professional registration, revoked or over though they be, as far as the
+/// directory still names them.
+pub fn devices_of(
+    view: &dyn View,
+    trust: &TrustId,
+    registration: &str,
+) -> Result<Vec<Fingerprint>, StorageError> {
+    let mut devices = Vec::new();
+    for_each(view, Tree::Directory, &[], |_, row| {
+        if let Ok(id) = RecordId::try_from(row)
+            && let Some((_, record)) = stored(view, &id)?
+            && let Body::Entry(entry) = record.body()
+            && let Ok(leaf) = Certificate::parse(&entry.chain[0])
+            && leaf.subject().trust == *trust
+            && leaf.subject().registration.as_deref() == Some(registration)
+        {
+            devices.push(leaf.fingerprint());
+        }
+        Ok(())
+    })?;
+    Ok(devices)
+}
+
 /// The directory entry in force of a certificate.
 pub fn entry(view: &dyn View, device: &Fingerprint) -> Result<Option<Decoded>, StorageError> {
     let id =
@@ -230,7 +254,7 @@ pub fn trust(view: &dyn View, version: Option<u64>) -> Result<TrustResponse, Sto
         crls.extend(view.get(Tree::Records, id)?.map(ByteBuf::from));
         Ok(())
     })?;
-    Ok(TrustResponse { charter, crls })
+    Ok(TrustResponse { charter, crls, retention: TrustRetention::default() })
 }
 
 fn charter(view: &dyn View, version: u64) -> Result<Option<Vec<u8>>, StorageError> {

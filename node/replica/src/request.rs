@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::mls::PublicGroup;
 use lanyard_crypto::record::{
     self, Body, Class, Envelope, Header, Reason, Submission, Target, Tombstone, Verified,
 };
@@ -14,6 +15,8 @@ use crate::Replica;
 use crate::admit::{self, Admission};
 use crate::audit::AuditEntry;
 use crate::destruction;
+use crate::erase;
+use crate::hold;
 use crate::holding::Holding;
 use crate::input::{Deleter, Reply, Request};
 use crate::keys;
@@ -35,6 +38,13 @@ impl Replica {
             Request::Delete { by, conversation, target, reason, reference } => {
                 self.delete(turn, by, conversation, target, reason, reference)?
             }
+            Request::DeleteSent { devices, all, reason, reference } => {
+                self.delete_sent(turn, &devices, all, reason, reference)?
+            }
+            Request::PlaceHold { conversation, reference, reason, until } => {
+                hold::place(turn, conversation, reference, reason, until)?
+            }
+            Request::EndHold { conversation, reference } => hold::end(turn, &conversation, reference)?,
             Request::Seen { device, seq } => seen(turn, &device, seq)?,
             Request::Leave { device, conversation } => {
                 turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
@@ -112,7 +122,7 @@ impl Replica {
         Ok(outcome.map(|id| Reply::Sent { id, issued }))
     }
 
-    fn delete(
+    pub(crate) fn delete(
         &mut self,
         turn: &mut Turn<'_>,
         by: Deleter,
@@ -128,7 +138,7 @@ impl Replica {
             Target::Envelopes(ids) => {
                 Target::Envelopes(ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
             }
-            up_to @ Target::UpTo(_) => up_to,
+            up_to @ (Target::UpTo(_) | Target::Standing(..)) => up_to,
         };
         match &target {
             Target::Envelopes(ids) => {
@@ -137,7 +147,7 @@ impl Replica {
                     let Some(held) = held.filter(|h| h.conversation.as_ref() == Some(&conversation)) else {
                         return Ok(Err(Refusal::NotFound(format!("message {id}"))));
                     };
-                    if let Deleter::Device(device) = by
+                    if let Deleter::Device(device) | Deleter::Administrator(device) = by
                         && !turn
                             .rows
                             .get(Tree::Submitted, id.as_bytes())?
@@ -145,13 +155,21 @@ impl Replica {
                     {
                         return Ok(Err(Refusal::NotSender(format!("message {id}"))));
                     }
-                    expires = expires.max(held.expires.plus_secs(margin));
+                    expires = expires.max(held.stated().plus_secs(margin));
                     custodians.extend(held.custodians);
                 }
             }
-            Target::UpTo(up_to) => {
-                if by != Deleter::Officer {
-                    return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
+            Target::UpTo(up_to) | Target::Standing(up_to, _) => {
+                match by {
+                    Deleter::Officer => {}
+                    Deleter::Device(_) => {
+                        return Ok(Err(Refusal::NotSender(format!("all of {conversation}"))));
+                    }
+                    Deleter::Administrator(device) => {
+                        if !self.administers(turn, &device, &conversation)? {
+                            return Ok(Err(Refusal::NotAdministrator(conversation.owner().to_string())));
+                        }
+                    }
                 }
                 // Whatever an earlier charter let in, or a later one will.
                 expires = expires.max(up_to.plus_secs(limits::RETENTION_SECS_MAX + margin));
@@ -174,6 +192,64 @@ impl Replica {
         let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
         let body = Body::Tombstone(Tombstone { conversation, target, reason, reference });
         Ok(self.originate(turn, header, body)?.map(Reply::Deleted))
+    }
+
+    /// Whether the person of this device administers a conversation of this trust, as its hub knows it.
+    fn administers(
+        &self,
+        turn: &Turn<'_>,
+        device: &Fingerprint,
+        conversation: &ConversationId,
+    ) -> Result<bool, StorageError> {
+        let state = turn.rows.get(Tree::Hub, &keys::conversation(conversation))?;
+        let group = state.and_then(|state| PublicGroup::load(self.network.clone(), &state, None).ok());
+        let Some(group) = group.filter(|_| *conversation.owner() == self.own.trust) else { return Ok(false) };
+        let members = group.members().unwrap_or_default();
+        Ok(members.iter().any(|m| {
+            m.device.fingerprint == *device
+                && m.device.trust == self.own.trust
+                && group.policy().is_admin(&m.device.person)
+        }))
+    }
+
+    /// Deletes messages of one conversation that these devices have handed in, as many as one tombstone names. Those that one names
+    /// already wait for their erasure.
+    fn delete_sent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        devices: &[Fingerprint],
+        all: bool,
+        reason: Reason,
+        reference: Vec<u8>,
+    ) -> Result<Result<Reply, Refusal>, StorageError> {
+        let (mut of, mut ids): (Option<ConversationId>, Vec<RecordId>) = (None, Vec::new());
+        for device in devices {
+            query::for_each(&turn.rows, Tree::Submitted, device.as_bytes(), |key, row| {
+                let Ok(id) = RecordId::try_from(row) else { return Ok(()) };
+                if key.len() != 64 || ids.len() == limits::TOMBSTONE_TARGETS_MAX {
+                    return Ok(());
+                }
+                let Some(held) = Holding::get(&turn.rows, &id)? else { return Ok(()) };
+                let Some(conversation) = &held.conversation else { return Ok(()) };
+                let meant = all || *conversation.owner() == self.own.trust;
+                if meant
+                    && held.class == Some(Class::Application)
+                    && of.as_ref().is_none_or(|of| of == conversation)
+                    && erase::tombstone_for(&turn.rows, &id, &held)?.is_none()
+                {
+                    of = Some(conversation.clone());
+                    ids.push(id);
+                }
+                Ok(())
+            })?;
+        }
+        let Some(conversation) = of else { return Ok(Ok(Reply::Done)) };
+        let (envelopes, target) = (ids.len(), Target::Envelopes(ids));
+        let deleted = self.delete(turn, Deleter::Officer, conversation.clone(), target, reason, reference)?;
+        Ok(deleted.map(|reply| match reply {
+            Reply::Deleted(tombstone) => Reply::SomeDeleted { tombstone, conversation, envelopes },
+            other => other,
+        }))
     }
 
     /// Signs a record as this node, and stores and spreads it as any other.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::gateway;
 use lanyard_crypto::record::ReceiptItem;
-use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{Overlay, StorageError, Tree, View};
 
 use crate::audit::{self, AuditEntry};
 use crate::digest;
 use crate::frame::Frame;
+use crate::hold::Hold;
 use crate::input::{Output, Reply, Step};
 use crate::keys;
 use crate::limits::STEP_BYTES_MAX;
@@ -21,6 +22,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) outputs: Vec<Output>,
     /// What has been erased and is to be attested, by the trust that ordered it.
     pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
+    /// The holds that last, once they were asked for.
+    pub(crate) holds: Option<BTreeMap<ConversationId, Hold>>,
     /// Set once the network's trust has changed.
     pub(crate) trust_changed: bool,
     /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
@@ -37,6 +40,7 @@ impl<'a> Turn<'a> {
             rows: Overlay::new(view),
             outputs: Vec::new(),
             erased: BTreeMap::new(),
+            holds: None,
             trust_changed: false,
             digests: digest::Pending::default(),
             changes_max,

@@ -64,6 +64,14 @@ pub enum Refusal {
     /// What a device says of its erasure is not by that device.
     #[error("the device's line is not believed: {0}")]
     Line(String),
+    /// The device asks for what only an administrator of the conversation may, from the trust that owns it.
+    #[error(
+        "only an administrator of the conversation from {0}, which owns it, or {0}'s records officer, may delete all of it"
+    )]
+    NotAdministrator(String),
+    /// A hold that cannot be placed or ended so.
+    #[error("the hold: {0}")]
+    Hold(String),
     /// The request names what is not here.
     #[error("{0} is not held here")]
     NotFound(String),
@@ -141,6 +149,8 @@ impl Refusal {
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
             Refusal::Line(_) => rule("bad-line", Reject, 0, true),
+            Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
+            Refusal::Hold(_) => rule("hold", Reject, 0, true),
             Refusal::NotFound(_) => rule("not-found", Reject, 0, true),
         }
     }

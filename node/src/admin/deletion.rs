@@ -20,7 +20,8 @@ pub struct Deletion {
     pub issued: String,
     /// ODS code of the trust that ordered it; absent if the signature does not verify.
     pub by: Option<String>,
-    /// Who asked: the opaque reference, in hexadecimal digits, that the ordering trust's audit log explains.
+    /// Who asked: the opaque reference that the ordering trust's audit log explains; as it is if it is printable, else in hexadecimal
+    /// digits.
     pub reference: String,
     /// The conversation.
     pub conversation: String,
@@ -65,7 +66,7 @@ pub struct Replica {
     pub envelopes: Option<u32>,
     /// Until when it keeps what is deleted.
     pub held_until: Option<String>,
-    /// By which hold: the reference, in hexadecimal digits.
+    /// By which hold: the reference, likewise.
     pub hold: Option<String>,
     /// Since when it is overdue.
     pub overdue: Option<String>,
@@ -102,7 +103,7 @@ impl Deletion {
             tombstone: tally.id.to_string(),
             issued: rfc3339(tally.issued),
             by: tally.by.as_ref().map(ToString::to_string),
-            reference: to_hex(&tally.tombstone.reference),
+            reference: reference(&tally.tombstone.reference),
             conversation: tally.tombstone.conversation.to_string(),
             what: what(&tally.tombstone.target),
             reason: tally.tombstone.reason.name().into(),
@@ -134,7 +135,7 @@ impl Replica {
             erased: erased.map(|at| rfc3339(*at)),
             envelopes,
             held_until: held.map(|(until, _)| rfc3339(*until)),
-            hold: held.map(|(_, by)| to_hex(by)),
+            hold: held.map(|(_, by)| reference(by)),
             overdue: replica.overdue.map(rfc3339),
             receipt: replica.receipt.map(|id| id.to_string()),
         }
@@ -161,11 +162,21 @@ fn device_erasures(of: &DeviceTally) -> Vec<DeviceErasure> {
     confirmed.chain(waiting).collect()
 }
 
+fn reference(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => text.into(),
+        _ => to_hex(bytes),
+    }
+}
+
 /// What a tombstone names, for people.
 fn what(target: &Target) -> String {
     match target {
         Target::Envelopes(ids) if ids.len() == 1 => "1 message".into(),
         Target::Envelopes(ids) => format!("{} messages", ids.len()),
         Target::UpTo(moment) => format!("all up to {}", rfc3339(*moment)),
+        Target::Standing(moment, secs) => {
+            format!("all up to {}, each {secs} s after it was sent", rfc3339(*moment))
+        }
     }
 }

@@ -5,6 +5,7 @@ pub mod api;
 mod client;
 pub mod deletion;
 mod metrics;
+pub mod officer;
 mod routes;
 
 use std::fs;

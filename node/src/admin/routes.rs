@@ -27,7 +27,7 @@ use super::api::{
     Peer, Report, RevokeAnswer, RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
-use super::{Admin, metrics};
+use super::{Admin, metrics, officer};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
@@ -42,9 +42,9 @@ const AUDIT_LINES_MAX: usize = 1000;
 const HOURS_MAX: u64 = 720;
 
 type Shared = State<Arc<Admin>>;
-type Outcome<T> = Result<Json<T>, Refused>;
+pub(super) type Outcome<T> = Result<Json<T>, Refused>;
 
-struct Refused(Refusal);
+pub(super) struct Refused(Refusal);
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
@@ -82,6 +82,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/audit/heads", get(audit_heads))
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
+        .merge(officer::router())
         .fallback(async || Refused(refusal("not-found", "there is no such path")))
         .with_state(admin)
 }
@@ -380,10 +381,14 @@ fn invitation_view(kept: &Kept) -> InvitationView {
 }
 
 async fn note(admin: &Admin, event: &'static str, detail: String) {
-    admin.backend.note(Note { event, code: "", detail, address: None }).await;
+    note_with(admin, event, "", detail).await;
 }
 
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
+pub(super) async fn note_with(admin: &Admin, event: &'static str, code: &'static str, detail: String) {
+    admin.backend.note(Note { event, code, detail, address: None }).await;
+}
+
+pub(super) async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refused> {
     let bytes = bytes(body, REQUEST_BYTES_MAX).await?;
     Ok(serde_json::from_slice(&bytes).map_err(|e| refusal("malformed", e.to_string()))?)
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod deletions;
 mod network;
+mod officer;
 mod operate;
 mod staff;
 mod trust;
@@ -14,6 +15,10 @@ pub use deletions::{DeletionsArgs, DeletionsCommand, ExportDeletionsArgs, Verify
 pub use network::{
     AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
     ShowCharterArgs, SignArgs,
+};
+pub use officer::{
+    DeleteCommand, DeleteConversationArgs, DeletePersonArgs, EndHoldArgs, HoldCommand, ListHoldsArgs,
+    PlaceHoldArgs,
 };
 pub use operate::{CheckArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
@@ -59,6 +64,12 @@ pub enum Command {
     Status(StatusArgs),
     /// Deletions and who has confirmed them (asks the running node)
     Deletions(DeletionsArgs),
+    /// Delete a conversation, or what a person sent, at every replica (asks the running node)
+    #[command(subcommand)]
+    Delete(DeleteCommand),
+    /// Keep what a conversation would lose, out of everybody's reach (asks the running node)
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// What the running node holds of a record, such as a message
     Held(HeldArgs),
     /// What the running node decided and refused, and why; and what is signed of that

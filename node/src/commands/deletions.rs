@@ -195,7 +195,7 @@ fn table(deletions: &[Deletion]) -> String {
 }
 
 impl Deletion {
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let by = self.by.as_deref().unwrap_or("somebody whose signature does not verify");
         let mut lines = vec![
             format!("deletion {}", self.tombstone),

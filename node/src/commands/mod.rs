@@ -6,6 +6,7 @@ mod charters;
 mod check;
 mod deletions;
 mod network;
+mod officer;
 mod operate;
 mod prepare;
 mod run;
@@ -118,6 +119,8 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args),
         Command::Status(args) => operate::status(&args),
         Command::Deletions(args) => deletions::run(&args),
+        Command::Delete(command) => officer::delete(command),
+        Command::Hold(command) => officer::hold(command),
         Command::Held(args) => operate::held(&args),
         Command::Audit(args) => audit::run(&args),
     }

@@ -13,13 +13,15 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use lanyard_crypto::limits::LIFE_SECS_MAX;
+use lanyard_crypto::charter::{ByClass, TrustRetention};
+use lanyard_crypto::limits::{LIFE_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::residency::Country;
 use lanyard_storage::limits::{CACHE_BYTES, CACHE_BYTES_DEFAULT};
 
 use crate::address::{self, NodeAddress};
 use crate::files;
 use crate::p2p::Network;
+use crate::time::DAY_SECS;
 
 pub use problem::{ConfigError, Problem};
 use reader::{Problems, Section};
@@ -43,8 +45,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// In which country addresses lie.
     pub residency: Residency,
-    /// Longest life of a message on this node, in seconds; the charter's, if it is shorter.
-    pub retention_secs: Option<u64>,
+    /// How long this trust keeps messages, where that is shorter than the charter.
+    pub retention: TrustRetention,
     /// What is logged, and how.
     pub log: Log,
     /// The key under which the store's keys are sealed: 64 hexadecimal digits. Made at the first start.
@@ -155,9 +157,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     let socket = admin.optional("socket", "the path for the operator's socket is needed", file);
     admin.end();
     let residency = residency(root.section("residency"), &file);
-    let mut policy = root.section("policy");
-    let retention_secs = policy.number("retention_secs", 60, LIFE_SECS_MAX);
-    policy.end();
+    let retention = retention(root.section("policy"));
     let mut storage = root.section("storage");
     let store_key = storage.optional("key", "the path for the store's key is needed", file);
     let mib = 1 << 20;
@@ -175,7 +175,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         gateway: gateway?,
         admin_socket: socket?.unwrap_or_else(|| data_dir.join("admin.sock")),
         residency: residency?,
-        retention_secs: retention_secs?,
+        retention: retention?,
         log: log?,
         store_key: store_key?.unwrap_or_else(|| data_dir.join("store.key")),
         cache_bytes: cache?.map_or(CACHE_BYTES_DEFAULT, |count| count * mib),
@@ -270,6 +270,18 @@ fn residency(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) 
     let database = section.optional("database", "the path of a country database (MMDB) is needed", file);
     section.end();
     Some(Residency { networks: networks.into_iter().collect::<Option<_>>()?, database: database? })
+}
+
+fn retention(mut section: Section<'_>) -> Option<TrustRetention> {
+    let secs_max = section.number("retention_secs", 60, LIFE_SECS_MAX);
+    let mut classes = section.section("retention");
+    let mut days = |key| classes.number(key, 1, RETENTION_SECS_MAX / DAY_SECS);
+    let by_class = [days("clinical_days"), days("operational_days"), days("social_days")];
+    classes.end();
+    section.end();
+    let [clinical, operational, social] = by_class.map(|days| Some(days?.map(|days| days * DAY_SECS)));
+    let by_class = ByClass { clinical: clinical?, operational: operational?, social: social? };
+    Some(TrustRetention { secs_max: secs_max?, by_class })
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use lanyard_crypto::mls::Class;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -39,7 +41,7 @@ fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
     assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
     assert_eq!(config.log, Log { json: false, level: tracing::Level::INFO });
     assert!(config.peer.announce.is_empty());
-    assert!(config.identity.registrar.is_none() && config.retention_secs.is_none());
+    assert!(config.identity.registrar.is_none() && config.retention.is_empty());
 }
 
 /// What is replaced in the good file, by what, and what is said about it.
@@ -108,6 +110,17 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "[policy]\nretention_secs = 5\n[gateway]",
         "node.toml: `policy.retention_secs` is 5; a whole number from 60 to 316224000 is needed",
     ),
+    (
+        "[gateway]",
+        "[policy.retention]\nsocial_days = 3000\n[gateway]",
+        "node.toml: `policy.retention.social_days` is 3000; a whole number from 1 to 2928 is needed",
+    ),
+    (
+        "[gateway]",
+        "[policy.retention]\nprivate_days = 3\n[gateway]",
+        "node.toml: `policy.retention.private_days` is not known here; possible are `clinical_days`, `operational_days`, \
+         `social_days`",
+    ),
 ];
 
 #[test]
@@ -141,5 +154,7 @@ fn the_documented_example_is_read() {
     let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = parse(example).unwrap();
     assert!(config.identity.registrar.is_some() && config.residency.database.is_some());
-    assert!(config.retention_secs.is_some() && config.log.json);
+    let days = Class::ALL.map(|class| config.retention.of(class).map(|secs| secs / (24 * 3600)));
+    assert_eq!(days, [Some(30), Some(14), Some(7)]);
+    assert!(config.log.json);
 }

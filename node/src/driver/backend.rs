@@ -9,10 +9,11 @@ use lanyard_crypto::gateway::{
     TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Decoded, Target};
+use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
-use lanyard_replica::{Deleter, Input, Reply, Request, arrival, query};
+use lanyard_replica::hold::{self, HoldView};
+use lanyard_replica::{Input, Reply, Request, arrival, query};
 use lanyard_storage::View;
 use serde_bytes::ByteBuf;
 use tokio::sync::{oneshot, watch};
@@ -22,8 +23,8 @@ use super::engine::Message;
 use super::shared::Engine;
 use crate::audit_export::{self, Beginning};
 use crate::backend::{
-    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
-    refusal,
+    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
+    PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
 use crate::deletions_report;
 use crate::time;
@@ -55,8 +56,7 @@ impl Backend for Engine {
     }
 
     fn delete(&self, order: Deletion) -> Answer<'_, RecordId> {
-        let Deletion { device, conversation, envelopes, reason, reference } = order;
-        let (by, target) = (Deleter::Device(device), Target::Envelopes(envelopes));
+        let Deletion { by, conversation, target, reason, reference } = order;
         async move {
             match self.0.request(Request::Delete { by, conversation, target, reason, reference }).await? {
                 Reply::Deleted(tombstone) => Ok(tombstone),
@@ -64,6 +64,39 @@ impl Backend for Engine {
             }
         }
         .boxed()
+    }
+
+    fn delete_sent(&self, order: SentDeletion) -> Answer<'_, Option<SomeDeleted>> {
+        let SentDeletion { devices, all, reason, reference } = order;
+        async move {
+            match self.0.request(Request::DeleteSent { devices, all, reason, reference }).await? {
+                Reply::SomeDeleted { tombstone, conversation, envelopes } => {
+                    Ok(Some(SomeDeleted { tombstone, conversation, envelopes }))
+                }
+                Reply::Done => Ok(None),
+                other => unreachable!("a deletion is answered by its tombstone, not by {other:?}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn devices_of(&self, registration: String) -> Answer<'_, Vec<Fingerprint>> {
+        let trust = self.0.trust.clone();
+        self.0.read(move |view, _| query::devices_of(view, &trust, &registration)).boxed()
+    }
+
+    fn place_hold(&self, hold: NewHold) -> Answer<'_, ()> {
+        let NewHold { conversation, reference, reason, until } = hold;
+        let request = Request::PlaceHold { conversation, reference, reason, until };
+        async move { self.0.request(request).await.map(drop) }.boxed()
+    }
+
+    fn end_hold(&self, conversation: ConversationId, reference: String) -> Answer<'_, ()> {
+        async move { self.0.request(Request::EndHold { conversation, reference }).await.map(drop) }.boxed()
+    }
+
+    fn holds(&self) -> Answer<'_, Vec<HoldView>> {
+        self.0.read(|view, _| hold::holds(view)).boxed()
     }
 
     fn seen(&self, device: Fingerprint, seq: u64) -> Answer<'_, ()> {

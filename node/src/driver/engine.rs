@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
@@ -41,7 +42,7 @@ pub(super) enum Message {
 pub(super) struct Thread {
     pub(super) replica: Replica,
     /// With which the replica is opened anew.
-    pub(super) opening: (Own, Decoded),
+    pub(super) opening: (Own, Decoded, TrustRetention),
     pub(super) store: Arc<SledStore>,
     pub(super) shared: Arc<Shared>,
     pub(super) errands: mpsc::Sender<Errand>,
@@ -95,8 +96,9 @@ impl Thread {
 
     /// Opens the replica from what is stored, and has its peers connect again.
     fn begin_anew(&mut self) -> Result<(), OpenError> {
-        let (own, charter) = &self.opening;
+        let (own, charter, retention) = &self.opening;
         self.replica = Replica::open(&*self.store, own.clone(), charter)?;
+        self.replica.set_retention(*retention);
         self.shared.set_network(self.replica.network());
         let peers: Vec<_> = self.shared.peers().keys().copied().collect();
         for node in peers {

@@ -23,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{NodeId, Timestamp};
@@ -70,6 +71,8 @@ pub struct Options {
     pub listen: Vec<String>,
     /// Where addresses lie.
     pub countries: p2p::Countries,
+    /// How long the trust keeps messages of its own conversations.
+    pub retention: TrustRetention,
 }
 
 /// A running driver. [`Running::stop`] ends it in order; [`Running::failed`] tells when it ended by itself.
@@ -86,7 +89,7 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub fn start(options: Options) -> Result<Running, StartError> {
-    let Options { own, charter, store, listen, countries } = options;
+    let Options { own, charter, store, listen, countries, retention } = options;
     let store = Arc::new(store);
     let founding = lanyard_replica::found(&*store, &charter).map_err(lanyard_replica::OpenError::Storage)?;
     if !founding.is_empty() {
@@ -96,6 +99,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         store.commit(batch).map_err(lanyard_replica::OpenError::Storage)?;
     }
     let mut replica = Replica::open(&*store, own.clone(), &charter)?;
+    replica.set_retention(retention);
     lifetime::begin(&mut replica, &store).map_err(lanyard_replica::OpenError::Storage)?;
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shared = Arc::new(Shared::new(own.trust.clone(), replica.network(), store.clone(), inputs.clone()));
@@ -114,8 +118,14 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let (errands, to_run) = mpsc::channel(ERRANDS);
     let (end, ended) = tokio::sync::oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
-    let thread =
-        engine::Thread { replica, opening: (own, charter), store, shared: shared.clone(), errands, runtime };
+    let thread = engine::Thread {
+        replica,
+        opening: (own, charter, retention),
+        store,
+        shared: shared.clone(),
+        errands,
+        runtime,
+    };
     let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
         // Nobody waits for the reason once the driver is being stopped.
         let _ = end.send(thread.run(waiting));

@@ -27,6 +27,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lanyard_crypto::Fingerprint;
+use lanyard_crypto::charter::TrustRetention;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -44,7 +45,7 @@ pub struct Gateway {
     backend: Arc<dyn Backend>,
     registrar: Option<Arc<Registrar>>,
     /// This trust's own limit, if it is stricter than the charter's.
-    retention_secs: Option<u64>,
+    retention: TrustRetention,
     enrolments: Semaphore,
     presence: session::Presence,
     stop: watch::Receiver<bool>,
@@ -62,13 +63,13 @@ impl Gateway {
     pub fn new(
         backend: Arc<dyn Backend>,
         registrar: Option<Arc<Registrar>>,
-        retention_secs: Option<u64>,
+        retention: TrustRetention,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             backend,
             registrar,
-            retention_secs,
+            retention,
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
             presence: session::Presence::default(),
             stop,

@@ -15,9 +15,11 @@ use lanyard_crypto::gateway::{
     TicksResponse, TrustResponse,
 };
 use lanyard_crypto::ids::to_hex;
-use lanyard_crypto::limits::{KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
+use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
 use lanyard_crypto::mls::key_package;
+use lanyard_crypto::record::{Class, Target};
 use lanyard_crypto::{ConversationId, RecordId};
+use lanyard_replica::Deleter;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
@@ -113,7 +115,8 @@ async fn trust(
     query: Result<Query<Version>, QueryRejection>,
 ) -> Outcome<TrustResponse> {
     let Query(Version { version }) = query.map_err(|e| Refused::new("malformed", e.to_string()))?;
-    Ok(Cbor(gateway.backend.trust_records(version).await?))
+    let records = gateway.backend.trust_records(version).await?;
+    Ok(Cbor(TrustResponse { retention: gateway.retention, ..records }))
 }
 
 async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
@@ -168,8 +171,10 @@ async fn directory(
 
 async fn send(State(gateway): Shared, device: Device, body: Body) -> Outcome<SendResponse> {
     let request: SendRequest = read(body, REQUEST_BYTES_MAX).await?;
-    if let Some(retention_secs) = gateway.retention_secs
-        && request.expires > now().plus_secs(retention_secs)
+    // The device counts by its own clock. What is no message lives as long as the charter says.
+    if let Some(retention_secs) = gateway.retention.secs_max
+        && request.class == Class::Application
+        && request.expires > now().plus_secs(retention_secs.saturating_add(CLOCK_SKEW_SECS_MAX))
     {
         let message = format!(
             "this trust keeps messages for at most {retention_secs} seconds; choose an earlier expiry"
@@ -223,20 +228,27 @@ async fn seen(State(gateway): Shared, device: Device, body: Body) -> Result<Empt
 }
 
 async fn delete(State(gateway): Shared, device: Device, body: Body) -> Outcome<DeletionResponse> {
-    let DeleteRequest { conversation, mut envelopes, reason } =
+    let DeleteRequest { conversation, mut envelopes, reason, all } =
         read(body, limits::DELETION_BYTES_MAX).await?;
     envelopes.sort();
     envelopes.dedup();
-    if envelopes.is_empty() || envelopes.len() > TOMBSTONE_TARGETS_MAX {
-        let message = format!("1 to {TOMBSTONE_TARGETS_MAX} messages can be deleted at once");
+    if envelopes.is_empty() != all || envelopes.len() > TOMBSTONE_TARGETS_MAX {
+        let message =
+            format!("1 to {TOMBSTONE_TARGETS_MAX} messages can be deleted at once, or all of a conversation");
         return Err(Refused::new("out-of-bounds", message));
     }
+    let (by, target) = match all {
+        true => (Deleter::Administrator(device.fingerprint), Target::UpTo(now())),
+        false => (Deleter::Device(device.fingerprint), Target::Envelopes(envelopes)),
+    };
     // All nodes of the network see the tombstone: what it says of who authorised it must mean something here alone.
     let mut reference = vec![0; REFERENCE_BYTES];
     getrandom::fill(&mut reference).map_err(|error| internal(&error))?;
-    let detail = format!("device {} orders deletion {}", device.fingerprint, to_hex(&reference));
-    gateway.backend.note(Note { event: "deletion-ordered", code: "", detail, address: None }).await;
-    let order = Deletion { device: device.fingerprint, conversation, envelopes, reason, reference };
+    let whole = if all { " of a whole conversation" } else { "" };
+    let detail = format!("device {} orders deletion {}{whole}", device.fingerprint, to_hex(&reference));
+    let note = Note { event: "deletion-ordered", code: reason.name(), detail, address: None };
+    gateway.backend.note(note).await;
+    let order = Deletion { by, conversation, target, reason, reference };
     let tombstone = gateway.backend.delete(order).await?;
     let found = gateway.backend.deletion(tombstone).await?;
     found.map(Cbor).ok_or_else(|| not_held("deletion", &tombstone.to_string()))

@@ -13,6 +13,7 @@ use axum::http::{Method, Request, StatusCode};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use lanyard_crypto::cbor;
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     ERASURES_MAX, EnrolRequest, EnrolResponse, ErasuresRequest, InboxResponse, KeyPackageRequest,
     RESPONSE_BYTES_MAX, Refusal, SeenRequest, TrustResponse,
@@ -65,7 +66,12 @@ impl Running {
         let registrar = Arc::new(trust.registrar());
         let (stop, stopped) = watch::channel(false);
         let backend: Arc<dyn Backend> = node.clone();
-        let mut gateway = Gateway::new(backend, Some(registrar.clone()), Some(24 * 3600), stopped);
+        let mut gateway = Gateway::new(
+            backend,
+            Some(registrar.clone()),
+            TrustRetention { secs_max: Some(24 * 3600), ..TrustRetention::default() },
+            stopped,
+        );
         Arc::get_mut(&mut gateway).unwrap().stranger_time_max = stranger_time_max;
         let (key, certificate) = trust.node(ADDRESS, now());
         let chain =

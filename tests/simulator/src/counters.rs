@@ -100,6 +100,16 @@ counters! {
     DeletedByOfficer = "deletion by an officer";
     /// An officer deleted a conversation up to a moment.
     DeletedUpTo = "deletion up to a moment";
+    /// An officer deleted what a device had sent.
+    DeletedSent = "deletion of what a device sent";
+    /// A conversation's messages were to end sooner.
+    StandingOrdered = "standing order";
+    /// A hold was asked for, or its end.
+    HoldAsked = "hold asked for";
+    /// A hold has kept what was to be erased.
+    HeldKept = "hold kept an envelope";
+    /// What a hold kept was erased.
+    HeldErased = "end of a hold erased an envelope";
     /// A request was refused.
     RequestRefused = "request refused";
     /// A tombstone came before what it names.

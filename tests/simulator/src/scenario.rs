@@ -15,6 +15,7 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("lifetimes", include_str!("../scenarios/lifetimes.toml")),
     ("steps", include_str!("../scenarios/steps.toml")),
     ("questions", include_str!("../scenarios/questions.toml")),
+    ("holds", include_str!("../scenarios/holds.toml")),
 ];
 
 /// Why a scenario cannot be run. The fault of who wrote it.
@@ -132,6 +133,12 @@ pub struct Actions {
     pub officer: u64,
     /// An officer deletes a conversation up to a moment.
     pub up_to: u64,
+    /// An officer deletes what a device has sent.
+    pub person: u64,
+    /// The owner's node lets a conversation's messages end sooner.
+    pub standing: u64,
+    /// An officer puts a conversation on hold, or ends a hold.
+    pub hold: u64,
     /// A member hands in a commit.
     pub change: u64,
     /// A device reads its inbox.
@@ -151,6 +158,9 @@ impl Default for Actions {
             delete: 8,
             officer: 3,
             up_to: 1,
+            person: 1,
+            standing: 2,
+            hold: 2,
             change: 4,
             read: 30,
             revoke: 1,

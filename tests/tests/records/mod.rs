@@ -1,7 +1,7 @@
 //! Records of every kind and form, with real signatures, for tests against other implementations.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
+use lanyard_crypto::charter::{Authorities, ByClass, Charter, Member, Policy};
 use lanyard_crypto::record::{
     self, Body, Class, Crl, Decoded, DeviceErased, DeviceLine, Entry, Envelope, Erased, Expired, Head,
     Header, Held, Kind, Reason, Receipt, ReceiptItem, Target, Tombstone, Waiting, WaitingDevice,
@@ -50,6 +50,10 @@ impl Scene {
     fn sign_charter(&self, network: Option<NetworkId>, version: u64, previous: Option<RecordId>) -> Decoded {
         let root = self.root.der().to_vec();
         let addresses = vec!["/ip4/127.0.0.1/udp/4001/quic-v1".into()];
+        let by_class = match version {
+            1 => ByClass::default(),
+            _ => ByClass { operational: Some(7 * DAY), ..ByClass::default() },
+        };
         let charter = Charter {
             name: "Test network".into(),
             version,
@@ -65,7 +69,11 @@ impl Scene {
                 addresses,
             }],
             countries: vec!["DE".parse().unwrap(), Country::GB],
-            policy: Policy::of(30 * DAY),
+            policy: Policy {
+                retention_by_class: by_class,
+                confirm_secs: (version > 1).then_some(6 * 3600),
+                ..Policy::of(30 * DAY)
+            },
         };
         let header =
             Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(90 * DAY) };
@@ -115,6 +123,7 @@ impl Scene {
         bodies.extend([Class::Application, Class::Commit, Class::Welcome, Class::Submission].map(envelope));
         bodies.extend(Reason::ALL.map(|reason| tombstone(named.clone(), reason)));
         bodies.push(tombstone(Target::UpTo(NOW), Reason::Incident));
+        bodies.push(tombstone(Target::Standing(NOW, 7 * DAY), Reason::PolicyExpired));
         bodies.push(Body::Receipt(Receipt { items: self.items() }));
         bodies.push(Body::Head(Head { number: 1000, hash: AuditHash::new([6; 32]), dropped: 10 }));
         bodies

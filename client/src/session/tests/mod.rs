@@ -237,6 +237,7 @@ struct Scene {
 
 fn founding(members: Vec<Vec<u8>>) -> Founding {
     Founding {
+        retention_secs: None,
         class: Purpose::Clinical,
         title: "Bed 9".into(),
         owner: "RYJ".parse().unwrap(),

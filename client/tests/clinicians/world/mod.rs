@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use lanyard_client::clock;
 use lanyard_crypto::cbor;
-use lanyard_crypto::charter::{Authorities, Charter, Member, Policy};
+use lanyard_crypto::charter::{Authorities, Charter, Member, Policy, TrustRetention};
 use lanyard_crypto::gateway::*;
 use lanyard_crypto::record::{
     self, Body, Class, Decoded, Entry, Envelope, Erased, Header, Receipt, ReceiptItem, Submission, Target,
@@ -54,6 +54,8 @@ pub struct State {
     pub hub_away: bool,
     /// Nodes take envelopes, and the connection breaks before the answer.
     pub loses_answers: bool,
+    /// What nodes say that their trusts keep.
+    pub retention: TrustRetention,
     /// Nodes refuse every device in the TLS handshake.
     pub refuses_devices: bool,
 }
@@ -169,7 +171,7 @@ impl World {
                     |c: &&Decoded| matches!(c.body(), Body::Charter(c) if c.version.to_string() == value);
                 let charter = state.between.iter().find(is_asked).or(state.charter.as_ref());
                 let charter = charter.unwrap_or(&self.charter).bytes().to_vec();
-                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new() }))
+                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new(), retention: state.retention }))
             }
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));

@@ -304,7 +304,8 @@ impl Parcel {
         let Some(held) = held else { return Ok(true) };
         // What has expired is not served, even if it has not been dropped yet.
         let over = held.expires <= turn.now && !mutation::is(Mutation::ServeExpired);
-        let withheld = !mutation::is(Mutation::ServeWithheld) && erase::is_withheld(&turn.rows, id, &held)?;
+        let withheld =
+            !mutation::is(Mutation::ServeWithheld) && erase::is_withheld(&turn.rows, id, &held, turn.now)?;
         if over || withheld {
             return Ok(true);
         }

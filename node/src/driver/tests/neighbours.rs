@@ -2,7 +2,8 @@
 
 use lanyard_crypto::Fingerprint;
 use lanyard_crypto::gateway::SendRequest;
-use lanyard_crypto::record::{Body, Class, Reason};
+use lanyard_crypto::record::{Body, Class, Reason, Target};
+use lanyard_replica::Deleter;
 use lanyard_replica::fixtures::{self, key};
 use lanyard_storage::{Batch, Store, Tree};
 
@@ -83,9 +84,9 @@ async fn a_device_is_told_of_its_own_messages_and_conversations_alone() {
     }
 
     let order = Deletion {
-        device: sender,
+        by: Deleter::Device(sender),
         conversation: us,
-        envelopes: vec![id],
+        target: Target::Envelopes(vec![id]),
         reason: Reason::Incident,
         reference: vec![7; 16],
     };

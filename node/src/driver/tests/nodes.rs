@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::record::{Decoded, Kind};
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::{Certificate, SecretKey};
@@ -55,8 +56,15 @@ impl Node {
         let id = own.node;
         let countries = networks(&[("127.0.0.0/24", "GB"), ("127.0.66.0/24", "US")]);
         let listen = vec![QUIC.to_owned(), TCP.to_owned()];
-        let running =
-            driver::start(Options { own, charter: charter.clone(), store, listen, countries }).unwrap();
+        let running = driver::start(Options {
+            own,
+            charter: charter.clone(),
+            store,
+            listen,
+            countries,
+            retention: TrustRetention::default(),
+        })
+        .unwrap();
         let addresses = until("listening", async || {
             let addresses = running.listen_addresses();
             (addresses.len() == 2).then_some(addresses)

@@ -14,12 +14,13 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::query::Overdue;
 use serde_bytes::ByteBuf;
+use lanyard_replica::hold::HoldView;
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
 use crate::backend::{
-    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, Note, PeerStatus,
-    refusal,
+    Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
+    PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
 use crate::testing::Trust;
 
@@ -120,6 +121,26 @@ impl Backend for TestNode {
         nothing("delete")
     }
 
+    fn delete_sent(&self, _: SentDeletion) -> Answer<'_, Option<SomeDeleted>> {
+        nothing("delete")
+    }
+
+    fn devices_of(&self, _: String) -> Answer<'_, Vec<Fingerprint>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn place_hold(&self, _: NewHold) -> Answer<'_, ()> {
+        nothing("hold")
+    }
+
+    fn end_hold(&self, _: ConversationId, _: String) -> Answer<'_, ()> {
+        nothing("hold")
+    }
+
+    fn holds(&self) -> Answer<'_, Vec<HoldView>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
     fn seen(&self, _: Fingerprint, _: u64) -> Answer<'_, ()> {
         async { Ok(()) }.boxed()
     }
@@ -188,7 +209,7 @@ impl Backend for TestNode {
 
     fn trust_records(&self, _: Option<u64>) -> Answer<'_, TrustResponse> {
         let charter = self.charter.clone();
-        async { Ok(TrustResponse { charter, crls: Vec::new() }) }.boxed()
+        async { Ok(TrustResponse { charter, crls: Vec::new(), retention: Default::default() }) }.boxed()
     }
 
     fn audit(&self, _: Option<u64>, _: usize) -> Answer<'_, Vec<AuditLine>> {

@@ -65,6 +65,7 @@ async fn who_deletes_stands_in_the_own_audit_log_alone() {
     let (shown, certificate) = running.device("Ada");
     let mut device = running.connect(Some(shown)).await;
     let order = cbor::to_vec(&DeleteRequest {
+        all: false,
         conversation: ConversationId::new([9; 16], running.trust.id.clone()),
         envelopes: vec![RecordId::new([1; 32])],
         reason: Reason::Incident,

@@ -125,6 +125,7 @@ impl Held {
                 && (sender.as_ref() == Some(by) || envelope.conversation.owner() == by)
                 && match &tombstone.target {
                     Target::UpTo(up_to) => record.header().issued <= *up_to,
+                    Target::Standing(..) => false,
                     Target::Envelopes(ids) => {
                         ids.contains(&record.id())
                             && order.header().expires >= record.header().expires.plus_secs(margin)

@@ -139,7 +139,7 @@ impl Oracle {
         }
         let gone = |id: &[u8]| {
             let fact = RecordId::try_from(id).ok().and_then(|id| self.ledger.get(&id).cloned());
-            fact.is_some_and(|fact| fact.expires <= clock)
+            fact.is_some_and(|fact| self.ledger.end(&fact) <= clock)
         };
         let removed = step.batch.changes().filter(|(tree, _, value)| records(*tree) && value.is_none());
         let expired = removed.filter(|(_, key, _)| gone(key)).count();
@@ -197,8 +197,9 @@ impl Oracle {
             let of_layer = |id: &&RecordId| {
                 self.ledger.get(id).is_some_and(|f| layer_of(f) == Some(layer) && f.is_for(peer))
             };
-            let alive =
-                |id: &&RecordId| self.ledger.get(id).is_some_and(|f| f.expires > self.nodes[node].latest);
+            let alive = |id: &&RecordId| {
+                self.ledger.get(id).is_some_and(|f| self.ledger.end(f) > self.nodes[node].latest)
+            };
             let least = before.intersection(after).filter(of_layer).filter(alive).count() as u64;
             let most = before.union(after).filter(of_layer).count() as u64;
             if !(least..=most).contains(count) {

@@ -126,7 +126,7 @@ impl Oracle {
     }
 
     fn is_over(&self, fact: &Fact, finals: &[Final]) -> bool {
-        let over = |f: &Final| fact.expires <= f.clock.plus_secs(5).max(self.nodes[f.node].latest);
+        let over = |f: &Final| self.ledger.end(fact) <= f.clock.plus_secs(5).max(self.nodes[f.node].latest);
         finals.iter().any(over) || self.is_excused(fact)
     }
 

@@ -136,7 +136,26 @@ impl Fact {
                     && *up_to <= self.issued
                     && self.expires >= up_to.plus_secs(RETENTION_SECS_MAX + margin)
             }
+            // It lets messages end, which is no reason to refuse them before.
+            Target::Standing(..) => false,
         }
+    }
+}
+
+impl Fact {
+    /// When this standing order, if anybody accepts it, lets that message end; none if it does not name it.
+    fn ends(&self, record: &Fact, cast: &Cast) -> Option<Timestamp> {
+        let (Some(Target::Standing(up_to, secs)), Some((by, Role::Node, _))) = (&self.target, &self.signer)
+        else {
+            return None;
+        };
+        let owner = self.conversation.as_ref().and_then(|c| cast.place(c.owner()));
+        let last = up_to.plus_secs(RETENTION_SECS_MAX + 2 * CLOCK_SKEW_SECS_MAX);
+        let rightful = owner == Some(*by) && *up_to <= self.issued && self.expires >= last;
+        let named = record.class == Some(Class::Application)
+            && record.conversation == self.conversation
+            && record.issued <= *up_to;
+        (rightful && named).then(|| record.issued.plus_secs(*secs))
     }
 }
 
@@ -151,6 +170,8 @@ pub struct Ledger {
     deletions: BTreeMap<RecordId, BTreeSet<RecordId>>,
     /// What a tombstone forbids.
     targets: BTreeMap<RecordId, BTreeSet<RecordId>>,
+    /// When standing orders let a record end, by the order.
+    ends: BTreeMap<RecordId, BTreeMap<RecordId, Timestamp>>,
     conversations: BTreeMap<ConversationId, Vec<Arc<Fact>>>,
     /// The newest number of each issuer, and the newest entry of each subject.
     newest_list: BTreeMap<Fingerprint, (u64, RecordId)>,
@@ -172,6 +193,7 @@ impl Ledger {
             bad: BTreeMap::new(),
             deletions: BTreeMap::new(),
             targets: BTreeMap::new(),
+            ends: BTreeMap::new(),
             conversations: BTreeMap::new(),
             newest_list: BTreeMap::new(),
             newest_entry: BTreeMap::new(),
@@ -188,6 +210,11 @@ impl Ledger {
     /// Why a record is not acceptable.
     pub fn condemned(&self, id: &RecordId) -> Option<&'static str> {
         self.bad.get(id).copied()
+    }
+
+    /// The conversations of which anything was said.
+    pub fn conversations(&self) -> impl Iterator<Item = &ConversationId> {
+        self.conversations.keys()
     }
 
     /// Those of all records that lie in a store.
@@ -235,6 +262,9 @@ impl Ledger {
                     self.deletions.entry(record.id).or_default().insert(tombstone.id);
                     self.targets.entry(tombstone.id).or_default().insert(record.id);
                 }
+                if let Some(end) = tombstone.ends(record, self.cast) {
+                    self.ends.entry(record.id).or_default().insert(tombstone.id, end);
+                }
             }
         }
         others.push(fact.clone());
@@ -243,6 +273,17 @@ impl Ledger {
     /// What is known of a record.
     pub fn get(&self, id: &RecordId) -> Option<&Arc<Fact>> {
         self.facts.get(id)
+    }
+
+    /// When a record may be gone, as far as anybody could know: when it says so, or sooner by a standing order.
+    pub fn end(&self, fact: &Fact) -> Timestamp {
+        self.end_by(fact, |_| true)
+    }
+
+    /// When a record has to be gone where these standing orders are known.
+    pub fn end_by(&self, fact: &Fact, known: impl Fn(&RecordId) -> bool) -> Timestamp {
+        let ends = self.ends.get(&fact.id).into_iter().flatten();
+        ends.filter(|(order, _)| known(order)).map(|(_, end)| *end).fold(fact.expires, Timestamp::min)
     }
 
     /// The tombstones that forbid a record.

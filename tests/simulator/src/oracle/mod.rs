@@ -30,6 +30,9 @@ use ledger::{Fact, Ledger};
 /// How long a replica that works in small steps may take to finish an erasure, in milliseconds of its own running.
 const ERASING_MS_MAX: u64 = 60_000;
 
+/// How long after the end of a hold what it kept may lie on the disk, in seconds.
+const HOLD_END_SECS_MAX: u64 = 60;
+
 /// A promise that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -69,6 +72,8 @@ struct Knowledge {
     heads: Vec<Stated>,
     /// Heads of the log of the node that it has replaced, which others may bring back.
     disowned: BTreeSet<RecordId>,
+    /// Until when it may keep what conversations would lose.
+    holds: BTreeMap<ConversationId, Timestamp>,
     /// The latest that its clock has shown.
     latest: Timestamp,
     /// What it has served its peers, and when it has begun rounds with them.
@@ -145,6 +150,13 @@ impl Oracle {
             value.map(|bytes| self.ledger.learn(bytes));
         }
         for (tree, key, value) in batch.changes() {
+            match (tree, value) {
+                (Tree::Held, Some(_)) => counters.add(Counter::HeldKept),
+                (Tree::Held, None) if store.contains(tree, key).unwrap_or(false) => {
+                    counters.add(Counter::HeldErased);
+                }
+                _ => {}
+            }
             if !matches!(tree, Tree::Records | Tree::Envelopes) {
                 continue;
             }
@@ -190,11 +202,10 @@ impl Oracle {
         if !fact.is_for(&known.trust) {
             return self.fail("P3", name("of which its trust is no custodian"));
         }
-        if fact.expires <= clock {
-            return self.fail(
-                "P6",
-                name(&format!("which expired at {} (now {})", fact.expires.as_secs(), clock.as_secs())),
-            );
+        let end = self.end_at(node, &fact);
+        if end <= clock {
+            return self
+                .fail("P6", name(&format!("which expired at {} (now {})", end.as_secs(), clock.as_secs())));
         }
         if fact.issued > clock.plus_secs(CLOCK_SKEW_SECS_MAX) {
             return self.fail("P8", name("which is issued in the future"));
@@ -293,7 +304,7 @@ impl Oracle {
             return;
         }
         // Where the clock was set back, time stands still until it has caught up.
-        if fact.expires <= clock.max(self.nodes[node].latest) {
+        if self.ledger.end(&fact) <= clock.max(self.nodes[node].latest) {
             counters.add(Counter::Expired);
             if cut_off {
                 counters.add(Counter::ExpiredInPartition);
@@ -355,6 +366,7 @@ impl Oracle {
                 for item in &fact.items {
                     if let ReceiptItem::Erased(erased) = item {
                         self.is_erased(node, &erased.tombstone, at_ms, store, "attests");
+                        self.is_not_kept(node, &erased.tombstone, store);
                     }
                 }
             }
@@ -377,6 +389,15 @@ impl Oracle {
         }
     }
 
+    /// What a replica attests to have erased it does not keep for a hold.
+    fn is_not_kept(&mut self, node: usize, tombstone: &RecordId, store: &MemoryStore) {
+        let kept = |id: &&RecordId| store.contains(Tree::Held, id.as_bytes()).unwrap_or(false);
+        let found = self.ledger.targets(tombstone).find(kept).copied();
+        if let Some(id) = found {
+            self.fail("P7", format!("node {node} attests tombstone {tombstone}, and keeps {id} for a hold"));
+        }
+    }
+
     /// A node has answered for a record: it must be there, now and until it may go.
     pub fn acknowledged(&mut self, node: usize, id: RecordId, store: &MemoryStore) {
         self.nodes[node].acknowledged.insert(id);
@@ -387,7 +408,7 @@ impl Oracle {
     pub fn sent(&mut self, node: usize, place: usize, content: RecordId, id: RecordId, store: &MemoryStore) {
         let before = self.handed_in.insert((place, content), id);
         if let Some(before) = before.filter(|b| *b != id)
-            && self.ledger.get(&before).is_some_and(|f| f.expires > self.nodes[node].latest)
+            && self.ledger.get(&before).is_some_and(|f| self.ledger.end(f) > self.nodes[node].latest)
             && !self.ledger.is_deleted(&before)
         {
             self.fail(
@@ -400,7 +421,7 @@ impl Oracle {
 
     fn is_present(&mut self, node: usize, id: &RecordId, store: &MemoryStore) {
         let Some(fact) = self.ledger.get(id).cloned() else { return };
-        if fact.expires <= self.nodes[node].latest || self.is_excused(&fact) {
+        if self.ledger.end(&fact) <= self.nodes[node].latest || self.is_excused(&fact) {
             return;
         }
         let tree = if fact.kind == Kind::Envelope { Tree::Envelopes } else { Tree::Records };
@@ -448,6 +469,35 @@ impl Oracle {
             {
                 let what = format!("node {node} keeps {} ({}) after its expiry", fact.id, name_of(&fact));
                 self.fail("P6", what);
+            }
+        }
+        self.kept(node, clock, store);
+    }
+
+    /// When a record has to be gone from a replica, by the standing orders that it knows.
+    fn end_at(&self, node: usize, fact: &Fact) -> Timestamp {
+        self.ledger.end_by(fact, |order| self.nodes[node].tombstones.contains(order))
+    }
+
+    /// An officer asks for a hold, or for its end. Whether the node has heard is not known: what it keeps until then it may keep.
+    pub fn hold(&mut self, node: usize, conversation: &ConversationId, until: Timestamp) {
+        let last = self.nodes[node].holds.entry(conversation.clone()).or_insert(until);
+        *last = (*last).max(until);
+    }
+
+    /// What holds keep is of a conversation that was put on hold, is gone soon after the end of the hold, and is nowhere else.
+    fn kept(&mut self, node: usize, clock: Timestamp, store: &MemoryStore) {
+        let held = store.rows().into_iter().filter(|(tree, ..)| *tree == Tree::Held);
+        for id in held.filter_map(|(_, key, _)| RecordId::try_from(key.as_slice()).ok()).collect::<Vec<_>>() {
+            let fact = self.ledger.get(&id).cloned();
+            let conversation = fact.as_ref().and_then(|fact| fact.conversation.as_ref());
+            match conversation.and_then(|c| self.nodes[node].holds.get(c)) {
+                Some(until) if until.plus_secs(HOLD_END_SECS_MAX) > clock => {}
+                Some(_) => self.fail("P6", format!("node {node} keeps {id} after the end of a hold")),
+                None => self.fail("P6", format!("node {node} keeps {id}, which was never on hold")),
+            }
+            if store.contains(Tree::Envelopes, id.as_bytes()).unwrap_or(false) {
+                self.fail("P6", format!("node {node} keeps {id} for a hold, and among what it serves"));
             }
         }
     }
@@ -502,6 +552,7 @@ impl Knowledge {
             commits: BTreeMap::new(),
             heads: Vec::new(),
             disowned: BTreeSet::new(),
+            holds: BTreeMap::new(),
             latest: Timestamp::from_secs(0),
             pace,
             bounded,

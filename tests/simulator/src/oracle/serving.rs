@@ -72,11 +72,9 @@ impl Oracle {
             return None;
         };
         // A replica that lags behind its clock by a moment has not been told yet.
-        if fact.expires <= clock {
-            self.fail(
-                "P6",
-                name(&format!("which expired at {} (now {})", fact.expires.as_secs(), clock.as_secs())),
-            );
+        let end = self.end_at(node, &fact);
+        if end <= clock {
+            self.fail("P6", name(&format!("which expired at {} (now {})", end.as_secs(), clock.as_secs())));
         }
         if self.knows_deleted(node, &id) {
             self.fail("P6", name("which it knew to be deleted"));

@@ -321,7 +321,7 @@ impl World<'_> {
         }
         match (asked, reply) {
             (Asked::Send(place, job), reply) => self.send_replied(at, place, job, reply),
-            (Asked::Delete, Ok(Reply::Deleted(id))) => {
+            (Asked::Delete, Ok(Reply::Deleted(id) | Reply::SomeDeleted { tombstone: id, .. })) => {
                 self.oracle.acknowledged(at, id, &self.nodes[at].store)
             }
             (Asked::Submit(id), Ok(Reply::Done)) => {

@@ -95,7 +95,10 @@ impl World<'_> {
         self.ask_again();
         self.hand_in_again();
         let a = self.scenario.actions.clone();
-        let weights = [a.send, a.delete, a.officer, a.up_to, a.change, a.read, a.revoke, a.entry, a.charter];
+        let weights = [
+            a.send, a.delete, a.officer, a.up_to, a.change, a.read, a.revoke, a.entry, a.charter, a.person,
+            a.standing, a.hold,
+        ];
         let mut choice = self.rng.below(weights.iter().sum());
         let kind = weights.iter().position(|w| {
             let hit = choice < *w;
@@ -113,6 +116,9 @@ impl World<'_> {
             (Some(3), Some(at)) => self.delete_up_to(at, place),
             (Some(4), Some(at)) => self.propose(at, place),
             (Some(5), Some(at)) => self.read(at, place),
+            (Some(9), Some(at)) => self.delete_sent(at, place),
+            (Some(10), Some(at)) => self.order_end(at, place),
+            (Some(11), Some(at)) => self.hold(at),
             _ => {}
         }
         // Nothing can be said before a conversation is founded.
@@ -271,6 +277,38 @@ impl World<'_> {
         let up_to = self.nodes[at].clock.read(self.now_ms).minus_secs(self.rng.below(40));
         self.counters.add(Counter::DeletedUpTo);
         self.order(at, Deleter::Officer, conversation, Target::UpTo(up_to));
+    }
+
+    /// What a device has sent, by one tombstone: the rest when it comes to it again.
+    fn delete_sent(&mut self, at: At, place: usize) {
+        self.counters.add(Counter::DeletedSent);
+        self.note_deletion();
+        let (devices, all, reference) = (vec![self.device(place)], self.rng.chance(500), Vec::new());
+        let request = Request::DeleteSent { devices, all, reason: Reason::SubjectRequest, reference };
+        self.ask(at, request, Asked::Delete);
+    }
+
+    fn order_end(&mut self, at: At, place: usize) {
+        let owned = pool().conversations.iter().find(|c| c.owner as usize == place);
+        let Some(conversation) = owned.map(|c| c.id()) else { return };
+        let up_to = self.nodes[at].clock.read(self.now_ms).minus_secs(self.rng.below(20));
+        let secs = self.rng.between(5, 120);
+        self.counters.add(Counter::StandingOrdered);
+        self.order(at, Deleter::Officer, conversation, Target::Standing(up_to, secs));
+    }
+
+    fn hold(&mut self, at: At) {
+        let conversations: Vec<_> = self.oracle.ledger.conversations().cloned().collect();
+        let Some(conversation) = self.rng.pick(&conversations).cloned() else { return };
+        self.counters.add(Counter::HoldAsked);
+        let reference = "a hold".to_owned();
+        if self.rng.chance(250) {
+            return self.ask(at, Request::EndHold { conversation, reference }, Asked::Nothing);
+        }
+        let until = self.nodes[at].clock.read(self.now_ms).plus_secs(self.rng.between(10, 90));
+        self.oracle.hold(at, &conversation, until);
+        let request = Request::PlaceHold { conversation, reference, reason: "a test".into(), until };
+        self.ask(at, request, Asked::Nothing);
     }
 
     fn order(&mut self, at: At, by: Deleter, conversation: ConversationId, target: Target) {

@@ -186,11 +186,23 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         body(3, &SeenRequest { seq: 7 }),
         body(
             4,
-            &DeleteRequest { conversation: conversation(), envelopes: vec![id], reason: Reason::Transcribed },
+            &DeleteRequest {
+                all: false,
+                conversation: conversation(),
+                envelopes: vec![id],
+                reason: Reason::Transcribed,
+            },
         ),
         body(5, &Submission { commit: made.seconds[0].clone(), welcome: None, group_info: None }),
         body(6, &EnrolResponse { chain: chain.clone(), charter: records[0].clone() }),
-        body(7, &TrustResponse { charter: records[0].clone(), crls: vec![record.clone().into()] }),
+        body(
+            7,
+            &TrustResponse {
+                charter: records[0].clone(),
+                crls: vec![record.clone().into()],
+                retention: Default::default(),
+            },
+        ),
         body(8, &DirectoryResponse { entries: vec![record.into()], more: false }),
         body(9, &SendResponse { id, issued: at }),
         body(

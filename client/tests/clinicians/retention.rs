@@ -1,0 +1,114 @@
+//! How long messages live: what members see of it, who changes it, and what ends sooner.
+
+use std::time::Duration;
+
+use lanyard_client::app::AppError;
+use lanyard_client::app::view::Moment;
+use lanyard_crypto::charter::{ByClass, TrustRetention};
+use lanyard_crypto::mls::Class;
+use lanyard_crypto::record::{Body, Decoded, Reason, Target, Tombstone};
+
+use crate::conversations::{MARKER, Person, three};
+use crate::world::World;
+
+const DAY: u64 = 24 * 3600;
+
+/// When the one message ends, counted from when it was issued.
+fn life(person: &Person) -> u64 {
+    let mut app = person.app();
+    app.sync().unwrap();
+    let messages = app.messages(None, 10).unwrap().messages;
+    let [message] = messages.as_slice() else { panic!("one message") };
+    let (Moment(sent), Moment(expires)) = (message.sent, message.expires);
+    expires.as_secs() - sent.as_secs()
+}
+
+#[test]
+fn members_see_the_shortest_and_what_is_there_ends_with_it() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, other_mira] = three(&world);
+    let by_class = ByClass { clinical: Some(20 * DAY), ..ByClass::default() };
+    world.state().retention = TrustRetention { secs_max: None, by_class };
+    mira.app().sync().unwrap();
+    let with = ["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()];
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    assert_eq!(view.retention_secs, 20 * DAY, "what the owner trust keeps of clinical conversations");
+    let longer = mira.app().new_conversation("Beds", Class::Clinical, &with, Some(21 * DAY));
+    assert!(
+        matches!(longer, Err(AppError::TooLongKept { class: "clinical", max_secs }) if max_secs == 20 * DAY)
+    );
+    // What another trust keeps of its own conversations says nothing of this one.
+    world.state().retention = TrustRetention { secs_max: None, ..TrustRetention::default() };
+
+    mira.app().send("Bed 4", MARKER, None).unwrap();
+    assert!(matches!(mira.app().send("Bed 4", MARKER, Some(25 * DAY)), Err(AppError::TooLong { .. })));
+    let lives = [&mira, &jo, &other_mira].map(life);
+    assert!(lives.iter().all(|life| *life <= 20 * DAY && *life > 19 * DAY), "{lives:?}");
+    assert_eq!(jo.app().conversation("Bed 4").unwrap().retention_secs, 20 * DAY);
+
+    // Jo is not of the owner trust; Mira is, and administers.
+    let refused = jo.app().set_retention("Bed 4", DAY);
+    assert!(matches!(refused, Err(AppError::NotOwner { owner }) if owner == "RTD"));
+    let view = mira.app().set_retention("Bed 4", DAY).unwrap();
+    assert_eq!(view.retention_secs, DAY);
+    let synced = jo.app().sync().unwrap();
+    let notice = "messages of \"Bed 4\" live for at most 1 day from now on; it was 20 days";
+    assert_eq!(synced.notices, [notice]);
+    assert_eq!(jo.app().sync().unwrap().notices, Vec::<String>::new(), "told once");
+    assert_eq!([&mira, &jo, &other_mira].map(life), [DAY; 3], "what is there as well");
+
+    // Who has administered it keeps the setting.
+    let two = mira.app().set_retention("Bed 4", 2 * DAY).unwrap();
+    assert_eq!(two.retention_secs, 2 * DAY);
+    assert_eq!(life(&jo), DAY, "what ends does not live on");
+}
+
+#[test]
+fn messages_end_by_the_clock_of_the_device() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, _] = three(&world);
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
+    mira.app().send("Bed 4", MARKER, None).unwrap();
+    assert_eq!(jo.texts(), [MARKER]);
+    mira.app().set_retention("Bed 4", 1).unwrap();
+    // Bounded: a second's life ends within a few.
+    for tries in 0.. {
+        jo.app().sync().unwrap();
+        if jo.texts().is_empty() && mira.texts().is_empty() {
+            return;
+        }
+        assert!(tries < 20, "the message is still there");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn a_standing_order_counts_from_the_owner_alone_also_for_what_comes_later() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, other_mira] = three(&world);
+    let with = ["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()];
+    mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    let sent = mira.app().send("Bed 4", MARKER, None).unwrap();
+    let long = life(&jo);
+    let original = world.state().inbox.pop().unwrap();
+    let Body::Envelope(envelope) = Decoded::from_bytes(&original.bytes).unwrap().body().clone() else {
+        panic!("the message is the newest")
+    };
+    let custodians: Vec<_> = world.trusts.iter().map(|t| t.id.clone()).collect();
+    let up_to = sent.sent.0.plus_secs(5);
+    for (trust, secs, expected) in
+        [(1, DAY, long), (0, 3 * DAY, 3 * DAY), (0, 2 * DAY, 2 * DAY), (0, 4 * DAY, 2 * DAY)]
+    {
+        let body = Body::Tombstone(Tombstone {
+            conversation: envelope.conversation.clone(),
+            target: Target::Standing(up_to, secs),
+            reason: Reason::PolicyExpired,
+            reference: Vec::new(),
+        });
+        world.publish(&mut world.state(), &world.trusts[trust], &custodians, sent.expires.0, body);
+        assert_eq!(life(&jo), expected);
+    }
+    // The other Mira gets the message only now, after the orders.
+    world.state().inbox.push(original);
+    assert_eq!(life(&other_mira), 2 * DAY);
+}
