@@ -8,7 +8,9 @@
 use std::ops::Bound;
 
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice};
+use lanyard_crypto::record::{
+    DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice,
+};
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor, limits as signed};
 use lanyard_storage::{StorageError, Tree, View};

@@ -12,9 +12,9 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_replica::hold::HoldView;
 use lanyard_replica::query::Overdue;
 use serde_bytes::ByteBuf;
-use lanyard_replica::hold::HoldView;
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
