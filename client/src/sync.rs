@@ -13,12 +13,14 @@
 
 use std::collections::BTreeSet;
 
-use lanyard_crypto::gateway::{InboxItem, InboxRecord};
+use lanyard_crypto::gateway::{ERASURES_MAX, ErasuresRequest, InboxItem, InboxRecord};
 use lanyard_crypto::record::{
-    self, Body, Class, DecodeError, Decoded, Envelope, Target, Tombstone, Verified, VerifyError,
+    self, Body, Class, DecodeError, Decoded, DeviceLine, Envelope, Target, Tombstone, Verified, VerifyError,
 };
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{ConversationId, RecordId, Timestamp, TrustId};
+
+use serde_bytes::ByteBuf;
 
 use crate::app::view::Synced;
 use crate::app::{App, AppError};
@@ -53,6 +55,7 @@ impl App {
         self.carry_out(&proposed, now)?;
         self.tell_left()?;
         self.flush(&mut synced)?;
+        self.tell_erased(&mut synced)?;
         synced.notices.extend(self.apply_retention()?);
         // By what has arrived, more may have come to its end.
         synced.expired += self.session.vault_mut().expire(clock::now())?;
@@ -100,6 +103,31 @@ impl App {
             synced.queued -= 1;
         }
         Ok(())
+    }
+
+    /// Tells the node, by this device's signature, which deletions were carried out here; again until it has taken that.
+    fn tell_erased(&mut self, synced: &mut Synced) -> Result<(), AppError> {
+        let (network, device) = (self.beliefs.read().id(), self.device.certificate().fingerprint());
+        loop {
+            let erased = self.session.vault().erasures(ERASURES_MAX)?;
+            if erased.is_empty() {
+                return Ok(());
+            }
+            let key = &self.device.key;
+            let line = |(tombstone, at): &(RecordId, Timestamp)| {
+                ByteBuf::from(DeviceLine::sign(network, *tombstone, *at, device, key).bytes().to_vec())
+            };
+            match self.node.erased(&ErasuresRequest { lines: erased.iter().map(line).collect() }) {
+                // A node that does not know the call will, once it is upgraded.
+                Err(NodeError::Refused { status: 404, .. }) => return Ok(()),
+                Err(error) if error.is_final() => {
+                    synced.notices.push(format!("that this device has erased was not taken: {error}"));
+                }
+                other => other?,
+            }
+            let told: Vec<_> = erased.into_iter().map(|(tombstone, _)| tombstone).collect();
+            self.session.vault_mut().drop_erasures(&told)?;
+        }
     }
 
     /// Asks what the network believes by now. What cannot be believed is told, and does not keep messages
@@ -381,6 +409,7 @@ fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Res
         }
         Body::Tombstone(tombstone) => {
             let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
+            session.vault().put_erasure(&verified.id(), now)?;
             Ok(Outcome { received: Vec::new(), erased })
         }
         Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) | Body::Head(_) => {

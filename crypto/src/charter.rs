@@ -124,7 +124,13 @@ pub struct Policy {
     /// trust's node, not the envelope: they hold to these.
     #[serde(skip_serializing_if = "ByClass::is_empty", default)]
     pub retention_by_class: ByClass,
+    /// Within how many seconds each replica is to have confirmed a deletion; without it [`CONFIRM_SECS`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirm_secs: Option<u64>,
 }
+
+/// Within how many seconds each replica is to have confirmed a deletion, if the charter does not say (24 hours).
+pub const CONFIRM_SECS: u64 = 24 * 3600;
 
 /// Longest lives of messages in seconds, by what their conversation is for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +175,12 @@ impl Policy {
     /// A policy that says no more than how long an envelope lives at most.
     pub const fn of(retention_secs_max: u64) -> Self {
         let retention_by_class = ByClass { clinical: None, operational: None, social: None };
-        Self { retention_secs_max, retention_by_class }
+        Self { retention_secs_max, retention_by_class, confirm_secs: None }
+    }
+
+    /// Within how many seconds each replica is to have confirmed a deletion; after that it is overdue.
+    pub fn confirm_secs(&self) -> u64 {
+        self.confirm_secs.unwrap_or(CONFIRM_SECS)
     }
 
     /// Longest life of a message of a conversation of this class, in seconds.
@@ -239,6 +250,9 @@ impl Charter {
         }
         if self.policy.retention_secs_max == 0 || self.policy.retention_secs_max > RETENTION_SECS_MAX {
             return Err(invalid(format!("`retention_secs_max` must be from 1 to {RETENTION_SECS_MAX}")));
+        }
+        if self.policy.confirm_secs.is_some_and(|secs| !(1..=RETENTION_SECS_MAX).contains(&secs)) {
+            return Err(invalid(format!("`confirm_secs` must be from 1 to {RETENTION_SECS_MAX}")));
         }
         for class in Class::ALL {
             let (secs, max) = (self.policy.retention_by_class.of(class), self.policy.retention_secs_max);

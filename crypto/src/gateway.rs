@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::charter::TrustRetention;
-use crate::record::{Class, Reason};
-use crate::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
+use crate::record::{Class, Reason, ReceiptItem};
+use crate::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 
 /// The media type of all bodies.
 pub const MEDIA_TYPE: &str = "application/cbor";
@@ -183,17 +183,31 @@ pub struct DeleteRequest {
     pub all: bool,
 }
 
-/// `GET /v1/deletions/ID`, and the answer to the request: who has erased and who has not.
+/// `POST /v1/erasures`: what the device has erased, by its own signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErasuresRequest {
+    /// [`crate::record::DeviceLine`]s, at most [`ERASURES_MAX`].
+    #[serde(deserialize_with = "crate::cbor::at_most::<_, _, ERASURES_MAX>")]
+    pub lines: Vec<ByteBuf>,
+}
+
+/// Lines in one request.
+pub const ERASURES_MAX: usize = 64;
+
+/// `GET /v1/deletions/ID`, and the answer to the request: who has erased and who has not. [`crate::tally::Tally`] checks it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletionResponse {
-    /// The tombstone record.
+    /// The tombstone's id.
     pub tombstone: RecordId,
-    /// When it was ordered.
-    pub issued: Timestamp,
-    /// Why.
-    pub reason: Reason,
-    /// Each replica that must erase.
+    /// The tombstone, as a record: who ordered it, what, why, and when.
+    #[serde(with = "serde_bytes")]
+    pub record: Vec<u8>,
+    /// The certificate of the node that signed it and its registrar's, DER; empty if this node does not know it any more.
+    pub chain: Vec<ByteBuf>,
+    /// Each replica that must erase: the nodes of the custodian trusts.
     pub replicas: Vec<Replica>,
+    /// By trust: its devices.
+    pub devices: Vec<TrustDevices>,
 }
 
 /// What is known of one replica's erasure.
@@ -201,20 +215,53 @@ pub struct DeletionResponse {
 pub struct Replica {
     /// The custodian.
     pub trust: TrustId,
-    /// Its signed attestation; absent until it came.
-    pub receipt: Option<Attestation>,
+    /// Its node; absent if none of the trust's is known here.
+    pub node: Option<NodeId>,
+    /// That it has erased; absent until that came.
+    pub erased: Option<Attestation>,
+    /// That it keeps what is deleted, for a while; absent unless it says so.
+    pub held: Option<Attestation>,
+    /// When it should have confirmed, if it has not, and that is over.
+    pub overdue: Option<Timestamp>,
 }
 
-/// A replica's receipt. It proves that the replica's node attested erasure, no more.
+/// The devices of one custodian trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustDevices {
+    /// The trust.
+    pub trust: TrustId,
+    /// What its nodes pass on of devices that have erased; at most [`DEVICES_SHOWN_MAX`].
+    pub erased: Vec<(Attestation, Option<KnownDevice>)>,
+    /// How many more there are.
+    pub more: u32,
+    /// For which devices its nodes wait.
+    pub waiting: Vec<Attestation>,
+    /// The certificates of those, as far as they are known here.
+    pub known: Vec<KnownDevice>,
+}
+
+/// Devices of one trust that an answer shows with their proofs.
+pub const DEVICES_SHOWN_MAX: usize = 256;
+
+/// A device's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownDevice {
+    /// Its certificate and its registrar's, DER.
+    pub chain: Vec<ByteBuf>,
+    /// Whether it has been revoked, or is over: nobody waits for such a device for ever.
+    pub revoked: bool,
+}
+
+/// One thing that a node attests, with the proof that a receipt of it says so. It proves that the node attested it, no more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attestation {
     /// The receipt record.
-    pub id: RecordId,
-    /// When the node says that it had erased.
-    pub erased: Timestamp,
-    /// The receipt, as a record.
+    pub receipt: RecordId,
+    /// What.
+    pub item: ReceiptItem,
+    /// [`crate::record::prove`].
     #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
+    pub proof: Vec<u8>,
     /// The signing node's certificate and its registrar's, DER.
     pub chain: Vec<ByteBuf>,
 }

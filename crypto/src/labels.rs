@@ -6,6 +6,8 @@ pub const RECORD: &[u8] = b"lanyard/record/v1";
 pub const CHARTER: &[u8] = b"lanyard/charter/v1";
 /// `external_aad` of the COSE signature of a device's line: that it has erased its plaintext.
 pub const DEVICE_LINE: &[u8] = b"lanyard/device-erasure/v1";
+/// `external_aad` of the COSE signature by which a node seals a report of deletions.
+pub const REPORT: &[u8] = b"lanyard/report/v1";
 /// HMAC-SHA-256 of an invitation's secret, as the node keeps it.
 pub const INVITATION: &[u8] = b"lanyard/invitation/v1";
 /// SHA-256 over who a person is, as the list of a conversation's administrators names them.
@@ -22,8 +24,8 @@ pub const AUDIT: &[u8] = b"lanyard/audit/v1";
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        use super::{AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, RECORD, SALT};
-        let all = [RECORD, CHARTER, DEVICE_LINE, INVITATION, PERSON, DIGEST, SALT, AUDIT];
+        use super::{AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, RECORD, REPORT, SALT};
+        let all = [RECORD, CHARTER, DEVICE_LINE, REPORT, INVITATION, PERSON, DIGEST, SALT, AUDIT];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
                 assert!(i == j || !a.starts_with(b));

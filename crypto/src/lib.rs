@@ -7,6 +7,7 @@
 //! - [`network`]: the certificates and revocations that a charter makes trustworthy, at a moment.
 //! - [`residency`]: the countries in which a peer may stand.
 //! - [`mls`]: the cipher suite, the X.509 identities and the administrators' rules of MLS (RFC 9420).
+//! - [`tally`]: who has confirmed a deletion, as far as signatures show it.
 //! - [`gateway`]: what a client and its node say to each other.
 
 pub mod cbor;
@@ -23,6 +24,7 @@ pub mod network;
 mod network_tests;
 pub mod record;
 pub mod residency;
+pub mod tally;
 pub mod x509;
 
 pub use ids::{

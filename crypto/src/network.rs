@@ -299,6 +299,19 @@ impl ChainVerifier for Network {
 impl Network {
     /// Signatures, names and purpose alone, as they were when the chain began.
     fn timeless(&self, chain: &[&[u8]], purpose: Purpose) -> Result<Certificate, IdentityError> {
+        self.certified(chain, purpose)
+    }
+
+    /// The certificate of a chain that a member's registrar has made for this purpose, whether or not it has ended or was revoked
+    /// since: what was signed with it while it held is not undone by that.
+    ///
+    /// # Errors
+    /// [`IdentityError`] tells what does not hold.
+    pub fn certified<C: AsRef<[u8]>>(
+        &self,
+        chain: &[C],
+        purpose: Purpose,
+    ) -> Result<Certificate, IdentityError> {
         let (leaf, registrar) = parse_chain(chain)?;
         let trust = &leaf.subject().trust;
         let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;

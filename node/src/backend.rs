@@ -14,8 +14,10 @@ use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_replica::Deleter;
 use lanyard_replica::hold::HoldView;
+use lanyard_replica::query::Overdue;
 use lanyard_storage::{BackedUp, Compacted};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
@@ -59,6 +61,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Serves a device a conversation no more.
     fn leave(&self, device: Fingerprint, conversation: ConversationId) -> Answer<'_, ()>;
 
+    /// Takes what a device says by its own signature that it has erased.
+    fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()>;
+
+    /// Notes that a device has spoken to this node. Nobody waits for it.
+    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()>;
+
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;
 
@@ -79,6 +87,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Deletions that this trust ordered or carries out, newest first.
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
+
+    /// A report of the deletions of the destruction log, with the certificates of this node, to be shown to somebody.
+    fn deletions_report(&self) -> Answer<'_, String>;
+
+    /// The replicas that have not confirmed a deletion of this trust in time.
+    fn overdue(&self) -> Answer<'_, Vec<Overdue>>;
 
     /// Directory entries that match all words.
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse>;

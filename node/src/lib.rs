@@ -8,6 +8,7 @@ mod backend;
 mod cli;
 mod commands;
 mod config;
+mod deletions_report;
 mod driver;
 mod files;
 mod gateway;

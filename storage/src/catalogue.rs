@@ -88,9 +88,18 @@ catalogue! {
     Hub = "hub", sealed;
     /// The accepted commit of each epoch. Key: conversation ‖ epoch u64. Value: record id. Owner: hub.
     Epochs = "epochs", plain;
-    /// Who has confirmed a deletion. Key: record id of the tombstone ‖ trust. Value: receipt's record id.
-    /// Owner: replica.
+    /// Who has confirmed a deletion. Key: record id of the tombstone ‖ trust (8 bytes) ‖ what: 0 erased, 1 held, 2 a device erased
+    /// ‖ fingerprint of the device, 3 devices are waited for ‖ node. Value: receipt's record id. Owner: replica.
     Tally = "tally", plain;
+    /// The destruction log. Key and value: 0 ‖ tombstone's record id: the tombstone, and since when it is known. 1 ‖ time u64 ‖
+    /// tombstone: when it leaves the log. 2 ‖ tombstone ‖ fingerprint of a device of this trust that is to erase: its line, empty
+    /// until it came. 3 ‖ time u64 ‖ tombstone: when to attest for which devices it is waited. 4 ‖ tombstone ‖ fingerprint: a line that
+    /// is to be attested. 5 ‖ time u64 ‖ tombstone: until when replicas are to confirm. 6 ‖ tombstone ‖ trust (8 bytes) ‖ node:
+    /// since when a replica is overdue. Owner: replica.
+    Deletions = "deletions", plain;
+    /// When a device of this trust last spoke to this node. Key: fingerprint of the device. Value: time u64, to the minute.
+    /// Owner: replica.
+    Seen = "seen", plain;
     /// Holds on conversations. Key: 0 ‖ conversation. Value: reference, reason, until when. And what they keep: 1 ‖ conversation ‖
     /// record id. Value: what was known of it. And who waits for their end: 2 ‖ conversation ‖ record id of the tombstone. Value: who
     /// ordered it, and how many envelopes it named here. Owner: replica.

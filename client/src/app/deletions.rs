@@ -1,18 +1,21 @@
 //! Deleting at every replica, and the evidence of it (promise P7).
 //!
-//! A receipt counts only if this device has verified it: signed by a node of that very trust, over this very
-//! tombstone. What a receipt proves is that the node attested erasure, no more; every view says so.
+//! What the node says counts only as far as this device has verified it: proven by a receipt of a node of that very trust, about
+//! this very tombstone, and of a device by the device's own signature. What a receipt proves is that the node attested erasure, no
+//! more; every view says so.
 
 use lanyard_crypto::RecordId;
-use lanyard_crypto::gateway::{Attestation, DeleteRequest, DeletionResponse, Replica};
+use lanyard_crypto::gateway::{DeleteRequest, DeletionResponse};
 use lanyard_crypto::limits::RETENTION_SECS_MAX;
-use lanyard_crypto::record::{self, Body, Decoded, Reason, ReceiptItem};
+use lanyard_crypto::record::Reason;
+use lanyard_crypto::tally::{DeviceName, DeviceTally, ReplicaState, ReplicaTally, Tally};
 
-use super::view::{DeletionView, Moment, ReplicaView};
+use super::view::{DeletionView, DeviceErasureView, Moment, ReplicaView};
 use super::{App, AppError};
+use crate::clock;
 
 /// What every view of receipts says.
-const NOTE: &str = "A receipt proves that a trust's node attested erasure, no more.";
+const NOTE: &str = "A receipt proves that a trust's node, or a device, attested erasure, no more.";
 
 impl App {
     /// Deletes a message that this device sent: orders its erasure at every replica, and erases it here.
@@ -33,7 +36,7 @@ impl App {
         let answer = self.node.delete(&request)?;
         let conversation = &message.conversation;
         self.session.vault_mut().erase(conversation, &[id], &message.trust, message.expires)?;
-        Ok(self.deletion_view(&answer))
+        self.deletion_view(&answer)
     }
 
     /// Deletes every message of a conversation up to now, at every replica and here: for its administrators from the trust that
@@ -50,9 +53,10 @@ impl App {
         let (id, envelopes) = (conversation.id.clone(), Vec::new());
         let answer = self.node.delete(&DeleteRequest { conversation: id, envelopes, reason, all: true })?;
         // The order itself, with how long it holds, comes through the inbox.
-        let until = answer.issued.plus_secs(RETENTION_SECS_MAX);
-        self.session.vault_mut().erase_up_to(&conversation.id, answer.issued, until)?;
-        Ok(self.deletion_view(&answer))
+        let view = self.deletion_view(&answer)?;
+        let until = view.ordered.0.plus_secs(RETENTION_SECS_MAX);
+        self.session.vault_mut().erase_up_to(&conversation.id, view.ordered.0, until)?;
+        Ok(view)
     }
 
     /// Who has confirmed a deletion by now.
@@ -61,54 +65,64 @@ impl App {
     /// What the node says.
     pub fn deletion(&mut self, tombstone: &RecordId) -> Result<DeletionView, AppError> {
         let answer = self.node.deletion(tombstone)?;
-        Ok(self.deletion_view(&answer))
+        self.deletion_view(&answer)
     }
 
-    fn deletion_view(&mut self, answer: &DeletionResponse) -> DeletionView {
-        let replicas: Vec<_> =
-            answer.replicas.iter().map(|r| self.replica_view(&answer.tombstone, r)).collect();
-        DeletionView {
-            id: answer.tombstone.to_string(),
-            reason: answer.reason.name(),
-            ordered: Moment(answer.issued),
-            confirmed: replicas.iter().filter(|r| r.erased.is_some()).count(),
-            replicas_total: replicas.len(),
-            replicas,
+    fn deletion_view(&mut self, answer: &DeletionResponse) -> Result<DeletionView, AppError> {
+        let tally = Tally::of(answer, &mut self.beliefs.write());
+        let tally = tally.map_err(AppError::Evidence)?;
+        Ok(DeletionView {
+            id: tally.id.to_string(),
+            reason: tally.tombstone.reason.name(),
+            ordered: Moment(tally.issued),
+            by: tally.by.as_ref().map(ToString::to_string),
+            summary: tally.summary(clock::now()),
+            confirmed: tally.confirmed(),
+            replicas_total: tally.replicas.len(),
+            replicas: tally.replicas.iter().map(replica_view).collect(),
+            devices_erased: tally.devices.iter().map(|d| u64::from(d.erased)).sum(),
+            devices_total: tally.devices.iter().map(|d| u64::from(d.total)).sum(),
+            devices: tally.devices.iter().flat_map(device_views).collect(),
+            problems: tally.problems,
             note: NOTE,
-        }
+        })
     }
+}
 
-    fn replica_view(&mut self, tombstone: &RecordId, replica: &Replica) -> ReplicaView {
-        let verified =
-            replica.receipt.as_ref().map(|receipt| self.verify_receipt(tombstone, replica, receipt));
-        let (erased, receipt, problem) = match verified {
-            None => (None, None, None),
-            Some(Ok((id, erased))) => (Some(erased), Some(id.to_string()), None),
-            Some(Err(problem)) => (None, None, Some(problem)),
-        };
-        ReplicaView { trust: replica.trust.to_string(), erased, receipt, problem }
+fn replica_view(replica: &ReplicaTally) -> ReplicaView {
+    let (erased, held_until) = match &replica.state {
+        ReplicaState::Missing => (None, None),
+        ReplicaState::Held(until, _) => (None, Some(Moment(*until))),
+        ReplicaState::Erased(at, _) => (Some(Moment(*at)), None),
+    };
+    ReplicaView {
+        trust: replica.trust.to_string(),
+        node: replica.node.map(|node| node.to_string()),
+        erased,
+        held_until,
+        overdue: replica.overdue.map(Moment),
+        receipt: replica.receipt.map(|id| id.to_string()),
+        problem: replica.problem.clone(),
     }
+}
 
-    fn verify_receipt(
-        &mut self,
-        tombstone: &RecordId,
-        replica: &Replica,
-        receipt: &Attestation,
-    ) -> Result<(RecordId, Moment), String> {
-        let decoded = Decoded::from_bytes(&receipt.bytes).map_err(|e| e.to_string())?;
-        let mut network = self.beliefs.write();
-        network.learn(&receipt.chain).map_err(|e| e.to_string())?;
-        let verified = record::verify(decoded, &network).map_err(|e| e.to_string())?;
-        if verified.signer().trust() != Some(&replica.trust) {
-            return Err("it is signed by another trust's node".into());
-        }
-        let Body::Receipt(body) = verified.body() else {
-            return Err("it is not a receipt".into());
-        };
-        let erased = body.items.iter().find_map(|item| match item {
-            ReceiptItem::Erased(erased) if erased.tombstone == *tombstone => Some(erased.erased),
-            _ => None,
-        });
-        Ok((verified.id(), Moment(erased.ok_or("it does not name this deletion")?)))
-    }
+fn device_views(of: &DeviceTally) -> Vec<DeviceErasureView> {
+    let view = |device: &DeviceName| DeviceErasureView {
+        trust: of.trust.to_string(),
+        device: device.device.to_string(),
+        name: device.name.clone(),
+        erased: None,
+        last_seen: None,
+        revoked: false,
+    };
+    let erased = of
+        .confirmed
+        .iter()
+        .map(|(device, at)| DeviceErasureView { erased: Some(Moment(*at)), ..view(device) });
+    let waiting = of.waiting.iter().map(|waited| DeviceErasureView {
+        last_seen: waited.last_seen.map(Moment),
+        revoked: waited.revoked,
+        ..view(&waited.device)
+    });
+    erased.chain(waiting).collect()
 }

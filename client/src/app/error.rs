@@ -33,6 +33,9 @@ pub enum AppError {
     /// The conversation.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// What the node shows of a deletion is not about one.
+    #[error("what the node shows of the deletion is not believed: {0}; tell your trust's IT")]
+    Evidence(String),
     /// No conversation, message or person fits what was typed.
     #[error("no {what} fits {typed:?}; {next}")]
     NotFound {

@@ -244,12 +244,24 @@ pub struct DeletionView {
     pub reason: &'static str,
     /// When it was ordered.
     pub ordered: Moment,
+    /// ODS code of the trust that ordered it, if its signature verifies.
+    pub by: Option<String>,
+    /// Who has erased and for whom it is waited, in a line.
+    pub summary: String,
     /// How many replicas have a receipt that verifies.
     pub confirmed: usize,
     /// How many replicas must erase.
     pub replicas_total: usize,
-    /// Each replica.
+    /// Each replica: the nodes of the trusts that keep the conversation.
     pub replicas: Vec<ReplicaView>,
+    /// How many devices say, by a signature that verifies, that they have erased.
+    pub devices_erased: u64,
+    /// How many devices must erase.
+    pub devices_total: u64,
+    /// Devices that have erased, and those that are waited for, as far as their node names them.
+    pub devices: Vec<DeviceErasureView>,
+    /// What the node said that does not verify.
+    pub problems: Vec<String>,
     /// What a receipt proves.
     pub note: &'static str,
 }
@@ -259,12 +271,35 @@ pub struct DeletionView {
 pub struct ReplicaView {
     /// The ODS code of the trust.
     pub trust: String,
-    /// When its node says that it had erased; absent until a receipt came that verifies.
+    /// Its node's public key; absent if none of the trust's is known.
+    pub node: Option<String>,
+    /// When it says that it had erased; absent until a receipt came that verifies.
     pub erased: Option<Moment>,
+    /// Until when it keeps what is deleted, sealed and served to nobody, because its trust must.
+    pub held_until: Option<Moment>,
+    /// Since when it is overdue.
+    pub overdue: Option<Moment>,
     /// The id of the receipt.
     pub receipt: Option<String>,
     /// Why a receipt that came is not believed.
     pub problem: Option<String>,
+}
+
+/// One device's erasure.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceErasureView {
+    /// The ODS code of its trust.
+    pub trust: String,
+    /// Fingerprint of its certificate.
+    pub device: String,
+    /// The name in its certificate, if that is known.
+    pub name: Option<String>,
+    /// When it says that it had erased; absent if it is waited for.
+    pub erased: Option<Moment>,
+    /// When it last spoke to its node, if it is waited for.
+    pub last_seen: Option<Moment>,
+    /// Whether it has been revoked, so that nobody waits for it any more.
+    pub revoked: bool,
 }
 
 /// `sync`: what came and went.

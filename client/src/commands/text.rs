@@ -186,14 +186,29 @@ impl Display for Text<'_, DeletionView> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let d = self.0;
         write!(f, "deletion {}\n{}, ordered {}", d.id, d.reason, d.ordered)?;
-        write!(f, "\n{} of {} replicas have confirmed:", d.confirmed, d.replicas_total)?;
+        write!(f, "\n{}", harmless(&d.summary, ""))?;
         for replica in &d.replicas {
             write!(f, "\n    {:9}", replica.trust)?;
-            match (&replica.erased, &replica.problem) {
-                (Some(erased), _) => write!(f, "erased {erased}")?,
-                (None, Some(problem)) => write!(f, "its receipt is not believed: {problem}")?,
-                (None, None) => write!(f, "no receipt yet")?,
+            match (&replica.erased, &replica.held_until, &replica.problem) {
+                (Some(erased), ..) => write!(f, "erased {erased}")?,
+                (None, Some(until), _) => write!(f, "holds it, sealed, until {until}")?,
+                (None, None, Some(_)) => write!(f, "no receipt that is believed")?,
+                (None, None, None) if replica.overdue.is_some() => write!(f, "no receipt yet: overdue")?,
+                (None, None, None) => write!(f, "no receipt yet")?,
             }
+        }
+        for device in &d.devices {
+            let name = device.name.as_deref().unwrap_or(&device.device);
+            write!(f, "\n    {:9}device {}: ", device.trust, harmless(name, "    "))?;
+            match (&device.erased, &device.last_seen) {
+                (Some(erased), _) => write!(f, "erased {erased}")?,
+                (None, _) if device.revoked => write!(f, "revoked; not waited for")?,
+                (None, Some(seen)) => write!(f, "waited for, last seen {seen}")?,
+                (None, None) => write!(f, "waited for, never seen")?,
+            }
+        }
+        for problem in &d.problems {
+            write!(f, "\n    not believed: {}", harmless(problem, "    "))?;
         }
         write!(f, "\n{}", d.note)
     }

@@ -16,9 +16,9 @@ pub use tls::{Anchor, ServerError};
 use hyper::Method;
 use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{
-    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxResponse,
-    KeyPackageRequest, RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse,
-    TrustResponse,
+    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
+    InboxResponse, KeyPackageRequest, RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse,
+    TicksResponse, TrustResponse,
 };
 use lanyard_crypto::{ConversationId, RecordId};
 use serde::Serialize;
@@ -110,6 +110,11 @@ impl NodeClient {
     /// `GET /v1/deletions/ID`: who has erased and who has not.
     pub fn deletion(&mut self, tombstone: &RecordId) -> Result<DeletionResponse, NodeError> {
         self.get(&format!("/v1/deletions/{tombstone}"))
+    }
+
+    /// `POST /v1/erasures`: what this device has erased, by its own signature.
+    pub fn erased(&mut self, request: &ErasuresRequest) -> Result<(), NodeError> {
+        self.tell(Method::POST, "/v1/erasures", Some(request))
     }
 
     /// `POST /v1/conversations/ID/leave`: no more of this conversation for this device.

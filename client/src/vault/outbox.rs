@@ -36,6 +36,49 @@ pub struct Incoming {
 }
 
 impl Vault {
+    /// Notes that this device has erased what it had for a deletion: its node is to be told.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn put_erasure(&self, tombstone: &RecordId, erased: Timestamp) -> Result<(), VaultError> {
+        let sql = "INSERT INTO erasure (tombstone, erased) VALUES (?, ?) ON CONFLICT DO NOTHING";
+        self.lock().execute(sql, params![tombstone.as_bytes(), seconds(erased)])?;
+        Ok(())
+    }
+
+    /// Deletions of which the node has yet to be told, and when this device had erased; at most `limit`.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn erasures(&self, limit: usize) -> Result<Vec<(RecordId, Timestamp)>, VaultError> {
+        let connection = self.lock();
+        let mut query = connection.prepare_cached("SELECT tombstone, erased FROM erasure LIMIT ?")?;
+        let rows =
+            query.query_map([limit as i64], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))?;
+        let mut erasures = Vec::new();
+        for row in rows {
+            let (id, at) = row?;
+            let id = RecordId::try_from(id.as_slice()).map_err(|_| VaultError::Damaged("a deletion's id"))?;
+            erasures.push((id, moment(at)));
+        }
+        Ok(erasures)
+    }
+
+    /// The node has been told.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn drop_erasures(&mut self, told: &[RecordId]) -> Result<(), VaultError> {
+        self.transaction(|vault| {
+            let connection = vault.lock();
+            let mut drop_one = connection.prepare_cached("DELETE FROM erasure WHERE tombstone = ?")?;
+            for id in told {
+                drop_one.execute([id.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+
     /// What is to be sent, oldest first.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use rusqlite::Connection;
 
 use super::VaultError;
 
-/// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders; tables that are missing are made.
+/// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
+/// of erasures; tables that are missing are made.
 const VERSION: u32 = 2;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
@@ -53,6 +54,11 @@ CREATE TABLE IF NOT EXISTS erased (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erased_up_to (
     conversation BLOB PRIMARY KEY, moment INTEGER NOT NULL, expires INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Deletions that this device has carried out, and has yet to tell its node: the tombstone, and when.
+CREATE TABLE IF NOT EXISTS erasure (
+    tombstone BLOB PRIMARY KEY, erased INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Standing orders: messages up to a moment end so many seconds after they were issued.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use lanyard_crypto::gateway::InboxRecord;
 use lanyard_crypto::mls::Class;
 use lanyard_crypto::record::{Class as EnvelopeClass, Envelope};
-use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use tempfile::TempDir;
 
 use super::conversations::Conversation;
@@ -64,6 +64,21 @@ fn a_newer_format_is_refused() {
     open(&path).lock().pragma_update(None, "user_version", 99).unwrap();
     let refused = Vault::open(&path, &VaultKey::new([3; 32]));
     assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 2 })));
+}
+
+#[test]
+fn a_vault_of_the_first_format_is_brought_up() {
+    let (_dir, path) = place();
+    open(&path).lock().execute_batch("DROP TABLE erasure; PRAGMA user_version = 1;").unwrap();
+    let mut vault = open(&path);
+    let (one, other) = (RecordId::new([1; 32]), RecordId::new([2; 32]));
+    vault.put_erasure(&one, Timestamp::from_secs(7)).unwrap();
+    vault.put_erasure(&one, Timestamp::from_secs(8)).unwrap();
+    vault.put_erasure(&other, Timestamp::from_secs(9)).unwrap();
+    let waiting = [(one, Timestamp::from_secs(7)), (other, Timestamp::from_secs(9))];
+    assert_eq!(vault.erasures(10).unwrap(), waiting);
+    vault.drop_erasures(&[one]).unwrap();
+    assert_eq!(vault.erasures(10).unwrap(), waiting[1..]);
 }
 
 #[test]

@@ -249,7 +249,10 @@ fn the_program_prints_what_its_documentation_says() {
     assert!(text.starts_with("[clinical] Bed 4") && text.contains("Mira Okafor, Registrar (RTD)"), "{text}");
     let id = sent["id"].as_str().unwrap();
     let text = String::from_utf8(run(&profile, &["delete", id, "--reason", "sent-in-error"]).stdout).unwrap();
-    assert!(text.contains("1 of 3 replicas") && text.contains("attested erasure, no more"), "{text}");
+    assert!(
+        text.contains("replicas 1 of 3, devices 0 of 0") && text.contains("attested erasure, no more"),
+        "{text}"
+    );
     assert_eq!(json(&profile, &["sync"])["received"], 0);
 }
 

@@ -13,6 +13,7 @@ mod cose;
 mod line;
 mod proof;
 mod receipt;
+mod seal;
 mod verify;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use cose::{Decoded, sign, sign_charter};
 pub use line::DeviceLine;
 pub use proof::{ProofError, Proven, check_proof, prove};
 pub use receipt::{DeviceErased, Erased, Expired, Held, Receipt, ReceiptItem, Waiting, WaitingDevice};
+pub use seal::{SealError, Sealed, check_seal, seal};
 pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_all};
 
 use crate::cbor::CborError;

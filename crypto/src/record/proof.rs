@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use super::cose::{self, Sign1, TAG_SIGN1};
 use super::receipt::InclusionPath;
-use super::verify::verify_receipt_signature;
+use super::verify::verify_node_signature;
 use super::{Body, DecodeError, Decoded, Header, ReceiptItem, Signer, VerifyError};
 use crate::limits::{PROOF_BYTES_MAX, RECEIPT_ITEMS_MAX};
 use crate::network::Network;
@@ -89,6 +89,7 @@ pub fn check_proof(proof: &[u8], item: &ReceiptItem, network: &Network) -> Resul
     let certificate = cose::Protected::certificate_in(&protected)?;
     let signature = cose::signature_of(&signature)?;
     let signed = cose::sign1_structure(&protected, crate::labels::RECORD, &payload);
-    let signer = verify_receipt_signature(network, &header, &certificate, &signature, signed)?;
+    let signer =
+        verify_node_signature(network, (header.network, header.issued), &certificate, &signature, signed)?;
     Ok(Proven { signer, certificate, header })
 }

@@ -327,18 +327,18 @@ fn node_identity(
     if purpose == Purpose::Node { Ok(identity) } else { Err(no_right(purpose)) }
 }
 
-/// The node whose signature this is over a receipt's statement, of which nothing else is known.
-pub(super) fn verify_receipt_signature(
+/// The node whose signature this is over what it stated of this network at this moment.
+pub(super) fn verify_node_signature(
     network: &Network,
-    header: &Header,
+    (of, issued): (Option<NetworkId>, Timestamp),
     signer: &Fingerprint,
     signature: &[u8; 64],
     signed: Vec<u8>,
 ) -> Result<Signer, VerifyError> {
-    if header.network != Some(network.id()) {
+    if of != Some(network.id()) {
         return Err(VerifyError::OtherNetwork);
     }
-    let identity = node_identity(network, signer, header.issued, Kind::Receipt)?;
+    let identity = node_identity(network, signer, issued, Kind::Receipt)?;
     let line = Line::new(identity.certificate.public_key(), signature, signed);
     if !line.is_some_and(|line| line.holds()) {
         return Err(VerifyError::Signature);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::audit::{AuditEntry, heads};
+use crate::destruction;
 use crate::digest;
 use crate::hold::{self, Named};
 use crate::holding::{Holding, node_trust};
@@ -104,6 +105,8 @@ pub(crate) fn carry_out(
 ) -> Result<(), StorageError> {
     let (id, order) = (record.id(), Order::of(record, tombstone));
     let row = cbor::to_vec(&order);
+    // Before it is attested for how many devices it is waited.
+    deliver_tombstone(turn, &tombstone.conversation, &id)?;
     match &tombstone.target {
         Target::Envelopes(ids) => {
             for target in ids {
@@ -114,18 +117,17 @@ pub(crate) fn carry_out(
                     turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
             }
-            erase_named(turn, &id, &order, ids, Unfinished::default())?;
+            erase_named(turn, &id, &order, ids, Unfinished::default())
         }
         Target::UpTo(up_to) => {
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
-            erase_up_to(turn, &id, &order, *up_to, Unfinished::default())?;
+            erase_up_to(turn, &id, &order, *up_to, Unfinished::default())
         }
         Target::Standing(up_to, secs) => {
             let order = Standing { up_to: *up_to, secs: *secs };
-            standing::carry_out(turn, &id, &tombstone.conversation, order)?;
+            standing::carry_out(turn, &id, &tombstone.conversation, order)
         }
     }
-    deliver_tombstone(turn, &tombstone.conversation, &id)
 }
 
 /// Notes that a tombstone is carried out, unless a hold keeps what it names.
@@ -138,7 +140,7 @@ pub(crate) fn finish(
     envelopes: u32,
 ) -> Result<(), StorageError> {
     if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
-        receipts::carried_out(turn, by, conversation, tombstone, envelopes)?;
+        receipts::carried_out(turn, by, tombstone, envelopes)?;
     }
     Ok(())
 }
@@ -353,6 +355,7 @@ pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(),
             turn.audit(
                 AuditEntry::new("refused", why.ruling().code, why.to_string()).record(tombstone).trust(by),
             )?;
+            destruction::forget(turn, &tombstone)?;
             erase(turn, &tombstone, &held)?;
         }
     }
@@ -366,6 +369,7 @@ fn deliver_tombstone(
     id: &RecordId,
 ) -> Result<(), StorageError> {
     for device in spread::local_members(&turn.rows, conversation)? {
+        destruction::is_due(turn, id, &device)?;
         turn.deliver(&device, id)?;
     }
     Ok(())
@@ -402,9 +406,14 @@ const EXPIRED_UNTIL: &str = "expired-until";
 /// The time of a step: the clock's, but after the clock was set back it stands still at the moment up to which records have been dropped, so
 /// that what has expired stays away. A clock that goes back by more than clocks may differ was wrong before, and is followed.
 pub(crate) fn time(view: &dyn View, clock: Timestamp) -> Result<Timestamp, StorageError> {
-    let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
-    let until = Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row)));
+    let until = expired_until(view)?;
     Ok(if until <= clock.plus_secs(2 * CLOCK_SKEW_SECS_MAX) { until.max(clock) } else { clock })
+}
+
+/// The moment up to which records have been dropped: no clock that was believed here was behind it.
+pub(crate) fn expired_until(view: &dyn View) -> Result<Timestamp, StorageError> {
+    let row = view.get(Tree::Meta, EXPIRED_UNTIL.as_bytes())?;
+    Ok(Timestamp::from_secs(row.map_or(0, |row| keys::last_u64(&row))))
 }
 
 /// Whether more is left to erase than a tick takes: it stands in the digests, and would be asked for in vain.

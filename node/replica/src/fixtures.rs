@@ -82,6 +82,18 @@ impl Trust {
         Issuer::new(&self.registrar, &self.registrar_key).unwrap()
     }
 
+    /// A certificate for another node of this trust.
+    pub fn second_node(&self, key: &SecretKey) -> Certificate {
+        let details = NodeDetails {
+            node: NodeId::new(key.public()),
+            hosting_country: Country::GB,
+            dns_names: Vec::new(),
+            ip_addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
+        };
+        let subject = subject(&self.id, "Second node");
+        self.issuer().node(&subject, &key.public(), &details, &term(250, 700)).unwrap()
+    }
+
     /// A clinician's device.
     pub fn device(&self, seed: u8) -> (SecretKey, Certificate) {
         let key = key(seed);

@@ -166,6 +166,17 @@ pub enum Request {
         /// Which conversation.
         conversation: ConversationId,
     },
+    /// A device says by its own signature that it has erased its plaintext for deletions.
+    Erased {
+        /// Which device.
+        device: Fingerprint,
+        /// Its [`lanyard_crypto::record::DeviceLine`]s.
+        lines: Vec<serde_bytes::ByteBuf>,
+    },
+    /// The operator wants a report sealed: what has this SHA-256.
+    Seal([u8; 32]),
+    /// A device has spoken to this node.
+    Present(Fingerprint),
     /// The operator wants the newest row of the audit log signed, to show the log to somebody.
     SignHead,
 }
@@ -208,6 +219,13 @@ pub enum Reply {
         record: Vec<u8>,
         /// The row that had been dropped last, when it was signed.
         dropped: Place,
+    },
+    /// A seal.
+    Sealed {
+        /// [`lanyard_crypto::record::seal`].
+        seal: Vec<u8>,
+        /// This node's certificate and its registrar's, DER.
+        chain: Vec<Vec<u8>>,
     },
     /// Done.
     Done,

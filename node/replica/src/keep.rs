@@ -16,6 +16,7 @@ use serde_bytes::ByteBuf;
 use crate::Replica;
 use crate::admit::{self, Admitted};
 use crate::audit::{AuditEntry, heads};
+use crate::destruction;
 use crate::digest;
 use crate::erase;
 use crate::holding::{Holding, node_trust};
@@ -24,7 +25,6 @@ use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
-use crate::receipts;
 use crate::spread;
 use crate::standing;
 use crate::turn::Turn;
@@ -64,12 +64,13 @@ impl Replica {
                     Some(trust) => entry.trust(trust.clone()),
                     None => entry,
                 })?;
+                if let Some(signer) = record.decoded().signer() {
+                    self.keep_chain(turn, &signer)?;
+                }
+                destruction::log(turn, record, tombstone, &self.network, &self.own.trust);
                 erase::carry_out(turn, record, tombstone)
             }
-            Body::Receipt(receipt) => {
-                receipts::follow(turn, record, receipt);
-                Ok(())
-            }
+            Body::Receipt(receipt) => self.follow_receipt(turn, record, receipt),
             Body::Head(_) => heads::follow(turn, record),
         }
     }

@@ -79,6 +79,121 @@ pub(crate) fn tick(record: &RecordId, by: &TrustId) -> Vec<u8> {
     [&record.as_bytes()[..], &trust(by)].concat()
 }
 
+/// What a row of the tally is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stated {
+    /// A replica has erased.
+    Erased,
+    /// A replica holds.
+    Held,
+    /// A device has erased.
+    Device(Fingerprint),
+    /// Devices are waited for.
+    Waiting,
+}
+
+/// Begins the rows of what a trust's nodes state of a deletion.
+pub(crate) fn tally_of(tombstone: &RecordId, trust: &TrustId, stated: &Stated) -> Vec<u8> {
+    let (kind, device) = match stated {
+        Stated::Erased => (0, None),
+        Stated::Held => (1, None),
+        Stated::Device(device) => (2, Some(device)),
+        Stated::Waiting => (3, None),
+    };
+    [&tick(tombstone, trust)[..], &[kind], device.map_or(&[][..], |device| device.as_bytes())].concat()
+}
+
+pub(crate) fn tally(tombstone: &RecordId, trust: &TrustId, stated: &Stated, node: &NodeId) -> Vec<u8> {
+    [&tally_of(tombstone, trust, stated)[..], node.as_bytes()].concat()
+}
+
+/// Begins the rows of a trust's devices.
+pub(crate) fn tally_devices(tombstone: &RecordId, trust: &TrustId) -> Vec<u8> {
+    [&tick(tombstone, trust)[..], &[2]].concat()
+}
+
+/// The device of such a row.
+pub(crate) fn tally_device(key: &[u8]) -> Option<Fingerprint> {
+    key.get(41..)?.first_chunk::<32>().map(|device| Fingerprint::new(*device))
+}
+
+const LOGGED: u8 = 0;
+/// Begins the rows of [`lanyard_storage::Tree::Deletions`] that say when a deletion leaves the log.
+pub(crate) const LOG_ENDS: u8 = 1;
+const DUE: u8 = 2;
+/// Begins the rows that say when it is told for which devices it is waited.
+pub(crate) const TELLS: u8 = 3;
+/// Begins the rows of devices' lines that are not attested yet.
+pub(crate) const UNATTESTED: u8 = 4;
+/// Begins the rows that say until when replicas are to confirm.
+pub(crate) const DEADLINES: u8 = 5;
+/// Begins the rows of replicas that are overdue.
+pub(crate) const OVERDUE: u8 = 6;
+
+fn of_deletion(kind: u8, tombstone: &RecordId) -> Vec<u8> {
+    [&[kind][..], tombstone.as_bytes()].concat()
+}
+
+fn at(kind: u8, at: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    [&[kind][..], &at.as_secs().to_be_bytes(), tombstone.as_bytes()].concat()
+}
+
+pub(crate) fn logged(tombstone: &RecordId) -> Vec<u8> {
+    of_deletion(LOGGED, tombstone)
+}
+
+pub(crate) fn log_ends(time: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    at(LOG_ENDS, time, tombstone)
+}
+
+pub(crate) fn due_of(tombstone: &RecordId) -> Vec<u8> {
+    of_deletion(DUE, tombstone)
+}
+
+pub(crate) fn due(tombstone: &RecordId, device: &Fingerprint) -> Vec<u8> {
+    [&due_of(tombstone)[..], device.as_bytes()].concat()
+}
+
+pub(crate) fn tell(time: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    at(TELLS, time, tombstone)
+}
+
+pub(crate) fn unattested_of(tombstone: &RecordId) -> Vec<u8> {
+    of_deletion(UNATTESTED, tombstone)
+}
+
+pub(crate) fn unattested(tombstone: &RecordId, device: &Fingerprint) -> Vec<u8> {
+    [&unattested_of(tombstone)[..], device.as_bytes()].concat()
+}
+
+/// The tombstone and the device of such a row.
+pub(crate) fn unattested_parts(key: &[u8]) -> Option<(RecordId, Fingerprint)> {
+    let (tombstone, device) = key.get(1..)?.split_first_chunk::<32>()?;
+    Some((RecordId::new(*tombstone), Fingerprint::try_from(device).ok()?))
+}
+
+pub(crate) fn deadline(time: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    at(DEADLINES, time, tombstone)
+}
+
+pub(crate) fn overdue_of(tombstone: &RecordId) -> Vec<u8> {
+    of_deletion(OVERDUE, tombstone)
+}
+
+/// Of a trust without a node that is known, the node is zeros.
+pub(crate) fn overdue(tombstone: &RecordId, replica: &TrustId, node: Option<&NodeId>) -> Vec<u8> {
+    let node = node.map_or([0; 32], |node| *node.as_bytes());
+    [&overdue_of(tombstone)[..], &trust(replica), &node].concat()
+}
+
+/// The tombstone, the trust and the node of such a row.
+pub(crate) fn overdue_parts(key: &[u8]) -> Option<(RecordId, TrustId, Option<NodeId>)> {
+    let (tombstone, rest) = key.get(1..)?.split_first_chunk::<32>()?;
+    let (trust, node) = rest.split_first_chunk::<8>()?;
+    let node = <[u8; 32]>::try_from(node).ok()?;
+    Some((RecordId::new(*tombstone), trust_in(trust)?, (node != [0; 32]).then(|| NodeId::new(node))))
+}
+
 /// Begins the rows of tombstones that name this record. Whoever signs a tombstone chooses the ids in it, so that a first byte keeps
 /// them apart from conversations.
 pub(crate) fn targets_of(record: &RecordId) -> Vec<u8> {

@@ -23,6 +23,7 @@ mod admit;
 pub mod arrival;
 pub mod audit;
 pub mod chores;
+mod destruction;
 mod digest;
 mod erase;
 #[cfg(any(test, feature = "fixtures"))]
@@ -43,6 +44,7 @@ mod retention;
 mod spread;
 mod standing;
 mod sync;
+mod tally;
 mod turn;
 pub mod verdict;
 
@@ -158,7 +160,7 @@ impl Replica {
     /// perhaps newer one, of the same network.
     pub fn open(view: &dyn View, own: Own, charter: &Decoded) -> Result<Self, OpenError> {
         let trusted = record::open_trusted(charter).map_err(OpenError::Charter)?;
-        if !digest::are_there(view)? || !audit::chain::is_whole(view)? {
+        if !digest::are_there(view)? || !audit::chain::is_whole(view)? || !receipts::are_batches(view)? {
             return Err(OpenError::Earlier);
         }
         let mut network = match view.get(Tree::Meta, b"charter")? {
@@ -249,6 +251,9 @@ impl Replica {
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
                 self.keep_retention(&mut turn)?;
+                destruction::expire(&mut turn)?;
+                self.attest_devices(&mut turn)?;
+                self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
                 self.rounds_due(&mut turn)?;
@@ -496,6 +501,7 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
         batch.put(Tree::Records, *charter.id().as_bytes(), charter.bytes().to_vec());
         batch.put(Tree::Holdings, *charter.id().as_bytes(), held.to_row());
         digest::found(view, &mut batch, &charter.id(), &held)?;
+        receipts::found(&mut batch);
     }
     Ok(batch)
 }
@@ -506,8 +512,10 @@ pub fn found(view: &dyn View, charter: &Decoded) -> Result<lanyard_storage::Batc
 /// # Errors
 /// The view's alone.
 pub fn upgrade(view: &dyn View) -> Result<Option<lanyard_storage::Batch>, StorageError> {
-    match digest::upgrade(view)? {
-        Some(batch) => Ok(Some(batch)),
-        None => audit::chain::upgrade(view),
+    for next in [digest::upgrade, audit::chain::upgrade, receipts::upgrade] {
+        if let Some(batch) = next(view)? {
+            return Ok(Some(batch));
+        }
     }
+    Ok(None)
 }

@@ -132,7 +132,7 @@ pub const LOCAL_MEMBERS_MAX: usize = 4096;
 /// Changes of rows that one record brings about at most: a commit and a welcome, each with two rows for each device of this
 /// trust, one of them new to the conversation; what waits for each trust; and the digests of each custodian.
 pub const RECORD_CHANGES_MAX: usize =
-    5 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 2 * CUSTODIANS_MAX + 64;
+    6 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 2 * CUSTODIANS_MAX + 64;
 /// Rows of conversations that one tick looks at, for messages that live too long.
 pub const RETENTION_ROWS_PER_TICK: usize = 128;
 /// Between two standing orders of this node for one conversation, in seconds.
@@ -145,6 +145,16 @@ pub const HOLD_REASON_BYTES_MAX: usize = 256;
 pub const DOUBTS_MAX: usize = 64;
 /// Penalty points at which a peer loses its connection; each second forgives one.
 pub const PENALTY_MAX: u32 = 100;
+/// What devices hand in about erasures is attested together, once in so many seconds.
+pub const DEVICES_ATTEST_SECS: u64 = 10;
+/// Lines of devices, and deletions whose devices are waited for, that are attested at once.
+pub const DEVICES_PER_TICK: usize = 512;
+/// For which devices of a deletion it is waited is attested so many seconds after it was carried out, if there are any then.
+pub const WAITING_FIRST_SECS: u64 = 15;
+/// For which devices of a deletion it is waited is attested again at most once in so many seconds.
+pub const WAITING_TELL_SECS: u64 = 3600;
+/// When a device was last seen is kept to so many seconds, and written no more often.
+pub const SEEN_EVERY_SECS: u64 = 60;
 /// How long a receipt is kept, in seconds (8 years): the destruction log outlives what was destroyed.
 pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
 

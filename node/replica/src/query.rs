@@ -4,11 +4,10 @@ use std::ops::Bound;
 
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
-    Attestation, DeletionResponse, DirectoryResponse, InboxItem, InboxRecord, InboxResponse, Replica, Tick,
-    TicksResponse, TrustResponse,
+    DirectoryResponse, InboxItem, InboxRecord, InboxResponse, Tick, TicksResponse, TrustResponse,
 };
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem};
+use lanyard_crypto::record::{Body, Class, Decoded, Kind};
 use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
@@ -22,6 +21,8 @@ use crate::keys;
 use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::spread::{self, Progress};
+
+pub use crate::tally::{Overdue, deletion, deletions, overdue};
 
 /// Entries in one answer of the directory.
 pub const DIRECTORY_ENTRIES_MAX: usize = 100;
@@ -156,60 +157,6 @@ pub fn ticks_for(
         None => Holding::get(view, id)?.is_none_or(|held| held.class == Some(Class::Submission)),
     };
     if theirs { ticks(view, id) } else { Ok(None) }
-}
-
-/// Who has carried out a tombstone, and who has not; none if it is not held.
-pub fn deletion(
-    view: &dyn View,
-    network: &Network,
-    id: &RecordId,
-) -> Result<Option<DeletionResponse>, StorageError> {
-    let Some((held, record)) = stored(view, id)? else { return Ok(None) };
-    let Body::Tombstone(tombstone) = record.body() else { return Ok(None) };
-    let mut replicas = Vec::new();
-    for trust in held.custodians {
-        let receipt = attestation(view, network, id, &trust)?;
-        replicas.push(Replica { trust, receipt });
-    }
-    Ok(Some(DeletionResponse { tombstone: *id, issued: held.issued, reason: tombstone.reason, replicas }))
-}
-
-fn attestation(
-    view: &dyn View,
-    network: &Network,
-    tombstone: &RecordId,
-    by: &TrustId,
-) -> Result<Option<Attestation>, StorageError> {
-    let Some(row) = view.get(Tree::Tally, &keys::tick(tombstone, by))? else { return Ok(None) };
-    let Ok(id) = RecordId::try_from(row.as_slice()) else { return Ok(None) };
-    let Some((_, record)) = stored(view, &id)? else { return Ok(None) };
-    let Body::Receipt(receipt) = record.body() else { return Ok(None) };
-    let item = receipt.items.iter().find_map(|item| match item {
-        ReceiptItem::Erased(erased) if erased.tombstone == *tombstone => Some(erased),
-        _ => None,
-    });
-    Ok(item.and_then(|item| {
-        let InboxRecord { bytes, chain } = signed(network, &record)?;
-        Some(Attestation { id, erased: item.erased, bytes, chain })
-    }))
-}
-
-/// The deletions whose tombstones are held, newest first, at most `limit`.
-pub fn deletions(
-    view: &dyn View,
-    network: &Network,
-    limit: usize,
-) -> Result<Vec<DeletionResponse>, StorageError> {
-    let (low, high) = ([1], [2]);
-    let rows = view.scan_back(Tree::Index, (Bound::Included(&low[..]), Bound::Excluded(&high[..])), limit)?;
-    let mut deletions = Vec::new();
-    for (key, _) in rows {
-        if let Some((_, id)) = keys::index_parts(&key) {
-            deletions.extend(deletion(view, network, &id)?);
-        }
-    }
-    deletions.sort_by_key(|d| std::cmp::Reverse(d.issued));
-    Ok(deletions)
 }
 
 /// Directory entries of nodes and people in which every one of the words occurs, whatever its case: in the name, role,

@@ -2,34 +2,39 @@
 
 use std::collections::BTreeSet;
 
-use lanyard_crypto::record::{Body, Erased, Header, Receipt, ReceiptItem, Verified};
-use lanyard_crypto::{ConversationId, RecordId, TrustId};
-use lanyard_storage::{StorageError, Tree, View};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::record::{Body, DeviceLine, Erased, Header, Receipt, ReceiptItem, Signer, Verified};
+use lanyard_crypto::{Fingerprint, RecordId, TrustId, cbor};
+use lanyard_storage::{Batch, StorageError, Tree, View};
+use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::audit::AuditEntry;
-use crate::holding::node_trust;
-use crate::keys;
-use crate::limits::RECEIPT_LIFE_SECS;
-use crate::spread;
+use crate::destruction;
+use crate::erase;
+use crate::holding::Holding;
+use crate::keys::{self, Stated};
+use crate::limits::{RECEIPT_LIFE_SECS, STEP_CHANGES_MAX, UPGRADE_ROWS};
 use crate::turn::Turn;
 
 /// Notes that a tombstone is carried out, to be attested at the end of the step.
 pub(crate) fn carried_out(
     turn: &mut Turn<'_>,
     by: TrustId,
-    conversation: &ConversationId,
     tombstone: RecordId,
     envelopes: u32,
 ) -> Result<(), StorageError> {
-    let devices = spread::local_members(&turn.rows, conversation)?.len() as u32;
+    let devices = destruction::devices(&turn.rows, &tombstone)?;
     let item = ReceiptItem::Erased(Erased { tombstone, erased: turn.now, envelopes, devices });
     turn.erased.entry(by).or_default().push(item);
+    if devices > 0 {
+        destruction::tell(turn, &tombstone)?;
+    }
     Ok(())
 }
 
 impl Replica {
-    /// Attests what this step has erased: receipts to each trust that ordered it.
+    /// Attests what this step has erased, and what devices have: receipts to each trust that ordered it.
     pub(crate) fn attest(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
         for (by, items) in std::mem::take(&mut turn.erased) {
             for receipt in Receipt::split(items) {
@@ -37,37 +42,184 @@ impl Replica {
                 let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
                 let header =
                     Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+                let lines: Vec<_> = receipt.items.iter().filter_map(unattested).collect();
                 if let Err(why) = self.originate(turn, header, Body::Receipt(receipt))? {
                     // Our own certificate has lapsed: erased all the same, and attested by nobody until it is renewed.
                     turn.audit(AuditEntry::new("receipt-unsigned", why.ruling().code, why.to_string()))?;
+                    lines.into_iter().for_each(|key| turn.rows.put(Tree::Deletions, key, []));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the chain of whoever signed this for as long as what they signed may be asked for.
+    pub(crate) fn keep_chain(&self, turn: &mut Turn<'_>, signer: &Fingerprint) -> Result<(), StorageError> {
+        if !turn.rows.contains(Tree::Certificates, signer.as_bytes())?
+            && let Some(chain) = self.network.chain(signer)
+        {
+            let chain = chain.map(|der| ByteBuf::from(der.to_vec()));
+            turn.rows.put(Tree::Certificates, *signer.as_bytes(), cbor::to_vec(&chain.to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Notes what a receipt that is stored attests.
+    pub(crate) fn follow_receipt(
+        &self,
+        turn: &mut Turn<'_>,
+        record: &Verified,
+        receipt: &Receipt,
+    ) -> Result<(), StorageError> {
+        let Signer::Node { trust, node } = record.signer() else { unreachable!("nodes alone sign receipts") };
+        if let Some(signer) = record.decoded().signer() {
+            self.keep_chain(turn, &signer)?;
+        }
+        for item in &receipt.items {
+            let Some((tombstone, stated)) = stated(item) else { continue };
+            let key = keys::tally(&tombstone, trust, &stated, node);
+            if is_newer(turn, record, &key)? {
+                turn.rows.put(Tree::Tally, key, *record.id().as_bytes());
+            }
+            match item {
+                ReceiptItem::Erased(_) | ReceiptItem::Held(_) => {
+                    destruction::confirmed(turn, &tombstone, trust, node)?;
+                }
+                ReceiptItem::DeviceErased(item) => {
+                    let Stated::Device(device) = stated else { continue };
+                    self.keep_chain(turn, &device)?;
+                    // Handed in to another node of this trust.
+                    if *trust == self.own.trust {
+                        destruction::has_erased(turn, &tombstone, &device, &item.line)?;
+                    }
+                }
+                ReceiptItem::Waiting(item) => {
+                    for named in &item.devices {
+                        self.keep_chain(turn, &named.device)?;
+                    }
+                }
+                ReceiptItem::Expired(_) => {}
             }
         }
         Ok(())
     }
 }
 
-/// Notes what a receipt that is stored attests.
-pub(crate) fn follow(turn: &mut Turn<'_>, record: &Verified, receipt: &Receipt) {
-    let Some(trust) = node_trust(record.signer()) else { unreachable!("nodes alone sign receipts") };
-    for item in &receipt.items {
-        if let ReceiptItem::Erased(item) = item {
-            turn.rows.put(Tree::Tally, keys::tick(&item.tombstone, trust), *record.id().as_bytes());
-        }
+/// The certificate chain that was kept, or is known.
+pub(crate) fn chain_of(
+    view: &dyn View,
+    network: &Network,
+    signer: &Fingerprint,
+) -> Result<Option<Vec<ByteBuf>>, StorageError> {
+    if let Some(chain) = network.chain(signer) {
+        return Ok(Some(chain.map(|der| ByteBuf::from(der.to_vec())).into()));
     }
+    let row = view.get(Tree::Certificates, signer.as_bytes())?;
+    Ok(row.and_then(|row| cbor::from_slice(&row, 64 * 1024).ok()))
+}
+
+/// What an item states of which tombstone.
+fn stated(item: &ReceiptItem) -> Option<(RecordId, Stated)> {
+    let stated = match item {
+        ReceiptItem::Erased(_) => Stated::Erased,
+        ReceiptItem::Held(_) => Stated::Held,
+        ReceiptItem::DeviceErased(item) => {
+            Stated::Device(DeviceLine::from_bytes(&item.line).ok().map(|line| line.signer())?)
+        }
+        ReceiptItem::Waiting(_) => Stated::Waiting,
+        ReceiptItem::Expired(_) => return None,
+    };
+    Some((item.tombstone()?, stated))
+}
+
+/// Where it is noted that an item is yet to be attested, if it is a device's.
+fn unattested(item: &ReceiptItem) -> Option<Vec<u8>> {
+    match stated(item)? {
+        (tombstone, Stated::Device(device)) => Some(keys::unattested(&tombstone, &device)),
+        _ => None,
+    }
+}
+
+/// Whether a receipt was issued after the one that is noted here; so that its place does not depend on the order of arrival.
+fn is_newer(turn: &Turn<'_>, record: &Verified, key: &[u8]) -> Result<bool, StorageError> {
+    let Some(row) = turn.rows.get(Tree::Tally, key)? else { return Ok(true) };
+    let Ok(noted) = RecordId::try_from(row.as_slice()) else { return Ok(true) };
+    let held = Holding::get(&turn.rows, &noted)?;
+    Ok(held.is_none_or(|held| (held.issued, noted) < (record.header().issued, record.id())))
 }
 
 /// Forgets what a receipt that is dropped has attested.
 pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let Some((held, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
     if let (Body::Receipt(receipt), Some(trust)) = (record.body(), &held.signer) {
-        for tombstone in receipt.items.iter().filter_map(ReceiptItem::tombstone) {
-            let tick = keys::tick(&tombstone, trust);
-            // A later receipt for the same tombstone keeps its place.
-            if turn.rows.get(Tree::Tally, &tick)?.as_deref() == Some(id.as_bytes()) {
-                turn.rows.delete(Tree::Tally, tick);
+        for (tombstone, stated) in receipt.items.iter().filter_map(stated) {
+            let prefix = keys::tally_of(&tombstone, trust, &stated);
+            for (key, row) in turn.rows.scan_prefix(Tree::Tally, &prefix, crate::limits::SCAN_ROWS)? {
+                // A later receipt for the same tombstone keeps its place.
+                if row == id.as_bytes() {
+                    turn.rows.delete(Tree::Tally, key);
+                }
             }
         }
     }
     Ok(())
+}
+
+/// The name under which [`Tree::Meta`] says which form receipts have in this store: one byte 2; or 0 and the last row of
+/// [`Tree::Expiry`] that was looked at.
+const STATE: &str = "receipts";
+
+/// Whether receipts have the present form.
+pub(crate) fn are_batches(view: &dyn View) -> Result<bool, StorageError> {
+    Ok(view.get(Tree::Meta, STATE.as_bytes())?.as_deref() == Some(&[2]))
+}
+
+/// A new store has no receipt of another form.
+pub(crate) fn found(batch: &mut Batch) {
+    batch.put(Tree::Meta, STATE, [2]);
+}
+
+/// The next batch for a store of a version whose receipts had no tree: those go, since nobody reads them any more, each deletion
+/// that is still in force is entered into the destruction log, and is attested anew. None if there is nothing to do.
+pub(crate) fn upgrade(view: &dyn View) -> Result<Option<Batch>, StorageError> {
+    use std::ops::Bound;
+    let state = view.get(Tree::Meta, STATE.as_bytes())?;
+    let low = match state.as_deref() {
+        Some([2]) => return Ok(None),
+        Some([0, key @ ..]) => Bound::Excluded(key.to_vec()),
+        _ => Bound::Unbounded,
+    };
+    let now = erase::expired_until(view)?;
+    let mut turn = Turn::new(view, now, STEP_CHANGES_MAX);
+    if matches!(low, Bound::Unbounded) {
+        // Of a form whose keys were shorter.
+        for (key, _) in turn.rows.scan_prefix(Tree::Tally, &[], STEP_CHANGES_MAX)? {
+            turn.rows.delete(Tree::Tally, key);
+        }
+        if turn.is_full() {
+            return Ok(Some(turn.finish()?.batch));
+        }
+    }
+    let range = (low.as_ref().map(Vec::as_slice), Bound::Unbounded);
+    let rows = turn.rows.scan(Tree::Expiry, range, UPGRADE_ROWS)?;
+    let next = rows.last().map_or(vec![2], |(last, _)| [&[0], last.as_slice()].concat());
+    for (key, _) in rows {
+        let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+        let Some(held) = Holding::get(&turn.rows, &id)? else { continue };
+        if held.kind == lanyard_crypto::record::Kind::Receipt as u8
+            && crate::admit::stored(&turn.rows, &id)?.is_none()
+        {
+            erase::erase(&mut turn, &id, &held)?;
+        }
+        if held.kind == lanyard_crypto::record::Kind::Tombstone as u8
+            && let (Some(by), Some(record)) = (&held.signer, view.get(Tree::Records, id.as_bytes())?)
+        {
+            destruction::log_earlier(&mut turn, &id, &held, by, record);
+            if !turn.rows.contains(Tree::Meta, &keys::unfinished(&id))? {
+                turn.rows.put(Tree::Meta, keys::unfinished(&id), 0u32.to_be_bytes());
+            }
+        }
+    }
+    turn.rows.put(Tree::Meta, STATE, next);
+    Ok(Some(turn.finish()?.batch))
 }

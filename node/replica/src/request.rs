@@ -14,6 +14,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use crate::Replica;
 use crate::admit::{self, Admission};
 use crate::audit::AuditEntry;
+use crate::destruction;
 use crate::erase;
 use crate::hold;
 use crate::holding::Holding;
@@ -47,6 +48,17 @@ impl Replica {
             Request::Seen { device, seq } => seen(turn, &device, seq)?,
             Request::Leave { device, conversation } => {
                 turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
+                Ok(Reply::Done)
+            }
+            Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
+            Request::Seal(digest) => {
+                let (certificate, key) = (self.own.certificate, &self.own.key);
+                let seal = record::seal(self.network.id(), digest, turn.now, certificate, key);
+                turn.audit(AuditEntry::new("deletions-exported", "", "a report of deletions was sealed"))?;
+                Ok(Reply::Sealed { seal, chain: self.own.chain.clone() })
+            }
+            Request::Present(device) => {
+                destruction::seen(turn, &device)?;
                 Ok(Reply::Done)
             }
             Request::SignHead => self.sign_head(turn)?,

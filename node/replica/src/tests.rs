@@ -9,6 +9,7 @@ mod clients;
 mod clocks;
 mod crowd;
 mod depth;
+mod destruction;
 mod erasure;
 mod heads;
 mod holds;

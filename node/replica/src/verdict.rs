@@ -61,6 +61,9 @@ pub enum Refusal {
     /// The device asks to delete what it did not send.
     #[error("this device did not send {0}: only its sender, or a records officer, may delete it")]
     NotSender(String),
+    /// What a device says of its erasure is not by that device.
+    #[error("the device's line is not believed: {0}")]
+    Line(String),
     /// The device asks for what only an administrator of the conversation may, from the trust that owns it.
     #[error(
         "only an administrator of the conversation from {0}, which owns it, or {0}'s records officer, may delete all of it"
@@ -145,6 +148,7 @@ impl Refusal {
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
+            Refusal::Line(_) => rule("bad-line", Reject, 0, true),
             Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
             Refusal::Hold(_) => rule("hold", Reject, 0, true),
             Refusal::NotFound(_) => rule("not-found", Reject, 0, true),

@@ -1,8 +1,6 @@
 //! What the operator's socket says, as JSON. The commands print the same with `--json`: these fields are
 //! stable, and documented in `docs/reference/commands.md`.
 
-use lanyard_crypto::Fingerprint;
-use lanyard_crypto::gateway::{Attestation, DeletionResponse};
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::record::{Body, Decoded};
 use serde::{Deserialize, Serialize};
@@ -29,10 +27,26 @@ pub struct Status {
     pub network: NetworkStatus,
     /// The other nodes.
     pub peers: Vec<Peer>,
+    /// Replicas that have not confirmed a deletion of this trust in time.
+    #[serde(default)]
+    pub overdue: Vec<OverdueReplica>,
     /// What is stored: rows by name, such as `envelopes`.
     pub stored: std::collections::BTreeMap<String, u64>,
     /// What an operator should know, such as a certificate that ends soon.
     pub warnings: Vec<String>,
+}
+
+/// A replica that has not confirmed a deletion in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverdueReplica {
+    /// The tombstone record.
+    pub tombstone: String,
+    /// ODS code of the replica's trust.
+    pub trust: String,
+    /// Its node; absent if none of the trust's is known.
+    pub peer_id: Option<String>,
+    /// Since when.
+    pub since: String,
 }
 
 /// The network in [`Status`].
@@ -161,55 +175,11 @@ pub struct RevokeAnswer {
     pub record: String,
 }
 
-/// A deletion: `GET /v1/deletions` gives a list, `GET /v1/deletions/ID` one.
+/// `GET /v1/deletions-report`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Deletion {
-    /// The tombstone record.
-    pub tombstone: String,
-    /// When it was ordered.
-    pub issued: String,
-    /// Why.
-    pub reason: String,
-    /// Replicas that must erase.
-    pub replicas: usize,
-    /// Those of them that attested erasure.
-    pub confirmed: usize,
-    /// Each replica.
-    pub tally: Vec<Tally>,
-}
-
-/// One replica's part in a deletion.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Tally {
-    /// The trust.
-    pub trust: String,
-    /// When its node says that it had erased; absent until its receipt came.
-    pub erased: Option<String>,
-    /// Its receipt, a record.
-    pub receipt: Option<String>,
-    /// Fingerprint of the certificate whose key signed the receipt.
-    pub signer: Option<String>,
-}
-
-impl From<DeletionResponse> for Deletion {
-    fn from(deletion: DeletionResponse) -> Self {
-        let signer = |r: &Attestation| r.chain.first().map(|leaf| Fingerprint::of(leaf).to_string());
-        let tally = deletion.replicas.iter().map(|replica| Tally {
-            trust: replica.trust.to_string(),
-            erased: replica.receipt.as_ref().map(|r| rfc3339(r.erased)),
-            receipt: replica.receipt.as_ref().map(|r| r.id.to_string()),
-            signer: replica.receipt.as_ref().and_then(signer),
-        });
-        let tally: Vec<_> = tally.collect();
-        Self {
-            tombstone: deletion.tombstone.to_string(),
-            issued: rfc3339(deletion.issued),
-            reason: deletion.reason.name().into(),
-            replicas: tally.len(),
-            confirmed: tally.iter().filter(|t| t.receipt.is_some()).count(),
-            tally,
-        }
-    }
+pub struct Report {
+    /// The whole file (`docs/reference/deletions.md`).
+    pub text: String,
 }
 
 /// `GET /v1/audit?after=NUMBER&limit=COUNT`.

@@ -84,7 +84,26 @@ impl Client {
         self.ask(Method::POST, target, body)
     }
 
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// [`AdminError`].
+    pub fn get_text(&self, target: &str) -> Result<String, AdminError> {
+        let bytes = self.ask_bytes(Method::GET, target, Vec::new())?;
+        String::from_utf8(bytes.into()).map_err(|e| AdminError::Answer(e.to_string()))
+    }
+
     fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Vec<u8>) -> Result<T, AdminError> {
+        let bytes = self.ask_bytes(method, target, body)?;
+        serde_json::from_slice(&bytes).map_err(|e| AdminError::Answer(e.to_string()))
+    }
+
+    fn ask_bytes(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<axum::body::Bytes, AdminError> {
         let lost = |e: &dyn std::error::Error| AdminError::Lost(e.to_string());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| lost(&e))?;
@@ -96,12 +115,13 @@ impl Client {
                 }
             }
         };
-        let (ok, bytes) = runtime.block_on(asked)?;
-        if ok {
-            serde_json::from_slice(&bytes).map_err(|e| AdminError::Answer(e.to_string()))
-        } else {
-            let refusal = serde_json::from_slice(&bytes).map_err(|e| AdminError::Answer(e.to_string()))?;
-            Err(AdminError::Refused(refusal))
+        match runtime.block_on(asked)? {
+            (true, bytes) => Ok(bytes),
+            (false, bytes) => {
+                let refusal =
+                    serde_json::from_slice(&bytes).map_err(|e| AdminError::Answer(e.to_string()))?;
+                Err(AdminError::Refused(refusal))
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 
 pub mod api;
 mod client;
+pub mod deletion;
+mod metrics;
 pub mod officer;
 mod routes;
 

@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, Timestamp};
 use lanyard_replica::Deleter;
@@ -14,7 +15,7 @@ use lanyard_replica::hold::HoldView;
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
-use super::api::Deletion;
+use super::deletion::Deletion;
 use super::routes::{Outcome, Refused, note_with, read};
 use crate::backend::{self, NewHold, SentDeletion, SomeDeleted, refusal};
 use crate::time::{now, rfc3339};
@@ -175,7 +176,8 @@ async fn delete_conversation(State(admin): Shared, body: Body) -> Outcome<Deleti
     let found = admin.backend.deletion(tombstone).await?;
     let found =
         found.ok_or_else(|| refusal("not-found", format!("deletion {tombstone} is not held here")))?;
-    Ok(Json(found.into()))
+    let mut network = Network::clone(&admin.backend.network());
+    Ok(Json(Deletion::of(&found, &mut network, now()).map_err(|why| refusal("damaged", why))?))
 }
 
 async fn delete_person(State(admin): Shared, body: Body) -> Outcome<PersonDeleted> {

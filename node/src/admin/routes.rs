@@ -7,23 +7,27 @@ use axum::body::{Body, to_bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use lanyard_crypto::gateway::{Invitation, Refusal};
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
+use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::{Certificate, CrlReason};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId};
+use lanyard_replica::query::Overdue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
-    Audit, BackedUp, BackupRequest, Compacted, Deletion, DeviceView, Held, Imported, InvitationView,
-    InviteRequest, Invited, NetworkStatus, Peer, RevokeAnswer, RevokeRequest, Staff, Status,
+    Audit, BackedUp, BackupRequest, Compacted, DeviceView, Held, Imported, InvitationView, InviteRequest,
+    Invited, NetworkStatus, OverdueReplica, Peer, Report, RevokeAnswer, RevokeRequest, Staff, Status,
 };
-use super::{Admin, officer};
+use super::deletion::Deletion;
+use super::{Admin, metrics, officer};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
@@ -70,6 +74,8 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/staff/revocations", post(revoke))
         .route("/v1/deletions", get(deletions))
         .route("/v1/deletions/{id}", get(deletion))
+        .route("/v1/deletions-report", get(deletions_report))
+        .route("/metrics", get(metric_text))
         .route("/v1/audit", get(audit))
         .route("/v1/audit/chain", get(audit_chain))
         .route("/v1/audit/verify", get(audit_check))
@@ -112,6 +118,14 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         warnings
             .push(format!("the audit log of {trust}, node {node}: {code}: {detail} (found {})", found.found));
     }
+    let overdue = admin.backend.overdue().await?;
+    if let [first, ..] = &overdue[..] {
+        let (count, trust) = (overdue.len(), &first.trust);
+        let what = format!(
+            "{count} confirmations of deletions are overdue, the first by {trust}: see lanyard-node deletions"
+        );
+        warnings.push(what);
+    }
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         trust: admin.backend.trust().to_string(),
@@ -127,9 +141,19 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
             members: network.charter().trusts.iter().map(|m| m.trust.to_string()).collect(),
         },
         peers: peers.collect(),
+        overdue: overdue.iter().map(overdue_replica).collect(),
         stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
+}
+
+fn overdue_replica(overdue: &Overdue) -> OverdueReplica {
+    OverdueReplica {
+        tombstone: overdue.tombstone.to_string(),
+        trust: overdue.trust.to_string(),
+        peer_id: overdue.node.as_ref().map(peer_id),
+        since: rfc3339(overdue.since),
+    }
 }
 
 async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
@@ -198,14 +222,32 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
 }
 
 async fn deletions(State(admin): Shared) -> Outcome<Vec<Deletion>> {
-    Ok(Json(admin.backend.deletions().await?.into_iter().map(Deletion::from).collect()))
+    let (mut network, now) = (Network::clone(&admin.backend.network()), now());
+    let deletions = admin.backend.deletions().await?;
+    let shown = blocking(move || deletions.iter().map(|d| Deletion::of(d, &mut network, now)).collect());
+    let shown: Result<Vec<_>, String> = shown.await?;
+    Ok(Json(shown.map_err(|why| refusal("damaged", why))?))
 }
 
 async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Deletion> {
     let id: RecordId = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
     let found = admin.backend.deletion(id).await?;
     let found = found.ok_or_else(|| refusal("not-found", format!("deletion {id} is not held here")))?;
-    Ok(Json(found.into()))
+    let mut network = Network::clone(&admin.backend.network());
+    let shown = Deletion::of(&found, &mut network, now());
+    Ok(Json(shown.map_err(|why| refusal("damaged", format!("deletion {id}: {why}")))?))
+}
+
+async fn deletions_report(State(admin): Shared) -> Outcome<Report> {
+    Ok(Json(Report { text: admin.backend.deletions_report().await? }))
+}
+
+/// For a scraper that is allowed to open the socket, such as one of the node's own user.
+async fn metric_text(State(admin): Shared) -> Result<Response, Refused> {
+    let (counts, overdue) = (admin.backend.counts().await?, admin.backend.overdue().await?);
+    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate);
+    let text = text.map_err(|e| refusal("internal", e.to_string()))?;
+    Ok(([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! What an operator may type. What it means is in [`crate::commands`].
 
 mod audit;
+mod deletions;
 mod network;
 mod officer;
 mod operate;
@@ -11,6 +12,7 @@ mod trust;
 use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
+pub use deletions::{DeletionsArgs, DeletionsCommand, ExportDeletionsArgs, VerifyDeletionsArgs};
 pub use network::{
     AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
     ShowCharterArgs, SignArgs,
@@ -19,7 +21,7 @@ pub use officer::{
     DeleteCommand, DeleteConversationArgs, DeletePersonArgs, EndHoldArgs, HoldCommand, ListHoldsArgs,
     PlaceHoldArgs,
 };
-pub use operate::{CheckArgs, DeletionsArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
+pub use operate::{CheckArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
 pub use storage::{BackupArgs, CompactArgs, KeyCommand, RotateArgs};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};

@@ -83,6 +83,9 @@ pub struct FoundArgs {
     /// Longest life of a message.
     #[arg(long, default_value = "365", value_parser = retention_days, help = retention_help())]
     pub retention_days: u64,
+    /// Within how many hours each replica is to confirm a deletion; after that it is shown as overdue
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=8784))]
+    pub confirm_hours: u64,
     /// A shorter one for conversations of a class, in days: CLASS=DAYS; repeatable
     #[arg(long = "class-retention", value_name = "CLASS=DAYS")]
     pub class_retention: Vec<ClassRetention>,
@@ -123,6 +126,9 @@ pub struct ProposeArgs {
     /// Longest life of a message.
     #[arg(long, value_parser = retention_days, help = retention_help())]
     pub retention_days: Option<u64>,
+    /// Within how many hours each replica is to confirm a deletion; without it, as before
+    #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..=8784))]
+    pub confirm_hours: Option<u64>,
     /// A shorter one for conversations of a class, in days: CLASS=DAYS, or CLASS=none; repeatable
     #[arg(long = "class-retention", value_name = "CLASS=DAYS")]
     pub class_retention: Vec<ClassRetention>,

@@ -1,4 +1,4 @@
-//! `lanyard-node run`, `check`, `status`, `deletions`, `held`: as typed.
+//! `lanyard-node run`, `check`, `status`, `held`: as typed.
 
 use std::path::PathBuf;
 
@@ -42,30 +42,18 @@ pub struct CheckArgs {
 
 /// `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lanyard-node status --config node1/node.toml --json")]
+#[command(after_help = "Example:\n  lanyard-node status --config node1/node.toml --json\n  \
+    lanyard-node status --config node1/node.toml --metrics")]
 pub struct StatusArgs {
     /// Which node.
     #[command(flatten)]
     pub node: NodeArgs,
     /// Print as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "metrics")]
     pub json: bool,
-}
-
-/// `deletions`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  lanyard-node deletions --config node1/node.toml\n  \
-    lanyard-node deletions 5b0c... --config node1/node.toml --json\n\n\
-    A receipt proves that a trust's node attested erasure, no more.")]
-pub struct DeletionsArgs {
-    /// The tombstone's record id, to show one deletion in full
-    pub id: Option<RecordId>,
-    /// Which node.
-    #[command(flatten)]
-    pub node: NodeArgs,
-    /// Print as JSON
+    /// Print the figures that a monitoring system reads, as OpenMetrics text
     #[arg(long)]
-    pub json: bool,
+    pub metrics: bool,
 }
 
 /// `held`.

@@ -89,6 +89,7 @@ pub(super) struct CharterView {
     pub(super) retention_days: u64,
     /// Shorter ones, by what conversations are for.
     pub(super) retention_days_by_class: BTreeMap<&'static str, u64>,
+    pub(super) confirm_hours: u64,
     pub(super) authorities: Vec<String>,
     pub(super) threshold: u64,
     /// Whether its own rules' signatures are there.
@@ -134,6 +135,7 @@ impl CharterView {
             countries: charter.countries.iter().map(ToString::to_string).collect(),
             retention_days: charter.policy.retention_secs_max / DAY_SECS,
             retention_days_by_class: by_class.collect(),
+            confirm_hours: charter.policy.confirm_secs() / 3600,
             authorities: charter.authorities.keys.iter().map(|key| to_hex(key)).collect(),
             threshold: charter.authorities.threshold,
             signed: problem.is_none(),
@@ -153,6 +155,7 @@ impl CharterView {
         ];
         let by_class = self.retention_days_by_class.iter();
         lines.extend(by_class.map(|(class, days)| format!("               {class}: at most {days} days")));
+        lines.push(format!("  confirmation of deletions within {} hours", self.confirm_hours));
         lines.push(format!("  authorities  {} of {} must sign", self.threshold, self.authorities.len()));
         lines.extend(self.authorities.iter().map(|key| format!("               {key}")));
         lines.push(match &self.problem {

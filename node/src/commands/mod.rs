@@ -4,6 +4,7 @@
 mod audit;
 mod charters;
 mod check;
+mod deletions;
 mod network;
 mod officer;
 mod operate;
@@ -118,7 +119,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => Ok(run::run(&args)?),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => operate::status(&args),
-        Command::Deletions(args) => operate::deletions(&args),
+        Command::Deletions(args) => deletions::run(&args),
         Command::Delete(command) => officer::delete(command),
         Command::Hold(command) => officer::hold(command),
         Command::Held(args) => operate::held(&args),

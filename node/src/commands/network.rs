@@ -65,7 +65,13 @@ fn found(args: &FoundArgs) -> Result<(), CommandError> {
         },
         trusts: with_members(Vec::new(), &args.members)?,
         countries: sorted(args.countries.clone()),
-        policy: with_classes(Policy::of(args.retention_days * DAY_SECS), &args.class_retention),
+        policy: with_classes(
+            Policy {
+                confirm_secs: Some(args.confirm_hours * 3600),
+                ..Policy::of(args.retention_days * DAY_SECS)
+            },
+            &args.class_retention,
+        ),
     };
     let issued = now();
     let header = Header {
@@ -112,6 +118,9 @@ fn propose(args: &ProposeArgs) -> Result<(), CommandError> {
     };
     if let Some(days) = args.retention_days {
         charter.policy.retention_secs_max = days * DAY_SECS;
+    }
+    if let Some(hours) = args.confirm_hours {
+        charter.policy.confirm_secs = Some(hours * 3600);
     }
     charter.policy = with_classes(charter.policy, &args.class_retention);
     charter.version += 1;

@@ -2,7 +2,7 @@
 
 use super::operate::client;
 use super::{CommandError, show};
-use crate::admin::api::Deletion;
+use crate::admin::deletion::Deletion;
 use crate::admin::officer::{
     DeleteConversationRequest, DeletePersonRequest, EndHoldRequest, HoldShown, PersonDeleted,
     PlaceHoldRequest,

@@ -4,8 +4,8 @@ use lanyard_crypto::x509::Certificate;
 
 use super::{CommandError, charters, show};
 use crate::admin::Client;
-use crate::admin::api::{Deletion, Held, Imported, RevokeAnswer, RevokeRequest, Status};
-use crate::cli::{DeletionsArgs, HeldArgs, ImportArgs, NodeArgs, RevokeArgs, StatusArgs};
+use crate::admin::api::{Held, Imported, RevokeAnswer, RevokeRequest, Status};
+use crate::cli::{HeldArgs, ImportArgs, NodeArgs, RevokeArgs, StatusArgs};
 use crate::config::Config;
 
 /// A client of the node that the arguments name.
@@ -17,6 +17,10 @@ pub(super) fn client(node: &NodeArgs) -> Result<Client, CommandError> {
 }
 
 pub(super) fn status(args: &StatusArgs) -> Result<(), CommandError> {
+    if args.metrics {
+        let text = client(&args.node)?.get_text("/metrics")?;
+        return show(false, &text, |text| text.trim_end().into());
+    }
     let status: Status = client(&args.node)?.get("/v1/status")?;
     show(args.json, &status, |status| {
         let network = &status.network;
@@ -32,27 +36,17 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), CommandError> {
             let state = if peer.connected { "connected" } else { "not connected" };
             format!("  peer         {} {} {state}", peer.trust, peer.peer_id)
         }));
+        if !status.overdue.is_empty() {
+            lines.push(format!("  overdue      {} confirmations of deletions", status.overdue.len()));
+        }
+        lines.extend(status.overdue.iter().map(|late| {
+            let node = late.peer_id.as_deref().unwrap_or("(no node known)");
+            format!("    {} {node}: deletion {}, since {}", late.trust, late.tombstone, late.since)
+        }));
         lines.extend(status.stored.iter().map(|(name, count)| format!("  {name:<12} {count}")));
         lines.extend(status.warnings.iter().map(|warning| format!("  warning      {warning}")));
         lines.join("\n")
     })
-}
-
-pub(super) fn deletions(args: &DeletionsArgs) -> Result<(), CommandError> {
-    let client = client(&args.node)?;
-    match args.id {
-        Some(id) => {
-            let deletion: Deletion = client.get(&format!("/v1/deletions/{id}"))?;
-            show(args.json, &deletion, Deletion::to_text)
-        }
-        None => {
-            let deletions: Vec<Deletion> = client.get("/v1/deletions")?;
-            show(args.json, &deletions, |deletions| match deletions.as_slice() {
-                [] => "no deletions".into(),
-                deletions => deletions.iter().map(|d| d.to_line() + "\n").collect(),
-            })
-        }
-    }
 }
 
 pub(super) fn held(args: &HeldArgs) -> Result<(), CommandError> {
@@ -106,30 +100,5 @@ impl RevokeAnswer {
             "{lines}The revocation list is in force on this node, and spreads to the others: record {}",
             self.record
         )
-    }
-}
-
-impl Deletion {
-    fn to_line(&self) -> String {
-        format!(
-            "{} {} {}: {} of {} replicas",
-            self.tombstone, self.issued, self.reason, self.confirmed, self.replicas
-        )
-    }
-
-    pub(super) fn to_text(&self) -> String {
-        let mut lines = vec![
-            format!("deletion {}", self.tombstone),
-            format!("  ordered      {}, {}", self.issued, self.reason),
-            format!("  confirmed    {} of {} replicas", self.confirmed, self.replicas),
-        ];
-        lines.extend(self.tally.iter().map(|tally| match (&tally.erased, &tally.receipt) {
-            (Some(erased), Some(receipt)) => {
-                format!("  {:<12} attested erasure at {erased}, receipt {receipt}", tally.trust)
-            }
-            _ => format!("  {:<12} has not confirmed", tally.trust),
-        }));
-        lines.push("A receipt proves that a trust's node attested erasure, no more.".into());
-        lines.join("\n")
     }
 }

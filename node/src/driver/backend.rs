@@ -16,7 +16,8 @@ use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
 use lanyard_replica::{Input, Reply, Request, arrival, query};
 use lanyard_storage::{BackedUp, Compacted, View};
-use tokio::sync::watch;
+use serde_bytes::ByteBuf;
+use tokio::sync::{oneshot, watch};
 
 use super::audit as logs;
 use super::engine::Message;
@@ -25,12 +26,17 @@ use super::space;
 use crate::audit_export::{self, Beginning};
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
-    PeerStatus, SentDeletion, SomeDeleted,
+    PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
+use crate::deletions_report;
 use crate::time;
 
 /// Deletions in one answer.
 const DELETIONS_MAX: usize = 1000;
+/// Deletions in one report: at a few KiB each it stays below what the operator's socket carries.
+const REPORT_MAX: usize = 1000;
+/// Replicas in one answer about what is overdue.
+const OVERDUE_MAX: usize = 10_000;
 
 impl Backend for Engine {
     fn network(&self) -> Arc<Network> {
@@ -103,6 +109,15 @@ impl Backend for Engine {
         async move { self.0.request(Request::Leave { device, conversation }).await.map(drop) }.boxed()
     }
 
+    fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()> {
+        async move { self.0.request(Request::Erased { device, lines }).await.map(drop) }.boxed()
+    }
+
+    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()> {
+        let (reply, _) = oneshot::channel();
+        self.0.push(Message::Request(Request::Present(device), reply)).boxed()
+    }
+
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
         let network = self.network();
         async move {
@@ -127,20 +142,45 @@ impl Backend for Engine {
     }
 
     fn deletion(&self, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
-        self.0.read(move |view, network| query::deletion(view, network, &tombstone)).boxed()
+        self.0.read(move |view, network| query::deletion(view, network, &tombstone, time::now())).boxed()
     }
 
     fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>> {
         let deletion =
             move |view: &dyn View, network: &Network| match query::is_member_of(view, &device, &tombstone)? {
-                true => query::deletion(view, network, &tombstone),
+                true => query::deletion(view, network, &tombstone, time::now()),
                 false => Ok(None),
             };
         self.0.read(deletion).boxed()
     }
 
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
-        self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX)).boxed()
+        self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX, time::now())).boxed()
+    }
+
+    fn deletions_report(&self) -> Answer<'_, String> {
+        async move {
+            let (trust, node) = (self.0.trust.clone(), self.0.shell().node());
+            let content = self
+                .0
+                .read(move |view, network| {
+                    let newest = query::deletions(view, network, REPORT_MAX + 1, time::now())?;
+                    let charter = query::trust(view, None)?.charter;
+                    Ok(deletions_report::content(&newest, REPORT_MAX, &charter, &trust, &node, time::now()))
+                })
+                .await?
+                .map_err(|why| refusal("damaged", why))?;
+            let digest = deletions_report::digest(&content);
+            match self.0.request(Request::Seal(digest)).await? {
+                Reply::Sealed { seal, chain } => Ok(deletions_report::sealed(content, &seal, &chain)),
+                other => unreachable!("a seal is asked for, and not {other:?}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn overdue(&self) -> Answer<'_, Vec<query::Overdue>> {
+        self.0.read(|view, _| query::overdue(view, OVERDUE_MAX)).boxed()
     }
 
     fn directory(&self, words: String) -> Answer<'_, DirectoryResponse> {

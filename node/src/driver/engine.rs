@@ -17,6 +17,8 @@ use super::shared::{Shared, failed};
 
 /// Inputs that are stepped into one commit.
 const STEPS_MAX: usize = 128;
+/// Events of the audit log that somebody should look at, and so are warnings in the program's log.
+const ALERTS: [&str; 2] = ["deletion-overdue", "deletion-confirmed-late"];
 /// A commit is closed at this size, in bytes: far below the store's own bound for a batch.
 const COMMIT_BYTES: usize = 8 * 1024 * 1024;
 /// A commit is closed at so many changes of rows.
@@ -186,6 +188,14 @@ impl Thread {
                     let _ = waiters.answers.remove(&ticket).map(|answer| answer.send(reply));
                 }
                 Output::TrustChanged => self.errand_at_all_events(Errand::TrustChanged),
+                Output::Audit(entry) if ALERTS.contains(&entry.event.as_str()) => tracing::warn!(
+                    event = entry.event,
+                    node = entry.node.map(|n| crate::address::peer_id(&n)),
+                    trust = entry.trust.map(String::from),
+                    record = entry.record.map(|r| r.to_string()),
+                    "{}",
+                    entry.detail
+                ),
                 Output::Audit(entry) => tracing::info!(
                     event = entry.event,
                     code = entry.code,

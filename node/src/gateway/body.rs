@@ -77,9 +77,8 @@ pub(super) fn status_of(code: &str) -> StatusCode {
     match code {
         "malformed" | "out-of-bounds" => StatusCode::BAD_REQUEST,
         "no-certificate" => StatusCode::UNAUTHORIZED,
-        "device-refused" | "invitation" | "not-member" | "not-sender" | "may-not-delete" | "not-owner" => {
-            StatusCode::FORBIDDEN
-        }
+        "device-refused" | "invitation" | "not-member" | "not-sender" | "may-not-delete" | "not-owner"
+        | "not-administrator" => StatusCode::FORBIDDEN,
         "not-found" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timed-out" => StatusCode::REQUEST_TIMEOUT,

@@ -38,6 +38,10 @@ pub const ENROLMENTS_MAX: usize = 4;
 pub const SMALL_BYTES_MAX: usize = 1024;
 /// The body of an order to delete: 1,024 ids.
 pub const DELETION_BYTES_MAX: usize = 64 * 1024;
+/// The body of what a device says that it has erased.
+pub const ERASURES_BYTES_MAX: usize = 64 * 1024;
+/// Devices of which it is remembered that they have spoken within a minute; of more it is noted with each request.
+pub const PRESENT_MAX: usize = 16 * 1024;
 /// A directory query, in bytes.
 pub const QUERY_BYTES_MAX: usize = 256;
 /// How often a waiting connection checks whether its device is still welcome, and an event stream whether
@@ -56,5 +60,9 @@ const _: () = assert!(HANDSHAKES_MAX + STRANGERS_MAX < CONNECTIONS_MAX, "the res
 const _: () =
     assert!(STRANGERS_PER_ADDRESS_MAX < STRANGERS_MAX && STRANGERS_PER_ADDRESS_MAX < HANDSHAKES_MAX);
 const _: () = assert!(lanyard_crypto::limits::TOMBSTONE_TARGETS_MAX * 34 + 512 < DELETION_BYTES_MAX);
+const _: () = assert!(
+    lanyard_crypto::gateway::ERASURES_MAX * (lanyard_crypto::limits::DEVICE_LINE_BYTES_MAX + 3) + 16
+        < ERASURES_BYTES_MAX
+);
 const _: () = assert!(REQUEST_BYTES_MAX < RESPONSE_BYTES_MAX);
 const _: () = assert!(lanyard_crypto::x509::request::REQUEST_BYTES_MAX + 512 < ENROL_BYTES_MAX);

@@ -47,6 +47,7 @@ pub struct Gateway {
     /// This trust's own limit, if it is stricter than the charter's.
     retention: TrustRetention,
     enrolments: Semaphore,
+    presence: session::Presence,
     stop: watch::Receiver<bool>,
     devices: Arc<Crowd<Fingerprint>>,
     addresses: Arc<Crowd<IpAddr>>,
@@ -70,6 +71,7 @@ impl Gateway {
             registrar,
             retention,
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
+            presence: session::Presence::default(),
             stop,
             devices: Crowd::new(limits::CONNECTIONS_PER_DEVICE_MAX),
             addresses: Crowd::new(limits::CONNECTIONS_PER_ADDRESS_MAX),

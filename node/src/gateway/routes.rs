@@ -10,9 +10,9 @@ use axum::extract::{Path, Query, State};
 use axum::routing::{get, post, put};
 use axum::{Extension, Router};
 use lanyard_crypto::gateway::{
-    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxResponse,
-    KeyPackageRequest, REQUEST_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse,
-    TrustResponse,
+    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
+    InboxResponse, KeyPackageRequest, REQUEST_BYTES_MAX, SeenRequest, SendRequest, SendResponse,
+    TicksResponse, TrustResponse,
 };
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
@@ -50,6 +50,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/deletions", post(delete))
         .route("/v1/deletions/{id}", get(deletion))
+        .route("/v1/erasures", post(erased))
         .route("/v1/conversations/{id}/leave", post(leave))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
@@ -260,6 +261,12 @@ async fn deletion(
 ) -> Outcome<DeletionResponse> {
     let found = gateway.backend.deletion_for(device.fingerprint, record_id(&id)?).await?;
     found.map(Cbor).ok_or_else(|| not_held("deletion", &id))
+}
+
+async fn erased(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+    let ErasuresRequest { lines } = read(body, limits::ERASURES_BYTES_MAX).await?;
+    gateway.backend.erased(device.fingerprint, lines).await?;
+    Ok(Empty)
 }
 
 async fn leave(State(gateway): Shared, device: Device, Path(id): Path<String>) -> Result<Empty, Refused> {

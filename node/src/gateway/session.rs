@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, checked at each request against the network as it is then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -98,7 +98,25 @@ impl FromRequestParts<Arc<Gateway>> for Device {
         let session = parts.extensions.get::<Arc<Session>>();
         let session = session.ok_or_else(|| Refused::new("internal", "the connection has no session"))?;
         let identity = session.identity(gateway)?;
+        if gateway.presence.is_news(&identity.fingerprint(), now().as_secs()) {
+            gateway.backend.present(identity.fingerprint()).await;
+        }
         Ok(Self { fingerprint: identity.fingerprint(), certificate: identity.certificate })
+    }
+}
+
+/// Which devices have spoken within this minute: more often nothing is noted of it.
+#[derive(Default)]
+pub(super) struct Presence(Mutex<(u64, HashSet<Fingerprint>)>);
+
+impl Presence {
+    /// Whether this is the first that is heard of the device in this minute.
+    fn is_news(&self, device: &Fingerprint, now_secs: u64) -> bool {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.0 != now_secs / 60 {
+            *heard = (now_secs / 60, HashSet::new());
+        }
+        heard.1.len() >= limits::PRESENT_MAX || heard.1.insert(*device)
     }
 }
 

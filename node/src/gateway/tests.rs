@@ -15,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use lanyard_crypto::cbor;
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
-    EnrolRequest, EnrolResponse, InboxResponse, KeyPackageRequest, RESPONSE_BYTES_MAX, Refusal, SeenRequest,
-    TrustResponse,
+    ERASURES_MAX, EnrolRequest, EnrolResponse, ErasuresRequest, InboxResponse, KeyPackageRequest,
+    RESPONSE_BYTES_MAX, Refusal, SeenRequest, TrustResponse,
 };
 use lanyard_crypto::record::Body as RecordBody;
 use lanyard_crypto::x509::request::CertificateRequest;
@@ -27,6 +27,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_bytes::ByteBuf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -325,6 +326,28 @@ async fn an_inbox_request_waits_for_news() {
     let answer =
         ask(&mut device, Method::POST, "/v1/inbox/seen", cbor::to_vec(&SeenRequest { seq: 1 })).await;
     assert_eq!(answer.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_device_hands_in_what_it_has_erased_and_is_seen_once_a_minute() {
+    let running = Running::start().await;
+    let (shown, certificate) = running.device("Ada");
+    let mut device = running.connect(Some(shown)).await;
+    let line = |n: u8| ByteBuf::from(vec![n; 200]);
+    let told = cbor::to_vec(&ErasuresRequest { lines: vec![line(1), line(2)] });
+    let answer = ask(&mut device, Method::POST, "/v1/erasures", told).await;
+    assert_eq!(answer.0, StatusCode::NO_CONTENT);
+    let fingerprint = certificate.fingerprint();
+    assert_eq!(running.node.erased(), [(fingerprint, vec![1; 200]), (fingerprint, vec![2; 200])]);
+    let many = cbor::to_vec(&ErasuresRequest { lines: vec![line(1); ERASURES_MAX + 1] });
+    let answer = ask(&mut device, Method::POST, "/v1/erasures", many).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
+    for _ in 0..3 {
+        ask(&mut device, Method::GET, "/v1/inbox", Vec::new()).await;
+    }
+    // Twice if a minute ended on the way.
+    let present = running.node.present();
+    assert!((1..=2).contains(&present.len()) && present.iter().all(|p| *p == fingerprint), "{present:?}");
 }
 
 #[tokio::test]

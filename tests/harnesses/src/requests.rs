@@ -4,9 +4,9 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use lanyard_crypto::gateway::{
-    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxResponse,
-    Invitation, KeyPackageRequest, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse,
-    TicksResponse, TrustResponse,
+    DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
+    InboxResponse, Invitation, KeyPackageRequest, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest,
+    SendResponse, TicksResponse, TrustResponse,
 };
 use lanyard_crypto::record::Submission;
 use lanyard_crypto::residency::Country;
@@ -32,6 +32,7 @@ const BODIES: &[fn(&[u8]) -> bool] = &[
     body::<TicksResponse>,
     body::<DeletionResponse>,
     body::<Refusal>,
+    body::<ErasuresRequest>,
 ];
 
 /// A body of a request or an answer; the first byte says of which.

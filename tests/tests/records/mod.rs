@@ -69,7 +69,11 @@ impl Scene {
                 addresses,
             }],
             countries: vec!["DE".parse().unwrap(), Country::GB],
-            policy: Policy { retention_by_class: by_class, ..Policy::of(30 * DAY) },
+            policy: Policy {
+                retention_by_class: by_class,
+                confirm_secs: (version > 1).then_some(6 * 3600),
+                ..Policy::of(30 * DAY)
+            },
         };
         let header =
             Header { network, custodians: Vec::new(), issued: NOW, expires: NOW.plus_secs(90 * DAY) };

@@ -293,16 +293,23 @@ impl World {
         });
         let (tombstone, issued) = self.publish(state, trust, &custodians, expires, body);
         let item = ReceiptItem::Erased(Erased { tombstone, erased: issued, envelopes: 1, devices: 0 });
-        let body = Body::Receipt(Receipt { items: vec![item] });
-        let (id, erased) = self.publish(state, &self.trusts[0], &custodians, expires, body);
+        let body = Body::Receipt(Receipt { items: vec![item.clone()] });
+        let ordered = state.inbox.last().unwrap().clone();
+        let (id, _) = self.publish(state, &self.trusts[0], &custodians, expires, body);
         let receipt = state.inbox.pop().unwrap();
-        let attested = Attestation { id, erased, bytes: receipt.bytes, chain: receipt.chain };
+        let decoded = Decoded::from_bytes(&receipt.bytes).unwrap();
+        let proof = record::prove(&decoded, &item).unwrap();
+        let attested = Attestation { receipt: id, item, proof, chain: receipt.chain };
         let replica = |(i, t): (usize, &Arc<Trust>)| Replica {
             trust: t.id.clone(),
-            receipt: (i < 2).then(|| attested.clone()),
+            node: Some(NodeId::new(*t.node.public_key())),
+            erased: (i < 2).then(|| attested.clone()),
+            held: None,
+            overdue: None,
         };
         let replicas = self.trusts.iter().enumerate().map(replica).collect();
-        let response = DeletionResponse { tombstone, issued, reason: request.reason, replicas };
+        let (record, chain) = (ordered.bytes, ordered.chain);
+        let response = DeletionResponse { tombstone, record, chain, replicas, devices: Vec::new() };
         state.deletions.insert(tombstone, response.clone());
         Ok(cbor::to_vec(&response))
     }

@@ -1,7 +1,8 @@
 //! Deletion and expiry (promises P6 and P7). The conversation is RXA's; RXB sends; RXC is a custodian and neither.
 
 use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
-use lanyard_crypto::record::{Decoded, Reason, ReceiptItem, Target};
+use lanyard_crypto::record::{Decoded, Reason, Target};
+use lanyard_crypto::tally::{ReplicaState, ReplicaTally, Tally};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
 use lanyard_storage::Tree;
 
@@ -234,14 +235,13 @@ fn the_tally_shows_who_has_erased_and_who_has_not() {
     assert_eq!(s.world.holders(&id), []);
     assert_eq!(tally(&s.world, 1, &tombstone), [("RXA", true), ("RXB", true), ("RXC", true)]);
 
-    // Each receipt is a record of its own, that anyone can verify.
-    let report = query::deletion(&s.world.nodes[1].store, &s.world.nodes[1].replica.network(), &tombstone);
-    for replica in report.unwrap().unwrap().replicas {
-        let receipt = Decoded::from_bytes(&replica.receipt.unwrap().bytes).unwrap();
-        let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
-        let ReceiptItem::Erased(item) = &body.items[0] else { panic!("another item") };
-        assert_eq!((item.tombstone, item.envelopes), (tombstone, 1));
+    // Each confirmation is proven by a receipt of that trust's own node.
+    let shown = shown(&s.world, 1, &tombstone);
+    assert!(shown.problems.is_empty(), "{:?}", shown.problems);
+    for replica in &shown.replicas {
+        assert!(matches!(replica.state, ReplicaState::Erased(_, 1)), "{replica:?}");
     }
+    assert_eq!(shown.by.as_ref().map(|by| by.as_str()), Some("RXB"));
     // The order is known to all, and not carried out twice.
     assert_eq!(delete(&mut s, 1, id), Err("not-found".into()));
     s.world.pass(31);
@@ -313,12 +313,8 @@ fn a_long_conversation_is_erased_in_several_steps() {
     s.world.pass(1);
     assert!(ticks > 1);
     assert_eq!(tally(&s.world, 0, &tombstone)[0], ("RXA", true));
-    let report = query::deletion(&s.world.nodes[0].store, &s.world.nodes[0].replica.network(), &tombstone);
-    let receipt = report.unwrap().unwrap().replicas.remove(0).receipt.unwrap();
-    let receipt = Decoded::from_bytes(&receipt.bytes).unwrap();
-    let lanyard_crypto::record::Body::Receipt(body) = receipt.body() else { panic!("no receipt") };
-    let ReceiptItem::Erased(item) = &body.items[0] else { panic!("another item") };
-    assert_eq!(item.envelopes, count as u32);
+    let state = shown(&s.world, 0, &tombstone).replicas.remove(0).state;
+    assert!(matches!(state, ReplicaState::Erased(_, erased) if erased == count as u32), "{state:?}");
 }
 
 /// What takes long is to remove the rows about messages, not to make them unreadable.
@@ -382,12 +378,18 @@ fn delete(s: &mut Scene, at: usize, id: RecordId) -> Result<RecordId, String> {
     })
 }
 
-fn tally(world: &World, at: usize, tombstone: &RecordId) -> Vec<(&'static str, bool)> {
+fn shown(world: &World, at: usize, tombstone: &RecordId) -> Tally {
     let node = &world.nodes[at];
-    let report = query::deletion(&node.store, &node.replica.network(), tombstone).unwrap().unwrap();
+    let network = node.replica.network();
+    let answer = query::deletion(&node.store, &network, tombstone, world.now).unwrap().unwrap();
+    Tally::of(&answer, &mut (*network).clone()).unwrap()
+}
+
+fn tally(world: &World, at: usize, tombstone: &RecordId) -> Vec<(&'static str, bool)> {
     let codes = ["RXA", "RXB", "RXC"];
-    let row = |r: &lanyard_crypto::gateway::Replica| {
-        (*codes.iter().find(|c| **c == r.trust.as_str()).unwrap(), r.receipt.is_some())
+    let row = |r: &ReplicaTally| {
+        let erased = matches!(r.state, ReplicaState::Erased(..));
+        (*codes.iter().find(|c| **c == r.trust.as_str()).unwrap(), erased)
     };
-    report.replicas.iter().map(row).collect()
+    shown(world, at, tombstone).replicas.iter().map(row).collect()
 }

@@ -14,7 +14,9 @@ use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::hold::HoldView;
+use lanyard_replica::query::Overdue;
 use lanyard_storage::{BackedUp, Compacted};
+use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
 use crate::audit_export::Beginning;
@@ -31,6 +33,8 @@ pub struct TestNode {
     submitted: Mutex<Vec<Decoded>>,
     notes: Mutex<Vec<Note>>,
     orders: Mutex<Vec<Deletion>>,
+    erased: Mutex<Vec<(Fingerprint, Vec<u8>)>>,
+    present: Mutex<Vec<Fingerprint>>,
     inboxes: Mutex<HashMap<Fingerprint, watch::Sender<u64>>>,
     asked: watch::Sender<usize>,
 }
@@ -44,6 +48,8 @@ impl TestNode {
             submitted: Mutex::default(),
             notes: Mutex::default(),
             orders: Mutex::default(),
+            erased: Mutex::default(),
+            present: Mutex::default(),
             inboxes: Mutex::default(),
             asked: watch::channel(0).0,
         })
@@ -67,6 +73,16 @@ impl TestNode {
     /// The deletions that were ordered.
     pub fn orders(&self) -> Vec<Deletion> {
         self.orders.lock().unwrap().clone()
+    }
+
+    /// Lines that devices have handed in.
+    pub fn erased(&self) -> Vec<(Fingerprint, Vec<u8>)> {
+        self.erased.lock().unwrap().clone()
+    }
+
+    /// Devices of which it was noted that they have spoken.
+    pub fn present(&self) -> Vec<Fingerprint> {
+        self.present.lock().unwrap().clone()
     }
 
     /// Something arrived for a device.
@@ -133,6 +149,24 @@ impl Backend for TestNode {
 
     fn leave(&self, _: Fingerprint, _: ConversationId) -> Answer<'_, ()> {
         async { Ok(()) }.boxed()
+    }
+
+    fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()> {
+        self.erased.lock().unwrap().extend(lines.into_iter().map(|line| (device, line.into_vec())));
+        async { Ok(()) }.boxed()
+    }
+
+    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()> {
+        self.present.lock().unwrap().push(device);
+        async {}.boxed()
+    }
+
+    fn deletions_report(&self) -> Answer<'_, String> {
+        nothing("a report")
+    }
+
+    fn overdue(&self) -> Answer<'_, Vec<Overdue>> {
+        async { Ok(Vec::new()) }.boxed()
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {

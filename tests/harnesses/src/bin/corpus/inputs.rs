@@ -5,15 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use lanyard_crypto::gateway::{
-    Attestation, DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, InboxItem,
-    InboxRecord, InboxResponse, Invitation, KeyPackageRequest, Refusal, Replica, SeenRequest, SendRequest,
-    SendResponse, Tick, TicksResponse, TrustResponse,
+    Attestation, DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse,
+    ErasuresRequest, InboxItem, InboxRecord, InboxResponse, Invitation, KeyPackageRequest, KnownDevice,
+    Refusal, Replica, SeenRequest, SendRequest, SendResponse, Tick, TicksResponse, TrustDevices,
+    TrustResponse,
 };
 use lanyard_crypto::ids::to_hex;
-use lanyard_crypto::record::{Body, Class, Decoded, Head, Header, Reason, Submission};
+use lanyard_crypto::record::{Body, Class, Decoded, Erased, Head, Header, Reason, ReceiptItem, Submission};
 use lanyard_crypto::x509::chain_to_pem;
 use lanyard_crypto::x509::request::CertificateRequest;
-use lanyard_crypto::{Fingerprint, RecordId, Timestamp, cbor};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, cbor};
 use lanyard_harness::fixtures::{self, DAY, NOW, Trust};
 use lanyard_harness::groups::{conversation, name_of};
 use lanyard_harness::replica::World;
@@ -151,7 +152,23 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (id, at) = (RecordId::of(&record), NOW);
     let refusal = Refusal { code: "expired".into(), message: "past its expiry".into() };
     let inbox = InboxRecord { bytes: record.clone(), chain: chain.clone() };
-    let receipt = Attestation { id, erased: at, bytes: record.clone(), chain: chain.clone() };
+    let item = ReceiptItem::Erased(Erased { tombstone: id, erased: at, envelopes: 1, devices: 2 });
+    let receipt = Attestation { receipt: id, item, proof: record.clone(), chain: chain.clone() };
+    let device = KnownDevice { chain: chain.clone(), revoked: true };
+    let devices = TrustDevices {
+        trust: trust.id.clone(),
+        erased: vec![(receipt.clone(), Some(device.clone())), (receipt.clone(), None)],
+        more: 1,
+        waiting: vec![receipt.clone()],
+        known: vec![device],
+    };
+    let replica = Replica {
+        trust: trust.id.clone(),
+        node: Some(NodeId::new([1; 32])),
+        erased: Some(receipt.clone()),
+        held: Some(receipt),
+        overdue: Some(at),
+    };
     vec![
         body(0, &EnrolRequest { invitation: vec![1; 8], code: vec![2; 16], request: requests()[0].clone() }),
         body(1, &KeyPackageRequest { key_package: made.packages[0].clone(), available: true }),
@@ -177,7 +194,7 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
             },
         ),
         body(5, &Submission { commit: made.seconds[0].clone(), welcome: None, group_info: None }),
-        body(6, &EnrolResponse { chain, charter: records[0].clone() }),
+        body(6, &EnrolResponse { chain: chain.clone(), charter: records[0].clone() }),
         body(
             7,
             &TrustResponse {
@@ -208,12 +225,14 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
             12,
             &DeletionResponse {
                 tombstone: id,
-                issued: Timestamp::from_secs(u64::MAX),
-                reason: Reason::Incident,
-                replicas: vec![Replica { trust: trust.id.clone(), receipt: Some(receipt) }],
+                record: records[0].clone(),
+                chain: chain.clone(),
+                replicas: vec![replica],
+                devices: vec![devices],
             },
         ),
         body(13, &refusal),
+        body(14, &ErasuresRequest { lines: vec![vec![7; 200].into()] }),
     ]
 }
 

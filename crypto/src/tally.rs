@@ -1,0 +1,339 @@
+//! Who has confirmed a deletion, as far as signatures show it (promise P7).
+//!
+//! Whoever shows a tally makes it here from what a node says: a replica counts only by an inclusion proof under its own node's
+//! signature, and a device by its own line besides. What is not proven is told as a problem, and counts as missing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::gateway::{Attestation, DeletionResponse, KnownDevice, Replica, TrustDevices};
+use crate::network::Network;
+use crate::record::{self, Body, Decoded, DeviceLine, ReceiptItem, Signer, Tombstone, Waiting};
+use crate::x509::{Certificate, Purpose};
+use crate::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+
+/// What is shown of one deletion.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The tombstone's id.
+    pub id: RecordId,
+    /// The tombstone.
+    pub tombstone: Tombstone,
+    /// When it was ordered.
+    pub issued: Timestamp,
+    /// The trust whose node signed it; absent if its signature could not be checked.
+    pub by: Option<TrustId>,
+    /// Each replica.
+    pub replicas: Vec<ReplicaTally>,
+    /// The devices of each trust.
+    pub devices: Vec<DeviceTally>,
+    /// What was shown and is not believed.
+    pub problems: Vec<String>,
+}
+
+/// One replica's part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaTally {
+    /// The custodian.
+    pub trust: TrustId,
+    /// Its node; absent if none of the trust's is known.
+    pub node: Option<NodeId>,
+    /// What it attests.
+    pub state: ReplicaState,
+    /// The receipt in which it does.
+    pub receipt: Option<RecordId>,
+    /// When it should have confirmed, if it has not, and that is over.
+    pub overdue: Option<Timestamp>,
+    /// Why what is shown for it is not believed.
+    pub problem: Option<String>,
+}
+
+/// How far a replica is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaState {
+    /// It has not confirmed.
+    Missing,
+    /// It keeps what is deleted until then, by this reference.
+    Held(Timestamp, Vec<u8>),
+    /// It has erased so many envelopes by then.
+    Erased(Timestamp, u32),
+}
+
+/// The devices of one trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceTally {
+    /// The trust.
+    pub trust: TrustId,
+    /// How many are to erase what they have.
+    pub total: u32,
+    /// How many say that they have erased.
+    pub erased: u32,
+    /// Those of them that are shown: whose certificate it is, and when.
+    pub confirmed: Vec<(DeviceName, Timestamp)>,
+    /// Those that are waited for, as far as their node names them.
+    pub waiting: Vec<WaitedFor>,
+}
+
+/// A device, by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceName {
+    /// The certificate's fingerprint.
+    pub device: Fingerprint,
+    /// The name in it, if it is known.
+    pub name: Option<String>,
+}
+
+/// A device that has not said that it erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitedFor {
+    /// Which.
+    pub device: DeviceName,
+    /// When it last spoke to its node.
+    pub last_seen: Option<Timestamp>,
+    /// Whether it has been revoked: nobody waits for it any more.
+    pub revoked: bool,
+}
+
+impl Tally {
+    /// Checks all that a node says of a deletion. `network` learns the certificates that it shows.
+    ///
+    /// # Errors
+    /// What is wrong, if it is not about a tombstone at all.
+    pub fn of(answer: &DeletionResponse, network: &mut Network) -> Result<Self, String> {
+        let decoded = Decoded::from_bytes(&answer.record).map_err(|e| e.to_string())?;
+        let Body::Tombstone(tombstone) = decoded.body().clone() else {
+            return Err("it is no tombstone".into());
+        };
+        if decoded.id() != answer.tombstone {
+            return Err("it is another tombstone than the one that is named".into());
+        }
+        let (id, issued) = (decoded.id(), decoded.header().issued);
+        let custodians: BTreeSet<_> = decoded.header().custodians.iter().cloned().collect();
+        let mut check = Check { network, tombstone: id, problems: Vec::new() };
+        let by = check.order(decoded, answer);
+        let replicas: Vec<_> = answer.replicas.iter().map(|r| check.replica(r)).collect();
+        for trust in custodians {
+            if !replicas.iter().any(|r| r.trust == trust) {
+                check.problems.push(format!("nothing is said of {trust}, which must erase"));
+            }
+        }
+        let devices = answer.devices.iter().map(|devices| check.devices(devices, &answer.replicas)).collect();
+        let problems = check.problems;
+        Ok(Self { id, tombstone, issued, by, replicas, devices, problems })
+    }
+
+    /// How many replicas have erased.
+    pub fn confirmed(&self) -> usize {
+        self.replicas.iter().filter(|r| matches!(r.state, ReplicaState::Erased(..))).count()
+    }
+
+    /// As one line: "replicas 7 of 7, devices 11 of 12, waiting for: RYJ tablet, last seen 3 h ago".
+    pub fn summary(&self, now: Timestamp) -> String {
+        let mut parts = vec![format!("replicas {} of {}", self.confirmed(), self.replicas.len())];
+        let held = self.replicas.iter().filter(|r| matches!(r.state, ReplicaState::Held(..))).count();
+        if held > 0 {
+            parts.push(format!("{held} held"));
+        }
+        let overdue = self.replicas.iter().filter(|r| r.overdue.is_some()).count();
+        if overdue > 0 {
+            parts.push(format!("{overdue} overdue"));
+        }
+        let (erased, total) =
+            self.devices.iter().fold((0, 0), |(e, t), d| (e + u64::from(d.erased), t + u64::from(d.total)));
+        parts.push(format!("devices {erased} of {total}"));
+        let waiting: Vec<_> = self
+            .devices
+            .iter()
+            .flat_map(|d| d.waiting.iter().map(|w| (&d.trust, w)))
+            .map(|(trust, w)| w.text(trust, now))
+            .collect();
+        let named = waiting.len() as u64;
+        let mut line = parts.join(", ");
+        if !waiting.is_empty() {
+            line += &format!(", waiting for: {}", waiting.join("; "));
+        }
+        let more = total.saturating_sub(erased + named);
+        if more > 0 && named > 0 {
+            line += &format!("; and {more} more");
+        }
+        line
+    }
+}
+
+impl WaitedFor {
+    fn text(&self, trust: &TrustId, now: Timestamp) -> String {
+        let name = self.device.name.clone().unwrap_or_else(|| format!("device {}", self.device.device));
+        let seen = match self.last_seen {
+            _ if self.revoked => "revoked".into(),
+            None => "never seen".into(),
+            Some(at) => format!("last seen {}", ago(now.as_secs().saturating_sub(at.as_secs()))),
+        };
+        format!("{trust} {name}, {seen}")
+    }
+}
+
+/// A time that has passed, in one unit.
+fn ago(secs: u64) -> String {
+    match secs {
+        0..120 => "just now".into(),
+        120..7200 => format!("{} min ago", secs / 60),
+        7200..172_800 => format!("{} h ago", secs / 3600),
+        _ => format!("{} days ago", secs / 86_400),
+    }
+}
+
+/// A check under way.
+struct Check<'a> {
+    network: &'a mut Network,
+    tombstone: RecordId,
+    problems: Vec<String>,
+}
+
+impl Check<'_> {
+    fn order(&mut self, decoded: Decoded, answer: &DeletionResponse) -> Option<TrustId> {
+        // What cannot be learnt is told by the verification that follows.
+        let _ = self.network.learn(&answer.chain);
+        match record::verify(decoded, self.network) {
+            Ok(verified) => verified.signer().trust().cloned(),
+            Err(why) => {
+                self.problems.push(format!("the tombstone: {why}"));
+                None
+            }
+        }
+    }
+
+    fn replica(&mut self, replica: &Replica) -> ReplicaTally {
+        let Replica { trust, node, overdue, .. } = replica.clone();
+        let mut tally =
+            ReplicaTally { trust, node, state: ReplicaState::Missing, receipt: None, overdue, problem: None };
+        let before = self.problems.len();
+        for shown in [&replica.held, &replica.erased].into_iter().flatten() {
+            let Some(signer) = self.attested(shown, &replica.trust) else { continue };
+            if replica.node.is_some_and(|node| node != signer) {
+                self.problems.push(format!("{}: another node signed it", replica.trust));
+                continue;
+            }
+            match &shown.item {
+                ReceiptItem::Erased(item) => {
+                    tally.state = ReplicaState::Erased(item.erased, item.envelopes);
+                    tally.overdue = None;
+                }
+                ReceiptItem::Held(item) => {
+                    tally.state = ReplicaState::Held(item.until, item.reference.clone());
+                    tally.overdue = None;
+                }
+                ReceiptItem::DeviceErased(_) | ReceiptItem::Waiting(_) | ReceiptItem::Expired(_) => continue,
+            }
+            tally.receipt = Some(shown.receipt);
+        }
+        tally.problem = self.problems.get(before).cloned();
+        tally
+    }
+
+    /// The node that attests this of the deletion, if it is one of the trust's.
+    fn attested(&mut self, shown: &Attestation, trust: &TrustId) -> Option<NodeId> {
+        let problem = |why: String| Some(format!("{trust}: a receipt is not believed: {why}"));
+        let found = self.network.learn(&shown.chain).map_err(|e| e.to_string()).and_then(|_| {
+            record::check_proof(&shown.proof, &shown.item, self.network).map_err(|e| e.to_string())
+        });
+        let why = match found {
+            Err(why) => problem(why),
+            Ok(proven) => match proven.signer {
+                Signer::Node { trust: by, node } if by == *trust => {
+                    if shown.item.tombstone() == Some(self.tombstone) {
+                        return Some(node);
+                    }
+                    problem("it does not name this deletion".into())
+                }
+                _ => problem("it is signed by another trust's node".into()),
+            },
+        };
+        self.problems.extend(why);
+        None
+    }
+
+    fn devices(&mut self, shown: &TrustDevices, replicas: &[Replica]) -> DeviceTally {
+        let trust = &shown.trust;
+        let mut confirmed = BTreeMap::new();
+        for (attested, device) in &shown.erased {
+            if self.attested(attested, trust).is_none() {
+                continue;
+            }
+            match self.line(attested, device.as_ref(), trust) {
+                Ok((name, at)) => drop(confirmed.insert(name, at)),
+                Err(why) => self.problems.push(format!("{trust}: a device's line is not believed: {why}")),
+            }
+        }
+        let names: BTreeMap<_, _> = shown.known.iter().filter_map(|k| self.known(k, trust)).collect();
+        let mut waiting: BTreeMap<Fingerprint, WaitedFor> = BTreeMap::new();
+        for attested in &shown.waiting {
+            let (Some(_), ReceiptItem::Waiting(Waiting { devices, .. })) =
+                (self.attested(attested, trust), &attested.item)
+            else {
+                continue;
+            };
+            for named in devices {
+                let (name, revoked) = names.get(&named.device).cloned().unzip();
+                let device = DeviceName { device: named.device, name };
+                let last_seen =
+                    named.last_seen.max(waiting.get(&named.device).and_then(|known| known.last_seen));
+                waiting.insert(
+                    named.device,
+                    WaitedFor { device, last_seen, revoked: revoked.unwrap_or_default() },
+                );
+            }
+        }
+        waiting.retain(|device, _| confirmed.keys().all(|name: &DeviceName| name.device != *device));
+        let due = replicas.iter().filter(|r| r.trust == *trust).filter_map(|r| match &r.erased {
+            Some(Attestation { item: ReceiptItem::Erased(item), .. }) => Some(item.devices),
+            _ => None,
+        });
+        let erased = confirmed.len() as u32 + shown.more;
+        DeviceTally {
+            trust: trust.clone(),
+            total: due.max().unwrap_or(0).max(erased),
+            erased,
+            confirmed: confirmed.into_iter().collect(),
+            waiting: waiting.into_values().collect(),
+        }
+    }
+
+    /// Whose line it is, and when it says that the plaintext was gone.
+    fn line(
+        &self,
+        attested: &Attestation,
+        device: Option<&KnownDevice>,
+        trust: &TrustId,
+    ) -> Result<(DeviceName, Timestamp), String> {
+        let ReceiptItem::DeviceErased(item) = &attested.item else {
+            return Err("it is another kind of receipt".into());
+        };
+        let line = DeviceLine::from_bytes(&item.line).map_err(|e| e.to_string())?;
+        let chain = &device.ok_or("its certificate is not known")?.chain;
+        let certificate = self.device_certificate(chain, trust)?;
+        if line.network() != self.network.id() || line.tombstone() != self.tombstone {
+            return Err("it is about something else".into());
+        }
+        line.verify(&certificate).map_err(|e| e.to_string())?;
+        let name = Some(certificate.subject().common_name.clone());
+        Ok((DeviceName { device: line.signer(), name }, line.erased()))
+    }
+
+    fn known(&self, device: &KnownDevice, trust: &TrustId) -> Option<(Fingerprint, (String, bool))> {
+        let certificate = self.device_certificate(&device.chain, trust).ok()?;
+        Some((certificate.fingerprint(), (certificate.subject().common_name.clone(), device.revoked)))
+    }
+
+    /// A device's certificate that this trust has certified, whether or not it has ended or was revoked since.
+    fn device_certificate<C: AsRef<[u8]>>(
+        &self,
+        chain: &[C],
+        trust: &TrustId,
+    ) -> Result<Certificate, String> {
+        let certificate = self.network.certified(chain, Purpose::Device).map_err(|e| e.to_string())?;
+        if certificate.subject().trust == *trust {
+            Ok(certificate)
+        } else {
+            Err("its certificate is another trust's".into())
+        }
+    }
+}
