@@ -95,10 +95,14 @@ impl Scene {
     /// Whether the receipt of a replica for a tombstone has come to the trust that ordered it.
     fn attested(&self, at: usize, tombstone: &RecordId) -> Option<u32> {
         let node = &self.world.nodes[0];
-        let report = query::deletion(&node.store, &node.replica.network(), tombstone).unwrap().unwrap();
+        let (network, now) = (node.replica.network(), self.world.now);
+        let report = query::deletion(&node.store, &network, tombstone, now).unwrap().unwrap();
         let trust = &self.world.trusts[at].id;
         let replica = report.replicas.into_iter().find(|r| r.trust == *trust).unwrap();
-        carried_out(&replica.receipt?.bytes, tombstone)
+        match replica.erased?.item {
+            ReceiptItem::Erased(item) if item.tombstone == *tombstone => Some(item.envelopes),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -121,15 +125,6 @@ impl Scene {
 }
 
 /// How many envelopes a receipt says that it has erased for this tombstone.
-fn carried_out(receipt: &[u8], tombstone: &RecordId) -> Option<u32> {
-    let receipt = Decoded::from_bytes(receipt).unwrap();
-    let Body::Receipt(receipt) = receipt.body() else { panic!("no receipt") };
-    receipt.items.iter().find_map(|item| match item {
-        ReceiptItem::Erased(item) if item.tombstone == *tombstone => Some(item.envelopes),
-        _ => None,
-    })
-}
-
 fn ids(messages: &[Decoded]) -> Vec<RecordId> {
     messages.iter().map(Decoded::id).collect()
 }
