@@ -12,6 +12,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Reason};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_replica::restored::Restoration;
 use lanyard_storage::{BackedUp, Compacted};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -97,6 +98,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Copies the store to a directory that is not there yet.
     fn back_up(&self, to: PathBuf) -> Answer<'_, BackedUp>;
+
+    /// What this node waits for before it serves anything, if it was restored from a backup.
+    fn restoration(&self) -> Answer<'_, Option<Restoration>>;
+
+    /// Waits for this trust no longer.
+    fn leave_out(&self, trust: TrustId) -> Answer<'_, ()>;
 
     /// Peers that the charter and the directory name, and whether they are connected.
     fn peers(&self) -> Vec<PeerStatus>;

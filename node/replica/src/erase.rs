@@ -21,6 +21,7 @@ use crate::keys;
 use crate::limits::{BEHIND_SECS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
+use crate::restored;
 use crate::spread;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
@@ -214,6 +215,9 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
 
 /// Whether a record that is still here waits for its erasure by a later step, and so is not served.
 pub(crate) fn is_withheld(view: &dyn View, id: &RecordId, held: &Holding) -> Result<bool, StorageError> {
+    if restored::withholds(view, held)? {
+        return Ok(true);
+    }
     let waits = held.class == Some(Class::Application)
         && !mutation::is(Mutation::ServeUnfinished)
         && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();

@@ -9,6 +9,7 @@ use lanyard_storage::Batch;
 
 use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
+use crate::restored::Restoration;
 use crate::verdict::{Refusal, Verdict};
 
 /// Something that happened, for [`crate::Replica::step`].
@@ -136,6 +137,10 @@ pub enum Request {
     },
     /// The operator wants the newest row of the audit log signed, to show the log to somebody.
     SignHead,
+    /// The operator wants to know what a restored store waits for.
+    Restoration,
+    /// The operator does not wait for this trust, which is gone.
+    LeaveOut(TrustId),
 }
 
 /// Who asks for a deletion.
@@ -166,6 +171,8 @@ pub enum Reply {
         /// The row that had been dropped last, when it was signed.
         dropped: Place,
     },
+    /// What a restored store waits for; none if it does not.
+    Restoration(Option<Restoration>),
     /// Done.
     Done,
 }

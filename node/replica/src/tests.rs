@@ -15,6 +15,7 @@ mod hub;
 mod liars;
 mod order;
 mod reconciling;
+mod restored;
 mod spreading;
 mod syncing;
 mod trust;

@@ -29,10 +29,37 @@ pub struct Status {
     pub network: NetworkStatus,
     /// The other nodes.
     pub peers: Vec<Peer>,
+    /// What the node waits for before it serves anything, if it was restored from a backup.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restored: Option<Restored>,
     /// What is stored: rows by name, such as `envelopes`.
     pub stored: std::collections::BTreeMap<String, u64>,
     /// What an operator should know, such as a certificate that ends soon.
     pub warnings: Vec<String>,
+}
+
+/// A node on a store that was restored, in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// When it was restored.
+    pub since: String,
+    /// ODS codes of the trusts of which no node has told yet what was deleted since.
+    pub waiting_for: Vec<String>,
+}
+
+/// `POST /v1/restore/finish`: this trust is not waited for any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishRequest {
+    /// ODS code.
+    pub without: String,
+}
+
+/// The answer to [`FinishRequest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// ODS codes of those that are still waited for.
+    pub waiting_for: Vec<String>,
 }
 
 /// The network in [`Status`].

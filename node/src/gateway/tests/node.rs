@@ -13,6 +13,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_replica::restored::Restoration;
 use lanyard_storage::{BackedUp, Compacted};
 use tokio::sync::watch;
 
@@ -184,6 +185,14 @@ impl Backend for TestNode {
     }
 
     fn back_up(&self, _: PathBuf) -> Answer<'_, BackedUp> {
+        nothing("store")
+    }
+
+    fn restoration(&self) -> Answer<'_, Option<Restoration>> {
+        nothing("store")
+    }
+
+    fn leave_out(&self, _: TrustId) -> Answer<'_, ()> {
         nothing("store")
     }
 
