@@ -151,6 +151,43 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
     renamed.map_err(|reason| FileError::Write { path: from.into(), reason })
 }
 
+/// Copies a directory with all that is in it to one that is not there yet, for its owner alone, and returns once that is on the disk.
+///
+/// # Errors
+/// [`FileError::Read`] or [`FileError::Write`].
+pub fn copy_tree(from: &Path, to: &Path) -> Result<(), FileError> {
+    create_directory(to)?;
+    for name in names_in(from)? {
+        let (from, to) = (from.join(&name), to.join(&name));
+        let failed = |reason| FileError::Read { path: from.clone(), reason };
+        if fs::metadata(&from).map_err(failed)?.is_dir() {
+            copy_tree(&from, &to)?;
+            continue;
+        }
+        let copy = || {
+            fs::copy(&from, &to)?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(SECRET))?;
+            File::open(&to)?.sync_all()
+        };
+        copy().map_err(|reason| FileError::Write { path: to.clone(), reason })?;
+    }
+    let synced = File::open(to).and_then(|directory| directory.sync_all());
+    synced.map_err(|reason| FileError::Write { path: to.into(), reason })
+}
+
+/// Removes a directory with all that is in it, if it is there.
+///
+/// # Errors
+/// [`FileError::Write`].
+pub fn remove_tree(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::Write { path: path.into(), reason })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Overwrites a file in place, and removes it. One that is not there is no error. What the file system or the disk keeps of it
 /// elsewhere is not reached.
 ///

@@ -38,9 +38,21 @@ pub(crate) enum Purpose {
     /// To know how much of them is of use.
     Count,
     /// To take the place of those in force.
-    Compact(SyncSender<Result<Compacted, StorageError>>),
+    Compact(SyncSender<Result<(Compacted, Earlier), StorageError>>),
     /// To keep them in a directory that is not there yet.
     BackUp(PathBuf, SyncSender<Result<BackedUp, StorageError>>),
+}
+
+/// The rows that were in force, to be removed by who asked for the compaction: commits need not wait for that.
+pub(crate) struct Earlier(Trees);
+
+impl Earlier {
+    /// Closes them, and removes their directory.
+    pub(crate) fn remove(self) -> Result<(), StorageError> {
+        let dir = self.0.dir().to_owned();
+        self.0.close()?;
+        files::remove_dir(&dir)
+    }
 }
 
 impl Purpose {
@@ -133,9 +145,11 @@ impl StoreWriter {
                     Err(error)
                 } else {
                     let ended = self.bring_into_force(trees);
-                    let compacted = ended.clone().and_then(|()| self.compacted(before_bytes, live_bytes));
+                    let outcome = ended.as_ref().map(drop).map_err(Clone::clone);
+                    let compacted =
+                        ended.and_then(|earlier| Ok((self.compacted(before_bytes, live_bytes)?, earlier)));
                     let _ = done.send(compacted);
-                    return ended;
+                    return outcome;
                 }
             }
             Purpose::BackUp(to, done) => {
@@ -160,13 +174,10 @@ impl StoreWriter {
     }
 
     /// Gives everyone these rows, which are synced, in place of those that are in force.
-    fn bring_into_force(&mut self, trees: Trees) -> Result<(), StorageError> {
+    fn bring_into_force(&mut self, trees: Trees) -> Result<Earlier, StorageError> {
         self.marker.rows += 1;
         self.marker.write()?;
-        let earlier = std::mem::replace(&mut *self.rows.write(), trees);
-        let dir = earlier.dir().to_owned();
-        earlier.close()?;
-        files::remove_dir(&dir)
+        Ok(Earlier(std::mem::replace(&mut *self.rows.write(), trees)))
     }
 
     fn end_backup(&mut self, copy: RowCopy, to: &Path) -> Result<u64, StorageError> {

@@ -151,7 +151,9 @@ impl SledStore {
     /// [`StorageError::Busy`], or what the disk says. The store goes on with the rows that it has, unless it could not be told which
     /// are in force ([`StorageError::Stopped`] from then on).
     pub fn compact(&self) -> Result<Compacted, StorageError> {
-        self.ask(|done| Order::Copy(Purpose::Compact(done)))
+        let (compacted, earlier) = self.ask(|done| Order::Copy(Purpose::Compact(done)))?;
+        earlier.remove()?;
+        Ok(compacted)
     }
 
     /// Copies everything as it is at one moment to `to`, a directory that is not there yet. It is a store in its own right, of the same

@@ -57,6 +57,9 @@ pub const COPY_ROWS: usize = 1_024;
 /// See [`COPY_ROWS`].
 pub const COPY_BYTES: usize = 4 << 20;
 
+/// What is copied and not synced, in bytes.
+pub const COPY_SYNC_BYTES: usize = 16 << 20;
+
 /// Rows up to this size, in bytes, are copied as they are.
 pub const SMALL_ROW_BYTES: usize = 128;
 

@@ -20,9 +20,6 @@ const PARTS_NAME: &str = "parts";
 pub(crate) const SHREDDING: usize = PARTS + 1;
 const SHREDDING_NAME: &str = "shredding";
 
-/// How many trees there are on disk.
-pub(crate) const TREES: usize = SHREDDING + 1;
-
 /// The names of all trees on disk, in their order in [`Trees`].
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME, SHREDDING_NAME])

@@ -106,17 +106,20 @@ impl Trees {
     /// Adds rows, sorted by key, to a tree that nobody reads yet: not as one change, and without syncing it.
     ///
     /// sled appends each change to its file, writes a page anew when it is split or has been changed ten times, and cleans a part of
-    /// its file only once half of it is of no use. Rows that are added one by one in order leave twice their size. So the pages are
+    /// its file only once half of it is of no use. Rows that are added one by one in order leave twice their size and more. So the pages are
     /// made with keys alone, which are small, and each then gets its values: as many changes as a page has rows after a split, which
-    /// are fewer than ten, so that each value is written once.
+    /// are fewer than ten, so that each value is written once. Where rows are hardly larger than keys, the pages are made with every second
+    /// one, so that the others fill them without a split.
     pub(crate) fn fill(&self, tree: usize, rows: &[Row]) -> Result<(), StorageError> {
         let tree = &self.trees[tree];
         let insert =
             |key: &[u8], row: &[u8]| tree.insert(key, row).map_err(|error| storage_error(&self.dir, error));
         if rows.iter().any(|(_, row)| row.len() > SMALL_ROW_BYTES) {
             rows.iter().try_for_each(|(key, _)| insert(key, &[]).map(drop))?;
+            return rows.iter().try_for_each(|(key, row)| insert(key, row).map(drop));
         }
-        rows.iter().try_for_each(|(key, row)| insert(key, row).map(drop))
+        let every_second = |first: usize| rows.iter().skip(first).step_by(2);
+        every_second(0).chain(every_second(1)).try_for_each(|(key, row)| insert(key, row).map(drop))
     }
 
     /// Closes the database, and returns once its file is released, or does not seem to be.

@@ -25,6 +25,7 @@ use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, EXPIRE_PER_STEP_MAX, SCAN_RO
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::receipts;
+use crate::restored;
 use crate::spread;
 use crate::standing::{self, Standing};
 use crate::turn::Turn;
@@ -321,6 +322,9 @@ pub(crate) fn is_withheld(
     held: &Holding,
     now: Timestamp,
 ) -> Result<bool, StorageError> {
+    if restored::withholds(view, held)? {
+        return Ok(true);
+    }
     let waits = held.class == Some(Class::Application)
         && !mutation::is(Mutation::ServeUnfinished)
         && !view.scan_prefix(Tree::Meta, keys::UNFINISHED, 1)?.is_empty();

@@ -48,6 +48,8 @@ pub enum Frame {
     Done(Done),
     /// Answers a question of this number: not now, ask again in a second.
     Wait(u64),
+    /// Asks for [`Frame::Roots`].
+    Begin,
 }
 
 /// A record that the receiver does not accept.
@@ -202,7 +204,7 @@ impl Frame {
             Frame::Fetch(Fetch { before: place, .. }) | Frame::Done(Done { next: place, .. }) => {
                 (place.as_ref().map_or(0, |p| p.len()), 40)
             }
-            Frame::Wait(_) => (0, 0),
+            Frame::Wait(_) | Frame::Begin => (0, 0),
         };
         if actual > max { Err(CborError::TooLong { actual, max }) } else { Ok(frame) }
     }
@@ -222,6 +224,7 @@ impl Frame {
             Frame::Fetch(_) => "fetch",
             Frame::Done(_) => "done",
             Frame::Wait(_) => "wait",
+            Frame::Begin => "begin",
         }
     }
 
@@ -236,7 +239,7 @@ impl Frame {
             Frame::Symbols(symbols) => symbols.cells.len(),
             Frame::List(list) => 34 * list.ids.len(),
             Frame::Offer(Offer { ids, .. }) | Frame::Want(Want { ids, .. }) => ids.len(),
-            Frame::Fetch(_) | Frame::Done(_) | Frame::Wait(_) => 64,
+            Frame::Fetch(_) | Frame::Done(_) | Frame::Wait(_) | Frame::Begin => 64,
         }
     }
 }

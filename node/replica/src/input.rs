@@ -9,6 +9,7 @@ use lanyard_storage::Batch;
 
 use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
+use crate::restored::Restoration;
 use crate::verdict::{Refusal, Verdict};
 
 /// Something that happened, for [`crate::Replica::step`].
@@ -179,6 +180,10 @@ pub enum Request {
     Present(Fingerprint),
     /// The operator wants the newest row of the audit log signed, to show the log to somebody.
     SignHead,
+    /// The operator wants to know what a restored store waits for.
+    Restoration,
+    /// The operator does not wait for this trust, which is gone.
+    LeaveOut(TrustId),
 }
 
 /// Who asks for a deletion.
@@ -227,6 +232,8 @@ pub enum Reply {
         /// This node's certificate and its registrar's, DER.
         chain: Vec<Vec<u8>>,
     },
+    /// What a restored store waits for; none if it does not.
+    Restoration(Option<Restoration>),
     /// Done.
     Done,
 }

@@ -40,6 +40,7 @@ pub mod mutation;
 pub mod query;
 mod receipts;
 mod request;
+pub mod restored;
 mod retention;
 mod spread;
 mod standing;
@@ -64,6 +65,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use admit::Admission;
 use audit::{AuditEntry, HeldHead};
 use frame::{Frame, Refused};
+use holding::Holding;
 pub use input::{Arrival, Deleter, Input, Output, Reply, Request, Source, Step};
 use mutation::Mutation;
 use sync::Arrived;
@@ -126,6 +128,8 @@ pub struct Replica {
     retention: TrustRetention,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
+    /// While its store is a copy that was restored.
+    restored: Option<restored::Comparing>,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
     /// [`limits::SERVED_BYTES_MAX`], likewise.
@@ -189,6 +193,7 @@ impl Replica {
         }
         // Known without an entry, so that this node can sign before its registrar has published it.
         let _ = network.learn(&own.chain);
+        let restored = restored::Comparing::of(view)?;
         Ok(Self {
             own,
             network: Arc::new(network),
@@ -201,6 +206,7 @@ impl Replica {
             served: sync::Served::default(),
             retention: TrustRetention::default(),
             walk: retention::Walk::default(),
+            restored,
             step_changes_max: limits::STEP_CHANGES_MAX,
             served_bytes_max: limits::SERVED_BYTES_MAX,
         })
@@ -256,6 +262,7 @@ impl Replica {
                 self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
                 self.penalties.retain(|_, p| *p > 0);
+                self.compare_restored(&mut turn)?;
                 self.rounds_due(&mut turn)?;
                 self.press_on(&mut turn)?;
                 self.repeats.counted(turn.now).into_iter().try_for_each(|counted| turn.audit(counted))?;
@@ -347,6 +354,10 @@ impl Replica {
             // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.
             Admission::No(Refusal::NotCustodian) if matches!(from, Source::Gossip { .. }) => Taken::Relayed,
             Admission::No(why) => Taken::Refused(why),
+            // It would be judged by a state of the group that may be an earlier one.
+            Admission::New(admitted) if self.restored.is_some() && self.orders(admitted.record()) => {
+                Taken::Refused(Refusal::Restored)
+            }
             Admission::New(admitted) if self.orders(admitted.record()) => {
                 match self.order(turn, admitted.record())? {
                     Ok(_) => Taken::Stored,
@@ -388,7 +399,11 @@ impl Replica {
             Source::Gossip { from, message } => {
                 let ruling = ruling.filter(|_| !mutation::is(Mutation::RelayRefused));
                 let over = matches!(taken, Taken::Known) && erase::is_over(&turn.rows, &id, turn.now)?;
-                let held = if over { Verdict::Ignore } else { Verdict::Accept };
+                let waits = match (&self.restored, Holding::get(&turn.rows, &id)?) {
+                    (Some(_), Some(held)) => restored::withholds(&turn.rows, &held)?,
+                    _ => false,
+                };
+                let held = if over || waits { Verdict::Ignore } else { Verdict::Accept };
                 let verdict = ruling.map_or(held, |r| r.verdict);
                 turn.outputs.push(Output::Verdict { from: *from, message: message.clone(), verdict });
                 if verdict == Verdict::Reject { ruling.map_or(0, |r| r.penalty) } else { 0 }

@@ -23,6 +23,7 @@ use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
+use crate::restored;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -34,6 +35,7 @@ impl Replica {
         request: Request,
     ) -> Result<(), StorageError> {
         let outcome = match request {
+            Request::Send { .. } if restored::is_marked(&turn.rows)? => Err(Refusal::Restored),
             Request::Send { device, request } => self.send(turn, &device, request)?,
             Request::Delete { by, conversation, target, reason, reference } => {
                 self.delete(turn, by, conversation, target, reason, reference)?
@@ -62,6 +64,8 @@ impl Replica {
                 Ok(Reply::Done)
             }
             Request::SignHead => self.sign_head(turn)?,
+            Request::Restoration => Ok(self.restoration(turn)?),
+            Request::LeaveOut(trust) => self.leave_out(turn, trust)?,
         };
         if let Err(why) = &outcome {
             turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;

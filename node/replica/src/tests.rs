@@ -18,6 +18,7 @@ mod hub;
 mod liars;
 mod order;
 mod reconciling;
+mod restored;
 mod spreading;
 mod standing;
 mod syncing;

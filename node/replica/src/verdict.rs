@@ -55,6 +55,12 @@ pub enum Refusal {
     /// The MLS message is not what the envelope says.
     #[error("the MLS message is not what the envelope states: {0}")]
     Content(String),
+    /// This node was restored from a backup.
+    #[error(
+        "this node was restored from a backup, and takes and serves no messages until the other trusts' nodes have told it \
+         what was deleted since; it goes on by itself, and its operator sees by `status` whom it waits for"
+    )]
+    Restored,
     /// The device is no member of the conversation as far as this node knows.
     #[error("this device is not a member of the conversation")]
     NotMember,
@@ -146,6 +152,7 @@ impl Refusal {
             Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 0, true),
             Refusal::Change(_) => rule("change-refused", Ignore, 10, true),
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
+            Refusal::Restored => rule("restored", Ignore, 0, false),
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
             Refusal::Line(_) => rule("bad-line", Reject, 0, true),

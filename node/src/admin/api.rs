@@ -30,6 +30,9 @@ pub struct Status {
     /// Replicas that have not confirmed a deletion of this trust in time.
     #[serde(default)]
     pub overdue: Vec<OverdueReplica>,
+    /// What the node waits for before it serves anything, if it was restored from a backup.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub restored: Option<Restored>,
     /// What is stored: rows by name, such as `envelopes`.
     pub stored: std::collections::BTreeMap<String, u64>,
     /// What an operator should know, such as a certificate that ends soon.
@@ -47,6 +50,30 @@ pub struct OverdueReplica {
     pub peer_id: Option<String>,
     /// Since when.
     pub since: String,
+}
+
+/// A node on a store that was restored, in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Restored {
+    /// When it was restored.
+    pub since: String,
+    /// ODS codes of the trusts of which no node has told yet what was deleted since.
+    pub waiting_for: Vec<String>,
+}
+
+/// `POST /v1/restore/finish`: this trust is not waited for any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishRequest {
+    /// ODS code.
+    pub without: String,
+}
+
+/// The answer to [`FinishRequest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// ODS codes of those that are still waited for.
+    pub waiting_for: Vec<String>,
 }
 
 /// The network in [`Status`].

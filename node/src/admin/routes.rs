@@ -17,14 +17,15 @@ use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::{Certificate, CrlReason};
-use lanyard_crypto::{Fingerprint, NodeId, RecordId};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::query::Overdue;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::api::{
-    Audit, BackedUp, BackupRequest, Compacted, DeviceView, Held, Imported, InvitationView, InviteRequest,
-    Invited, NetworkStatus, OverdueReplica, Peer, Report, RevokeAnswer, RevokeRequest, Staff, Status,
+    Audit, BackedUp, BackupRequest, Compacted, DeviceView, FinishRequest, Finished, Held, Imported,
+    InvitationView, InviteRequest, Invited, NetworkStatus, OverdueReplica, Peer, Report, Restored,
+    RevokeAnswer, RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
 use super::{Admin, metrics, officer};
@@ -82,6 +83,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/audit/heads", get(audit_heads))
         .route("/v1/compact", post(compact))
         .route("/v1/backup", post(back_up))
+        .route("/v1/restore/finish", post(finish_restore))
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
         .merge(officer::router())
@@ -126,6 +128,17 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         );
         warnings.push(what);
     }
+    let restored = admin.backend.restoration().await?.map(|restoration| Restored {
+        since: rfc3339(restoration.since),
+        waiting_for: codes(&restoration.waiting_for),
+    });
+    if let Some(restored) = &restored {
+        let waiting_for = restored.waiting_for.join(" ");
+        warnings.push(format!(
+            "this node was restored at {}, and serves no messages until it has compared with a node of: {waiting_for}",
+            restored.since
+        ));
+    }
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         trust: admin.backend.trust().to_string(),
@@ -142,6 +155,7 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         },
         peers: peers.collect(),
         overdue: overdue.iter().map(overdue_replica).collect(),
+        restored,
         stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
@@ -315,6 +329,30 @@ async fn back_up(State(admin): Shared, body: Body) -> Outcome<BackedUp> {
     }
     let bytes = admin.backend.back_up(to.clone()).await?.bytes;
     Ok(Json(BackedUp { to, bytes }))
+}
+
+async fn finish_restore(State(admin): Shared, body: Body) -> Outcome<Finished> {
+    let FinishRequest { without } = read(body).await?;
+    let trust: TrustId = without.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    let waiting_for = match admin.backend.restoration().await? {
+        None => return Err(refusal("not-found", "this node waits for nobody: it serves").into()),
+        Some(restoration) => restoration.waiting_for,
+    };
+    if !waiting_for.contains(&trust) {
+        let waiting_for = codes(&waiting_for).join(" ");
+        return Err(refusal(
+            "not-found",
+            format!("this node does not wait for {trust}, but for: {waiting_for}"),
+        )
+        .into());
+    }
+    admin.backend.leave_out(trust).await?;
+    let left = admin.backend.restoration().await?;
+    Ok(Json(Finished { waiting_for: left.map_or_else(Vec::new, |left| codes(&left.waiting_for)) }))
+}
+
+fn codes(trusts: &[TrustId]) -> Vec<String> {
+    trusts.iter().map(ToString::to_string).collect()
 }
 
 fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {

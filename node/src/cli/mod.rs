@@ -23,7 +23,7 @@ pub use officer::{
 };
 pub use operate::{CheckArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
 pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
-pub use storage::{BackupArgs, CompactArgs, KeyCommand, RotateArgs};
+pub use storage::{BackupArgs, CompactArgs, KeyCommand, RestoreArgs, RotateArgs};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 
 /// A trust's Lanyard node, and what its operator does around it.
@@ -78,6 +78,8 @@ pub enum Command {
     Compact(CompactArgs),
     /// Copy the store to a directory (asks the running node)
     Backup(BackupArgs),
+    /// Put a backup in the place of a store that is gone (the node must be stopped)
+    Restore(RestoreArgs),
     /// The key of the node's store (the node must be stopped)
     #[command(subcommand)]
     Key(KeyCommand),

@@ -1,8 +1,9 @@
-//! `lanyard-node compact`, `backup`, `key`: as typed.
+//! `lanyard-node compact`, `backup`, `restore`, `key`: as typed.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use lanyard_crypto::TrustId;
 
 use super::NodeArgs;
 
@@ -26,6 +27,27 @@ pub struct CompactArgs {
 pub struct BackupArgs {
     /// The directory to make, on a disk of the node's machine
     pub dir: PathBuf,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  lanyard-node restore /backup/lanyard-1 --config node1/node.toml\n  \
+    lanyard-node restore --finish-without RYZ --config node1/node.toml\n\n\
+    A restored node serves no messages until a node of every other trust has told it what was deleted since the backup;\n\
+    `status` shows whom it waits for. What a trust that is left out alone knew to be deleted is served again.")]
+pub struct RestoreArgs {
+    /// The directory that `backup` has made
+    #[arg(required_unless_present = "finish_without", conflicts_with = "finish_without")]
+    pub dir: Option<PathBuf>,
+    /// Have the running node wait no longer for a trust that is gone, by its ODS code
+    #[arg(long, value_name = "ODS")]
+    pub finish_without: Option<TrustId>,
     /// Which node.
     #[command(flatten)]
     pub node: NodeArgs,

@@ -9,6 +9,7 @@ mod network;
 mod officer;
 mod operate;
 mod prepare;
+mod restore;
 mod run;
 mod staff;
 mod storage;
@@ -125,6 +126,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Held(args) => operate::held(&args),
         Command::Compact(args) => storage::compact(&args),
         Command::Backup(args) => storage::back_up(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Key(KeyCommand::Rotate(args)) => storage::rotate(&args),
         Command::Audit(args) => audit::run(&args),
     }

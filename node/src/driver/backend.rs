@@ -14,6 +14,8 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
+use lanyard_replica::restored::{self, Restoration};
+use lanyard_replica::verdict::Refusal;
 use lanyard_replica::{Input, Reply, Request, arrival, query};
 use lanyard_storage::{BackedUp, Compacted, View};
 use serde_bytes::ByteBuf;
@@ -130,7 +132,17 @@ impl Backend for Engine {
     }
 
     fn inbox(&self, device: Fingerprint, after: u64) -> Answer<'_, InboxResponse> {
-        self.0.read(move |view, network| query::inbox(view, network, &device, after, time::now())).boxed()
+        async move {
+            let page = self.0.read(move |view, network| {
+                // Read before the page, in which nothing stands for what is withheld, as for what is gone.
+                if restored::is_marked(view)? {
+                    return Ok(Err(Refusal::Restored.to_answer()));
+                }
+                query::inbox(view, network, &device, after, time::now()).map(Ok)
+            });
+            page.await?
+        }
+        .boxed()
     }
 
     fn inbox_events(&self, device: Fingerprint) -> watch::Receiver<u64> {
@@ -196,7 +208,16 @@ impl Backend for Engine {
     }
 
     fn record(&self, id: RecordId) -> Answer<'_, Option<Vec<u8>>> {
-        self.0.read(move |view, _| query::record_bytes(view, &id)).boxed()
+        async move {
+            let found = self.0.read(move |view, _| {
+                if restored::withholds_record(view, &id)? {
+                    return Ok(Err(Refusal::Restored.to_answer()));
+                }
+                query::record_bytes(view, &id).map(Ok)
+            });
+            found.await?
+        }
+        .boxed()
     }
 
     fn audit(&self, after: Option<u64>, limit: usize) -> Answer<'_, Vec<AuditLine>> {
@@ -249,6 +270,20 @@ impl Backend for Engine {
 
     fn back_up(&self, to: PathBuf) -> Answer<'_, BackedUp> {
         space::back_up(&self.0, to).boxed()
+    }
+
+    fn restoration(&self) -> Answer<'_, Option<Restoration>> {
+        async move {
+            match self.0.request(Request::Restoration).await? {
+                Reply::Restoration(restoration) => Ok(restoration),
+                other => unreachable!("what is waited for is asked, and not {other:?}"),
+            }
+        }
+        .boxed()
+    }
+
+    fn leave_out(&self, trust: TrustId) -> Answer<'_, ()> {
+        async move { self.0.request(Request::LeaveOut(trust)).await.map(drop) }.boxed()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

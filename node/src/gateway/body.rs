@@ -84,7 +84,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "timed-out" => StatusCode::REQUEST_TIMEOUT,
         "duplicate-commit" | "superseded" | "deleted" | "invitation-used" => StatusCode::CONFLICT,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "busy" | "no-registrar" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        "busy" | "no-registrar" | "restored" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -57,6 +57,10 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
         pair.pass(1)?;
     }
     let expiring = begun.elapsed().as_secs_f64();
+    let begun = Instant::now();
+    let quiet = store.compact()?;
+    let compacting = begun.elapsed().as_secs_f64();
+    let compacted_bytes = bytes_below(&path)?;
     let (usual, _) = commits(&store, || false, COMMITS)?;
 
     let done = AtomicBool::new(false);
@@ -77,12 +81,14 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
         "records": held,
         "of which live": held.div_ceil(ONE_IN),
         "full, bytes": full,
-        "expired, bytes": compacted.before_bytes,
-        "compacted, bytes": after,
-        "live bytes": compacted.live_bytes,
-        "ratio": after as f64 / compacted.live_bytes as f64,
+        "expired, bytes": quiet.before_bytes,
+        "compacted, bytes": compacted_bytes,
+        "live bytes": quiet.live_bytes,
+        "ratio": compacted_bytes as f64 / quiet.live_bytes as f64,
         "expiring, seconds": expiring,
-        "compacting, seconds": took.as_secs_f64(),
+        "compacting, seconds": compacting,
+        "compacting beside commits, seconds": took.as_secs_f64(),
+        "ratio beside commits": after as f64 / compacted.live_bytes as f64,
         "median commit before, ms": ms(usual[usual.len() / 2]),
         "p99 commit before, ms": ms(usual[usual.len() * 99 / 100]),
         "commits beside the compaction": beside.1,

@@ -93,6 +93,10 @@ impl Replica {
                 self.wait(turn, from, number);
                 Ok(())
             }
+            Frame::Begin => {
+                self.asked_to_begin(turn, from);
+                Ok(())
+            }
             Frame::Records(_) | Frame::Answers { .. } => unreachable!("not a frame of anti-entropy"),
         }
     }
@@ -179,14 +183,16 @@ impl Replica {
         if theirs.len() != LAYERS.len() {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
+        let mine = roots(turn, trust)?;
+        self.note_compared(turn, trust, [&mine, theirs])?;
         // What is under way would be gone through twice.
         let idle = self.sessions.of(from).is_idle() && self.has_allowance(trust);
         if !idle || erase::is_behind(&turn.rows, turn.now)? {
             return Ok(());
         }
-        for (layer, (mine, theirs)) in LAYERS.into_iter().zip(roots(turn, trust)?.into_iter().zip(theirs)) {
+        for (layer, (mine, theirs)) in LAYERS.into_iter().zip(mine.into_iter().zip(theirs)) {
             let skips = layer == LAYERS[1] && mutation::is(Mutation::SkipLayer);
-            if mine == *theirs || skips {
+            if mine == *theirs || skips || self.leaves_alone(layer) {
                 continue;
             }
             let sums = digest::sums(&turn.rows, layer, trust, 0, u64::MAX)?;
@@ -217,7 +223,7 @@ impl Replica {
             Some(root) => *root == digest::root(&turn.rows, layer, trust)?,
             None => false,
         };
-        let known = equal || (whole && self.sessions.of(from).is_about(layer));
+        let known = equal || self.leaves_alone(layer) || (whole && self.sessions.of(from).is_about(layer));
         if known || !self.has_allowance(trust) {
             return Ok(());
         }
@@ -259,6 +265,11 @@ impl Replica {
             turn.send(from, Frame::Ranges(ranges));
         }
         self.go_on(turn, from, trust)
+    }
+
+    /// A restored replica neither serves envelopes nor asks for any: they come once it knows what is deleted.
+    fn leaves_alone(&self, layer: u8) -> bool {
+        self.restored.is_some() && layer == LAYERS[3]
     }
 
     /// Points against a peer, by the one table.

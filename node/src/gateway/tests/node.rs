@@ -15,6 +15,7 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::hold::HoldView;
 use lanyard_replica::query::Overdue;
+use lanyard_replica::restored::Restoration;
 use lanyard_storage::{BackedUp, Compacted};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
@@ -239,6 +240,14 @@ impl Backend for TestNode {
     }
 
     fn back_up(&self, _: PathBuf) -> Answer<'_, BackedUp> {
+        nothing("store")
+    }
+
+    fn restoration(&self) -> Answer<'_, Option<Restoration>> {
+        nothing("store")
+    }
+
+    fn leave_out(&self, _: TrustId) -> Answer<'_, ()> {
         nothing("store")
     }
 
