@@ -44,3 +44,20 @@ fn an_empty_replica_gets_everything() {
     assert_eq!(line["records"], 300);
     assert!(line["ratio"].as_f64().unwrap() > 0.0, "{line}");
 }
+
+#[test]
+fn receipts_of_single_deletions_take_few_bytes() {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let lines = lines(&["erase", "--only", "single", "--records", "600", "--dir", dir]);
+    // In batches; the goal is less than 100 bytes.
+    assert!(lines[0]["bytes of receipts for each"].as_f64().unwrap() < 100.0, "{}", lines[0]);
+}
+
+#[test]
+fn a_conversation_is_attested_before_its_rows_are_gone() {
+    let dir = env!("CARGO_TARGET_TMPDIR");
+    let [line] =
+        lines(&["erase", "--only", "conversation", "--records", "600", "--dir", dir]).try_into().unwrap();
+    let seconds = |name: &str| line[name].as_f64().unwrap();
+    assert!(seconds("until the receipt, seconds") < seconds("until every row is gone, seconds"), "{line}");
+}
