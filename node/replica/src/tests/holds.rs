@@ -95,10 +95,14 @@ impl Scene {
     /// Whether the receipt of a replica for a tombstone has come to the trust that ordered it.
     fn attested(&self, at: usize, tombstone: &RecordId) -> Option<u32> {
         let node = &self.world.nodes[0];
-        let report = query::deletion(&node.store, &node.replica.network(), tombstone).unwrap().unwrap();
+        let network = node.replica.network();
+        let report = query::deletion(&node.store, &network, tombstone, self.world.now).unwrap().unwrap();
         let trust = &self.world.trusts[at].id;
         let replica = report.replicas.into_iter().find(|r| r.trust == *trust).unwrap();
-        carried_out(&replica.receipt?.bytes, tombstone)
+        match replica.erased?.item {
+            ReceiptItem::Erased(item) => Some(item.envelopes),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -118,16 +122,6 @@ impl Scene {
         told.sort_by_key(|held| held.until);
         told
     }
-}
-
-/// How many envelopes a receipt says that it has erased for this tombstone.
-fn carried_out(receipt: &[u8], tombstone: &RecordId) -> Option<u32> {
-    let receipt = Decoded::from_bytes(receipt).unwrap();
-    let Body::Receipt(receipt) = receipt.body() else { panic!("no receipt") };
-    receipt.items.iter().find_map(|item| match item {
-        ReceiptItem::Erased(item) if item.tombstone == *tombstone => Some(item.envelopes),
-        _ => None,
-    })
 }
 
 fn ids(messages: &[Decoded]) -> Vec<RecordId> {
