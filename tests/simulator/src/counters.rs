@@ -94,6 +94,8 @@ counters! {
     SentKnown = "message known from before";
     /// A message reached a device.
     Delivered = "message delivered";
+    /// A device said that it had erased for a deletion.
+    DeviceErased = "device erased";
     /// A device asked to delete.
     DeletedByDevice = "deletion by a device";
     /// An officer asked to delete.

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Class, Head, Kind, ReceiptItem};
+use lanyard_crypto::record::{Class, DeviceErased, DeviceLine, Head, Kind, ReceiptItem};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use lanyard_replica::Own;
 use lanyard_replica::audit::Place;
@@ -92,6 +92,8 @@ pub struct Oracle {
     commits: BTreeMap<(ConversationId, u64), BTreeSet<RecordId>>,
     /// The message that was acknowledged for what a device has handed in.
     handed_in: BTreeMap<(usize, RecordId), RecordId>,
+    /// What devices have said that they erased: tombstones and devices.
+    erased_on: BTreeSet<(RecordId, Fingerprint)>,
     /// The first violation.
     pub violation: Option<Violation>,
 }
@@ -105,6 +107,7 @@ impl Oracle {
             nodes: Vec::new(),
             commits: BTreeMap::new(),
             handed_in: BTreeMap::new(),
+            erased_on: BTreeSet::new(),
             violation: None,
         }
     }
@@ -364,12 +367,28 @@ impl Oracle {
             }
             if fact.kind == Kind::Receipt && own && !self.nodes[node].bounded {
                 for item in &fact.items {
+                    if let ReceiptItem::DeviceErased(said) = item {
+                        self.was_said(node, said);
+                    }
                     if let ReceiptItem::Erased(erased) = item {
                         self.is_erased(node, &erased.tombstone, at_ms, store, "attests");
                         self.is_not_kept(node, &erased.tombstone, store);
                     }
                 }
             }
+        }
+    }
+
+    /// A device says that it has erased for this tombstone.
+    pub fn erased_on(&mut self, tombstone: &RecordId, device: &Fingerprint) {
+        self.erased_on.insert((*tombstone, *device));
+    }
+
+    /// A node attests what devices have said, and nothing else.
+    fn was_said(&mut self, node: usize, said: &DeviceErased) {
+        let line = DeviceLine::from_bytes(&said.line).map(|line| (line.tombstone(), line.signer()));
+        if !line.is_ok_and(|said| self.erased_on.contains(&said)) {
+            self.fail("P7", format!("node {node} attests of {} what no device has said", said.tombstone));
         }
     }
 

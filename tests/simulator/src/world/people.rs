@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::gateway::{Refusal, SendRequest};
-use lanyard_crypto::record::{Body, Class, Decoded, Envelope, Reason, Submission, Target};
+use lanyard_crypto::record::{Body, Class, Decoded, DeviceLine, Envelope, Reason, Submission, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, cbor};
 use lanyard_replica::{Deleter, Reply, Request, query};
+use serde_bytes::ByteBuf;
 
 use super::node::{Asked, At, Node};
 use super::{Event, World};
@@ -377,14 +378,27 @@ impl World<'_> {
         self.oracle.inbox(at, &page, clock, &mut self.counters);
         let Some(last) = page.items.last().map(|i| i.seq) else { return };
         self.people.all[place].seen = last;
+        let mut lines = Vec::new();
         for record in page.items.into_iter().filter_map(|i| i.record) {
-            if let Ok(record) = Decoded::from_bytes(&record.bytes)
-                && let Body::Envelope(envelope) = record.body()
-            {
-                let custodians = &record.header().custodians;
-                let everybody = custodians.iter().filter_map(|t| self.cast.place(t)).collect();
-                self.receive(at, place, record.id(), envelope, everybody);
+            let Ok(record) = Decoded::from_bytes(&record.bytes) else { continue };
+            match record.body() {
+                Body::Envelope(envelope) => {
+                    let custodians = &record.header().custodians;
+                    let everybody = custodians.iter().filter_map(|t| self.cast.place(t)).collect();
+                    self.receive(at, place, record.id(), envelope, everybody);
+                }
+                Body::Tombstone(_) => {
+                    let key = &self.cast.trusts[place].devices[0].key;
+                    let line = DeviceLine::sign(network.id(), record.id(), clock, device, key);
+                    self.oracle.erased_on(&record.id(), &device);
+                    lines.push(ByteBuf::from(line.bytes().to_vec()));
+                }
+                _ => {}
             }
+        }
+        if !lines.is_empty() {
+            self.counters.add(Counter::DeviceErased);
+            self.ask(at, Request::Erased { device, lines }, Asked::Nothing);
         }
         if self.rng.chance(300) {
             self.ask(at, Request::Seen { device, seq: last }, Asked::Nothing);
