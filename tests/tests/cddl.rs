@@ -177,7 +177,23 @@ const MUTATIONS: &[Mutation] = &[
     ("an unknown class", &[Kind::Envelope], |f| *f.said(2) = 4.into()),
     ("a class as an array", &[Kind::Envelope], |f| *f.said(2) = Value::Array(vec![0.into()])),
     ("no content", &[Kind::Envelope], |f| *f.said(3) = Value::Bytes(Vec::new())),
-    ("an unknown target", &[Kind::Tombstone], |f| f.said(1).as_array_mut().unwrap()[0] = 2.into()),
+    ("an unknown target", &[Kind::Tombstone], |f| f.said(1).as_array_mut().unwrap()[0] = 3.into()),
+    ("a standing order of no time", &[Kind::Tombstone], |f| {
+        *f.said(1) = Value::Array(vec![2.into(), 1.into(), 0.into()])
+    }),
+    ("a standing order beyond any charter", &[Kind::Tombstone], |f| {
+        *f.said(1) = Value::Array(vec![2.into(), 1.into(), 252_979_201.into()])
+    }),
+    ("a standing order without its time", &[Kind::Tombstone], |f| {
+        *f.said(1) = Value::Array(vec![2.into(), 1.into()])
+    }),
+    ("a list of no classes", &[Kind::Charter], |f| {
+        *f.said(6) = Value::Map(vec![(0.into(), 60.into()), (1.into(), Value::Map(Vec::new()))])
+    }),
+    ("a class that nobody knows", &[Kind::Charter], |f| {
+        let classes = Value::Map(vec![(3.into(), 30.into())]);
+        *f.said(6) = Value::Map(vec![(0.into(), 60.into()), (1.into(), classes)])
+    }),
     ("no target", &[Kind::Tombstone], |f| {
         *f.said(1) = Value::Array(vec![0.into(), Value::Array(Vec::new())])
     }),

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use lanyard_tests::cluster::REGION;
+use lanyard_tests::process::Outcome;
 use lanyard_tests::wait::{self, SOON};
 use lanyard_tests::{Cluster, Node, Programs};
 
@@ -21,6 +22,12 @@ fn conversation(cluster: &Cluster, title: &str) -> String {
     let members = cluster.people().count();
     cluster.people().for_each(|person| drop(person.await_joined(&id, members).unwrap()));
     id
+}
+
+/// What a command said that was used wrongly.
+fn misused(outcome: Outcome) -> String {
+    assert_eq!(outcome.code(), Some(2), "{}", outcome.stderr);
+    outcome.stderr
 }
 
 /// Waits until a node holds a message no more.
@@ -51,7 +58,7 @@ fn what_a_conversation_says_holds_at_every_replica_and_device() {
 
     let refused = colleague.command(&["conversation", "retention", &id, "7d"]).unwrap().refused().unwrap();
     assert!(refused.contains("RZ1 owns the conversation"), "{refused}");
-    let longer = owner.command(&["conversation", "retention", &id, "3000d"]).unwrap().refused().unwrap();
+    let longer = misused(owner.command(&["conversation", "retention", &id, "3000d"]).unwrap());
     assert!(longer.contains("may live for 365 days at most"), "{longer}");
     let view = owner.json(&["conversation", "retention", &id, "15s"]).unwrap();
     assert_eq!(view["retention_secs"], 15, "{view}");
@@ -69,7 +76,7 @@ fn what_a_conversation_says_holds_at_every_replica_and_device() {
     let ordered = |entry: &serde_json::Value| entry["event"] == "retention-ordered";
     cluster.trusts[0].node.await_audit("the standing order", ordered).unwrap();
 
-    let refused = owner.command(&["send", &id, "for long", "--expires", "1d"]).unwrap().refused().unwrap();
+    let refused = misused(owner.command(&["send", &id, "for long", "--expires", "1d"]).unwrap());
     assert!(refused.contains("15 seconds at most in this conversation"), "{refused}");
     let short = owner.send(&id, "for a moment").unwrap();
     colleague.await_message(&id, "for a moment").unwrap();
@@ -95,7 +102,7 @@ fn officers_and_administrators_delete_in_bulk() {
         let reference = ["--reference", "DSR-41"];
         [&["delete", "person", "--registration", mira.plan().registration], &reference[..], more].concat()
     };
-    let refused = node.command(&person(&["--reason", "because"])).unwrap().refused().unwrap();
+    let refused = misused(node.command(&person(&["--reason", "because"])).unwrap());
     assert!(refused.contains("transcribed, sent-in-error"), "{refused}");
     let own = node.json(&person(&["--reason", "subject-request"])).unwrap();
     assert_eq!(

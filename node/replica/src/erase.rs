@@ -89,6 +89,22 @@ pub(crate) fn tombstone_for(
     Ok(found)
 }
 
+/// When a message that a device hands in at this moment is issued: later than any deletion of the whole conversation reaches that has just
+/// been ordered, perhaps by a node whose clock is ahead; what is written after a deletion is not meant by it.
+pub(crate) fn issue_after(
+    view: &dyn View,
+    conversation: &ConversationId,
+    now: Timestamp,
+) -> Result<Timestamp, StorageError> {
+    let mut issued = now;
+    for_each(view, Tree::Tombstones, &keys::conversation_targets_of(conversation), |_, row| {
+        let reached = order(row).up_to.filter(|up_to| *up_to < now.plus_secs(CLOCK_SKEW_SECS_MAX));
+        issued = issued.max(reached.map_or(now, |up_to| up_to.plus_secs(1)));
+        Ok(())
+    })?;
+    Ok(issued)
+}
+
 fn order(row: &[u8]) -> Order {
     cbor::from_slice(row, 1024)
         .expect("an order is written by this module alone, and rows are checked by the store")

@@ -103,7 +103,10 @@ impl Replica {
         if let Some((id, issued)) = known(turn, &handed_in)? {
             return Ok(Ok(Reply::Sent { id, issued }));
         }
-        let issued = turn.now;
+        let issued = match class {
+            Class::Application => erase::issue_after(&turn.rows, &conversation, turn.now)?,
+            _ => turn.now,
+        };
         let header = Header {
             network: Some(self.network.id()),
             custodians: custodians.into_iter().collect(),

@@ -12,7 +12,7 @@ use crate::time::from_rfc3339;
 pub enum DeleteCommand {
     /// Delete every message of a conversation that this trust owns, up to a moment, at every replica
     #[command(after_help = "Example:\n  \
-        lanyard-node delete conversation 3f9c...@RYJ --reason transcribed --reference EPR-2207 \\\n    \
+        lanyard-node delete conversation 3f9c...-RYJ --reason transcribed --reference EPR-2207 \\\n    \
         --config node1/node.toml\n\n\
         A receipt proves that a trust's node attested erasure, no more.")]
     Conversation(DeleteConversationArgs),
@@ -87,7 +87,7 @@ pub struct DeletePersonArgs {
 pub enum HoldCommand {
     /// Keep what a conversation would lose by deletion or expiry, out of everybody's reach
     #[command(after_help = "Example:\n  \
-        lanyard-node hold place 3f9c...@RYJ --reference INQ-7 --reason \"coroner's inquiry\" \\\n    \
+        lanyard-node hold place 3f9c...-RYJ --reference INQ-7 --reason \"coroner's inquiry\" \\\n    \
         --until 2027-03-31 --config node1/node.toml\n\n\
         What is deleted or expires meanwhile is delivered and served to nobody any more, and erased when the\n\
         hold ends. The tally of each deletion shows the reference and the date to the trust that ordered it.\n\
@@ -98,7 +98,7 @@ pub enum HoldCommand {
     List(ListHoldsArgs),
     /// End a hold before its date: what it kept is erased
     #[command(after_help = "Example:\n  \
-        lanyard-node hold end 3f9c...@RYJ --reference INQ-7 --config node1/node.toml")]
+        lanyard-node hold end 3f9c...-RYJ --reference INQ-7 --config node1/node.toml")]
     End(EndHoldArgs),
 }
 

@@ -47,6 +47,23 @@ fn of_a_stopped_node_the_live_records_are_recovered_and_no_erased_one() {
 }
 
 #[test]
+fn what_is_on_hold_is_there_for_who_has_the_keys_and_gone_after_its_end() {
+    let Some(attacker) = Attacker::find() else { return };
+    let dir = TempDir::new().unwrap();
+    let mut scene = Scene::new(dir.path());
+    scene.hold();
+    scene.erase();
+    let mut kept: BTreeSet<_> = live().union(&erased()).cloned().collect();
+    // A group's state that was replaced is no message.
+    kept.remove(&scene::marker(500));
+    assert_eq!(attacker.recover(dir.path()).read, kept, "sealed under the store's key, and under no other");
+
+    scene.end_holds();
+    drop(scene);
+    attacker.recover(dir.path()).assert_live_alone();
+}
+
+#[test]
 fn of_a_copy_of_an_open_store_no_erased_record_is_recovered() {
     let Some(attacker) = Attacker::find() else { return };
     let (dir, copy) = (TempDir::new().unwrap(), TempDir::new().unwrap());

@@ -10,7 +10,7 @@ use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::record::{Body, Class, Decoded, Envelope, Target};
 use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp};
 use lanyard_replica::fixtures::{self, DAY, NOW, RETENTION, Trust};
-use lanyard_replica::{Input, Output, Replica, Source, arrival, found, query};
+use lanyard_replica::{Input, Output, Replica, Request, Source, arrival, found, hold, query};
 use lanyard_storage::{Batch, SledOptions, SledStore, Store, Tree, limits};
 use zeroize::Zeroizing;
 
@@ -141,6 +141,25 @@ impl Scene {
         }
         let held = query::counts(&self.store).unwrap();
         assert_eq!(held.envelopes, u64::from(EACH), "all others were dropped");
+    }
+
+    /// Puts all conversations on hold, for a month.
+    pub fn hold(&mut self) {
+        for dropped in [true, false] {
+            let (conversation, until) = (self.conversation(dropped), self.now.plus_secs(30 * DAY));
+            let (reference, reason) = ("INQ-7".into(), "an inquiry".into());
+            let request = Request::PlaceHold { conversation, reference, reason, until };
+            self.step(Input::Request { ticket: 1, request });
+        }
+    }
+
+    /// Ends the holds.
+    pub fn end_holds(&mut self) {
+        for dropped in [true, false] {
+            let (conversation, reference) = (self.conversation(dropped), "INQ-7".into());
+            self.step(Input::Request { ticket: 1, request: Request::EndHold { conversation, reference } });
+        }
+        assert!(hold::holds(&self.store).unwrap().is_empty());
     }
 
     /// Drops the messages that are to be named by a tombstone.

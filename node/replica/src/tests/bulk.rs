@@ -99,3 +99,23 @@ fn only_who_administers_a_conversation_deletes_all_of_it() {
     assert_eq!(refused, Err("not-administrator".into()));
     assert_eq!(world.holders(&id), ALL);
 }
+
+#[test]
+fn what_is_written_after_a_deletion_of_all_is_not_meant_by_it() {
+    let mut world = World::three();
+    let own = ConversationId::new([1; 16], world.trusts[1].id.clone());
+    let device = world.trusts[1].device(101).1.fingerprint();
+    world.serve(1, &own, &device);
+    let before = send(&mut world, 1, &device, &own, 1);
+    let (by, target) = (Deleter::Officer, Target::UpTo(world.now));
+    let (reason, reference, conversation) = (Reason::Transcribed, Vec::new(), own.clone());
+    world.ask(1, Request::Delete { by, conversation, target, reason, reference }).unwrap();
+    world.settle();
+    // In the same second, and where the clock of the sender's node is behind the owner's.
+    let after = send(&mut world, 1, &device, &own, 2);
+    world.now = world.now.minus_secs(200);
+    let behind = send(&mut world, 1, &device, &own, 3);
+    for (id, holders) in [(before, vec![]), (after, ALL.to_vec()), (behind, ALL.to_vec())] {
+        assert_eq!(world.holders(&id), holders);
+    }
+}
