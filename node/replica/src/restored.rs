@@ -20,6 +20,7 @@ use crate::holding::{Holding, LAYERS};
 use crate::input::Reply;
 use crate::keys;
 use crate::limits::BEGIN_SECS;
+use crate::query;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -27,6 +28,8 @@ use crate::verdict::Refusal;
 const EVENT: &str = "restored";
 /// The fact that a store is such a copy. Value: since when, u64.
 const RESTORED: &[u8] = b"restored";
+/// More than a device is sent while any backup is kept.
+const INBOX_SKIP: u64 = 1 << 32;
 /// The layers that say what is deleted: who is trusted, and tombstones.
 const DECIDING: [u8; 2] = [LAYERS[0], LAYERS[1]];
 
@@ -49,11 +52,20 @@ pub struct Restoration {
     pub waiting_for: Vec<TrustId>,
 }
 
-/// The batch that says of a store that it was restored at this moment.
-pub fn mark(now: Timestamp) -> Batch {
+/// The batch that says of a store that it was restored at this moment. Inboxes go on behind every position that their devices can have
+/// seen since the copy was made: what came later would otherwise have positions that they have passed.
+///
+/// # Errors
+/// The view's alone.
+pub fn mark(view: &dyn View, now: Timestamp) -> Result<Batch, StorageError> {
     let mut batch = Batch::new();
     batch.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
-    batch
+    query::for_each(view, Tree::Devices, &[], |device, newest| {
+        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP);
+        batch.put(Tree::Devices, device, newest.to_be_bytes());
+        Ok(())
+    })?;
+    Ok(batch)
 }
 
 /// Whether a store was restored, and its node does not know yet what was deleted since.

@@ -68,10 +68,8 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
     let options = store_options(&config, &prepared, store_key);
     let store = options.dir.clone();
     if store.exists() {
-        let store = store.display();
-        return Err(CommandError::Usage(format!(
-            "{store} is there: a backup takes no store's place; move that away first"
-        )));
+        let reason = "is there, and a backup takes no store's place: move it away first";
+        return Err(CommandError::content(&store, ContentError::Other(reason.into())));
     }
     let draft = config.data_dir.join("store.restoring");
     files::remove_tree(&draft)?;
@@ -88,5 +86,6 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
 /// Opens the copy, which must be this node's, and says of it that it is one.
 fn mark(options: SledOptions) -> Result<(), RunError> {
     let store = SledStore::open(options)?;
-    Ok(store.commit(lanyard_replica::restored::mark(now()))?)
+    let marked = lanyard_replica::restored::mark(&store, now())?;
+    Ok(store.commit(marked)?)
 }

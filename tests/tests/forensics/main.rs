@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 mod nodes;
+mod restored;
 mod scene;
 
 use std::collections::BTreeSet;
@@ -127,6 +128,22 @@ fn rows_from_before_the_erasure_say_nothing_without_their_keys() {
     drop(scene);
     copy_dir(dir.path(), copy.path()).unwrap();
     attacker.recover(copy.path()).assert_live_alone();
+}
+
+#[test]
+fn of_a_compacted_store_no_erased_record_is_recovered() {
+    let Some(attacker) = Attacker::find() else { return };
+    let (dir, removed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut scene = Scene::new(dir.path());
+    scene.erase();
+    copy_dir(&scene.dir().join("store/rows"), removed.path()).unwrap();
+    scene.compact();
+    assert!(!scene.dir().join("store/rows").exists());
+    drop(scene);
+    attacker.recover(dir.path()).assert_live_alone();
+    // Its old directory is removed, and its blocks may still be there.
+    copy_dir(removed.path(), &dir.path().join("carved")).unwrap();
+    attacker.recover(dir.path()).assert_live_alone();
 }
 
 /// Control: where keys are kept among the rows, deleted records are given away.

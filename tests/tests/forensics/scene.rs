@@ -128,6 +128,11 @@ impl Scene {
         self.bring(&record);
     }
 
+    /// Copies what lives to a fresh database.
+    pub fn compact(&self) {
+        self.store.compact().unwrap();
+    }
+
     /// Drops all that is not to live: by a tombstone that names messages, by one for all of a conversation, and by time.
     pub fn erase(&mut self) {
         self.drop_named();

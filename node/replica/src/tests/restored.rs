@@ -39,7 +39,7 @@ impl Scene {
         world.submit(0, &order).unwrap();
         world.settle();
         assert_eq!(world.holders(&deleted.id()), []);
-        copy.commit(restored::mark(world.now)).unwrap();
+        copy.commit(restored::mark(&copy, world.now).unwrap()).unwrap();
         world.isolate(2);
         world.nodes[2].store = copy;
         world.nodes[2].outputs.clear();
@@ -98,7 +98,13 @@ fn it_serves_nothing_before_it_has_compared_with_every_trust() {
     (0..8).for_each(|_| scene.world.pass(1));
     assert_eq!(scene.waits_for(), None);
     assert_eq!(scene.events(), ["waiting", "serving"]);
-    assert_eq!(scene.world.inbox(2, &DEVICE, 0)[..2], [(1, Some(kept)), (2, None)]);
+    let inbox = scene.world.inbox(2, &DEVICE, 0);
+    assert_eq!(inbox[..2], [(1, Some(kept)), (2, None)]);
+    assert!(
+        inbox[2..].iter().all(|(position, _)| *position > 1 << 32),
+        "behind all that the device can have seen"
+    );
+    assert!(inbox.len() > 2, "the tombstone");
     assert_digests(&scene.world, 2);
 
     // It does so only once, and takes part as before.

@@ -1,0 +1,153 @@
+//! A node that is restored from a backup does not bring back what was deleted since: it is served to nobody, and is gone from its disk.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use lanyard_tests::cluster::REGION;
+use lanyard_tests::wait::{self, SOON};
+use lanyard_tests::{Cluster, HarnessError, Node, Programs};
+use serde_json::Value;
+
+use super::Attacker;
+
+/// Whom a node waits for; none if it serves.
+fn waits_for(node: &Node) -> Result<Option<Vec<String>>, HarnessError> {
+    let restored = node.status()?["restored"].clone();
+    Ok(serde_json::from_value::<Option<Vec<String>>>(restored["waiting_for"].clone()).unwrap())
+}
+
+fn await_waiting_for(node: &Node, expected: Option<&[&str]>) {
+    let expected = expected.map(|trusts| trusts.iter().map(ToString::to_string).collect::<Vec<_>>());
+    wait::until(format!("{} waits for {expected:?}", node.name()), SOON, || {
+        let found = waits_for(node)?;
+        Ok(if found == expected { Ok(()) } else { Err(found) })
+    })
+    .unwrap();
+}
+
+fn envelopes(node: &Node) -> u64 {
+    node.status().unwrap()["stored"]["envelopes"].as_u64().unwrap()
+}
+
+/// The codes of what a node has noted about being restored.
+fn noted(node: &Node) -> Vec<Value> {
+    let entries = node.audit().unwrap().into_iter().filter(|entry| entry["event"] == "restored");
+    entries.map(|entry| entry["code"].clone()).collect()
+}
+
+fn destroy(node: &mut Node) {
+    node.stop().unwrap();
+    fs::remove_dir_all(node.data_dir().join("store")).unwrap();
+}
+
+#[test]
+fn a_restored_node_does_not_bring_back_what_was_deleted_since_its_backup() {
+    let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION).unwrap();
+    cluster.enrol_all().unwrap();
+    let sender = cluster.trusts[0].people[0].clone();
+    let reader = cluster.trusts[1].people[0].clone();
+    let conversation = sender.converse("Handover", "clinical", cluster.others(&sender)).unwrap();
+    let members = cluster.people().count();
+    cluster.people().for_each(|person| drop(person.await_joined(&conversation, members).unwrap()));
+    let (kept, mistake) = ("the ward is closed", "the wrong patient");
+    let [kept_id, mistake_id] = [kept, mistake].map(|text| {
+        let id = sender.send(&conversation, text).unwrap();
+        cluster.people().for_each(|person| drop(person.await_message(&conversation, text).unwrap()));
+        id
+    });
+
+    let backup = cluster.path().join("backup");
+    let backup_text = backup.display().to_string();
+    let node = &cluster.trusts[1].node;
+    node.json(&["backup", &backup_text]).unwrap();
+    let later = "it is open again";
+    sender.send(&conversation, later).unwrap();
+    cluster.people().for_each(|person| drop(person.await_message(&conversation, later).unwrap()));
+    let deletion = sender.delete(&mistake_id, "wrong-recipient").unwrap();
+    sender.await_confirmed(&deletion, 3).unwrap();
+    assert!(node.held(&mistake_id).unwrap().is_none());
+
+    // Neither beside a store nor with another node's configuration.
+    cluster.trusts[1].node.stop().unwrap();
+    let refused = |node: &Node| node.command(&["restore", &backup_text]).unwrap().refused().unwrap();
+    assert!(refused(&cluster.trusts[1].node).contains("a backup takes no store's place"));
+    for at in [0, 2] {
+        cluster.trusts[at].node.stop().unwrap();
+    }
+    for at in [1, 2] {
+        fs::rename(
+            cluster.trusts[at].node.data_dir().join("store"),
+            cluster.path().join(format!("store{at}")),
+        )
+        .unwrap();
+    }
+    let said = refused(&cluster.trusts[2].node);
+    assert!(said.contains("belongs to another node or network"), "{said}");
+    assert!(!cluster.trusts[2].node.data_dir().join("store.restoring").exists());
+    fs::rename(cluster.path().join("store2"), cluster.trusts[2].node.data_dir().join("store")).unwrap();
+
+    // Alone, it serves nobody: not its clients, not its operator.
+    let restored = cluster.trusts[1].node.json(&["restore", &backup_text]).unwrap();
+    assert!(restored["store"].as_str().unwrap().ends_with("/data/store"), "{restored}");
+    cluster.trusts[1].node.start().unwrap();
+    let node = &cluster.trusts[1].node;
+    await_waiting_for(node, Some(&["RZ1", "RZ3"]));
+    for id in [&kept_id, &mistake_id] {
+        let said = node.command(&["held", id]).unwrap().refused().unwrap();
+        assert!(said.contains("this node was restored from a backup"), "{said}");
+    }
+    let waiting = "sent while it waits";
+    let outcome = reader.command(&["send", &conversation, waiting]).unwrap();
+    assert!(outcome.stdout.contains("waits to be sent"), "{outcome:?}");
+
+    // The third trust's node comes, and tells it of the deletion; then that node loses all that it had, and gets no message from the
+    // restored one, which does not know yet what the first trust's node knows.
+    cluster.trusts[2].node.start().unwrap();
+    await_waiting_for(&cluster.trusts[1].node, Some(&["RZ1"]));
+    destroy(&mut cluster.trusts[2].node);
+    cluster.trusts[2].node.start().unwrap();
+    cluster.trusts[1].node.await_peers([&cluster.trusts[2].node]).unwrap();
+    wait::until("the empty node has the tombstone", SOON, || {
+        let status = cluster.trusts[2].node.status()?;
+        Ok(if status["stored"]["tombstones"] == 1 { Ok(()) } else { Err(status["stored"].clone()) })
+    })
+    .unwrap();
+    assert_eq!(envelopes(&cluster.trusts[2].node), 0);
+    assert_eq!(noted(&cluster.trusts[1].node), ["waiting"]);
+
+    // With the first trust's node, all is known: it serves what lives, to everybody.
+    cluster.trusts[0].node.start().unwrap();
+    await_waiting_for(&cluster.trusts[1].node, None);
+    assert_eq!(noted(&cluster.trusts[1].node), ["waiting", "serving"]);
+    cluster.await_connected().unwrap();
+    sender.send(&conversation, "after it was restored").unwrap();
+    // Their program sends what waits, whatever it is asked for.
+    reader.read(&conversation).unwrap();
+    // But for those whose node began empty: it gives its messages positions that their programs have passed.
+    for person in cluster.trusts[..2].iter().flat_map(|trust| &trust.people) {
+        person.await_message(&conversation, "after it was restored").unwrap();
+        person.await_message(&conversation, waiting).unwrap();
+        let texts = person.read(&conversation).unwrap();
+        let times = |text: &str| texts.iter().filter(|message| message["text"] == text).count();
+        assert_eq!([kept, later, waiting].map(times), [1, 1, 1], "{}: {texts:?}", person.name());
+        assert!(person.reads(&conversation, kept).unwrap() && !person.reads(&conversation, mistake).unwrap());
+    }
+    for trust in &cluster.trusts {
+        wait::until("every node holds what lives", SOON, || {
+            Ok(trust.node.held(&kept_id)?.map(drop).ok_or("not yet"))
+        })
+        .unwrap();
+        assert!(trust.node.held(&mistake_id).unwrap().is_none(), "{}", trust.plan.ods);
+    }
+
+    let Some(attacker) = Attacker::find() else { return };
+    for trust in &mut cluster.trusts {
+        trust.node.stop().unwrap();
+        let found = attacker.recover(&trust.node.data_dir()).records;
+        let [kept, mistake] = [&kept_id, &mistake_id].map(|id| BTreeSet::from([id.clone()]));
+        assert!(found.is_superset(&kept) && found.is_disjoint(&mistake), "{}", trust.plan.ods);
+    }
+    // The backup, with the key that is kept elsewhere, still has it: hence few, and not for long.
+    fs::copy(cluster.trusts[1].node.data_dir().join("store.key"), backup.join("store.key")).unwrap();
+    assert!(attacker.recover(&backup).records.contains(&mistake_id));
+}
