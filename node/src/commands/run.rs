@@ -162,6 +162,8 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         };
         tokio::spawn(keep(registrar, backend.clone(), certificate.clone(), addresses))
     });
+    // Who is told that it is ready may stop it at once.
+    let stopped = terminated().map_err(RunError::System)?;
     let ready = Ready {
         gateway: gateway_address.to_string(),
         peer_id: address::peer_id(&NodeId::new(*certificate.public_key())),
@@ -176,7 +178,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
     }
 
     let failed = tokio::select! {
-        signalled = terminated() => signalled.err().map(RunError::System),
+        () = stopped => None,
         reason = running.failed() => Some(RunError::Failed(reason)),
     };
     tracing::info!("stopping");
@@ -276,11 +278,13 @@ async fn keep(
     }
 }
 
-async fn terminated() -> io::Result<()> {
+/// Listens for signals from now on; resolves at the first one.
+fn terminated() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
