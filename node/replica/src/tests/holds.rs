@@ -175,7 +175,7 @@ fn after_the_end_of_a_hold_the_deletions_are_attested() {
     assert_eq!((s.attested(HOLDER, &first), s.attested(HOLDER, &whole)), (Some(2), Some(1)));
     let codes: Vec<_> = s.world.audit(HOLDER).into_iter().map(|e| e.event).collect();
     for event in ["hold-placed", "hold-ended-early", "hold-ended"] {
-        assert!(codes.contains(&event.to_owned().into()), "{event} in {codes:?}");
+        assert!(codes.contains(&event.to_owned()), "{event} in {codes:?}");
     }
     assert_eq!(s.end(), Err("not-found".into()));
 }
