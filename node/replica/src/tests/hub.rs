@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use lanyard_crypto::charter::{ByClass, TrustRetention};
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::mls::identity::credential;
 use lanyard_crypto::mls::policy::POLICY_EXTENSION;
 use lanyard_crypto::mls::{self, PersonKey, Policy, Rules, Suite, X509Identities, mls_time, suite};
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Body, Class, Decoded, Submission};
+use lanyard_crypto::record::{Body, Class, Decoded, Reason, Submission, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor};
 use lanyard_storage::Tree;
 use mls_rs::client_builder::MlsConfig;
@@ -21,7 +22,7 @@ use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 use super::fixtures::{self, DAY, NOW};
 use super::world::World;
 use crate::query;
-use crate::{Reply, Request};
+use crate::{Deleter, Reply, Request};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -202,8 +203,17 @@ fn found<A: MlsConfig>(
     ada: &mut Member<A>,
     others: &[MlsMessage],
 ) -> (ConversationId, Submission) {
-    let conversation = fixtures::conversation(&world.trusts[0]);
     let policy = Policy::new(mls::Class::Clinical, [ada.person]).unwrap();
+    found_with(world, ada, others, &policy)
+}
+
+fn found_with<A: MlsConfig>(
+    world: &World,
+    ada: &mut Member<A>,
+    others: &[MlsMessage],
+    policy: &Policy,
+) -> (ConversationId, Submission) {
+    let conversation = fixtures::conversation(&world.trusts[0]);
     let extensions = vec![policy.to_extension()].into();
     let (id, at) = (conversation.to_bytes(), Some(mls_time(NOW)));
     let group = ada.client.create_group_with_id(id, extensions, ExtensionList::new(), at).unwrap();
@@ -211,6 +221,15 @@ fn found<A: MlsConfig>(
     ada.group = Some(group);
     let submission = Submission { group_info: Some(info.into()), ..ada.commit(others, &[]) };
     (conversation, submission)
+}
+
+/// A change of the policy, which stays pending.
+fn change_policy<A: MlsConfig>(ada: &mut Member<A>, policy: &Policy) -> Submission {
+    ada.group().clear_pending_commit();
+    let builder = ada.group().commit_builder().commit_time(mls_time(NOW));
+    let builder = builder.set_group_context_ext(vec![policy.to_extension()].into()).unwrap();
+    let commit = builder.build().unwrap().commit_message().to_bytes().unwrap();
+    Submission { commit, welcome: None, group_info: None }
 }
 
 fn rules(world: &World) -> Rules<Network> {
@@ -364,4 +383,49 @@ fn package(world: &World, device: &Fingerprint) -> MlsMessage {
     let entry = query::entry(&world.nodes[0].store, device).unwrap().unwrap();
     let Body::Entry(entry) = entry.body() else { panic!("no entry") };
     MlsMessage::from_bytes(entry.key_package.as_ref().unwrap()).unwrap()
+}
+
+#[test]
+fn the_hub_holds_a_conversation_to_what_charter_and_trust_keep_and_orders_the_rest() {
+    let mut world = World::three();
+    let by_class = ByClass { clinical: Some(2 * DAY), ..ByClass::default() };
+    world.nodes[0].replica.set_retention(TrustRetention { secs_max: None, by_class });
+    let law = rules(&world);
+    let mut ada = member(&mut world, 0, law.clone());
+    let mut ben = member(&mut world, 1, law);
+    let plain = Policy::new(mls::Class::Clinical, [ada.person]).unwrap();
+    let keeps = |secs| plain.clone().with_retention(secs).unwrap();
+    let packages = [package(&world, &ben.device)];
+    let (_, long) = found_with(&world, &mut ada, &packages, &keeps(2 * DAY + 1));
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    assert_eq!(ada.hand_in(&mut world, &conversation, 0, &long), Err("change-refused".into()));
+
+    let (_, submission) = found_with(&world, &mut ada, &packages, &keeps(2 * DAY));
+    ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
+    world.settle();
+    let (seen, _) = (ada.read(&world, 0).1, ben.read(&world, 0));
+    let message = ben.write(&mut world, &conversation, "hello");
+    world.settle();
+    let longer = change_policy(&mut ada, &keeps(3 * DAY));
+    assert_eq!(ada.hand_in(&mut world, &conversation, 1, &longer), Err("change-refused".into()));
+    let shorter = change_policy(&mut ada, &keeps(3600));
+    ada.hand_in(&mut world, &conversation, 1, &shorter).unwrap();
+    world.settle();
+    assert_eq!(world.holders(&message), ALL, "it would have lived for a day");
+    drop(ada.read(&world, seen));
+
+    // The next ticks order its end, and the hour passes.
+    world.pass(1);
+    world.pass(3600);
+    assert_eq!(world.holders(&message), []);
+
+    // Who administers it deletes all of it; another member does not.
+    let all = |world: &mut World, at: usize, device| {
+        let (by, target) = (Deleter::Administrator(device), Target::UpTo(world.now));
+        let (reason, reference, conversation) = (Reason::Transcribed, Vec::new(), conversation.clone());
+        world.ask(at, Request::Delete { by, conversation, target, reason, reference })
+    };
+    assert_eq!(all(&mut world, 0, ben.device), Err("not-administrator".into()));
+    assert_eq!(all(&mut world, 1, ben.device), Err("not-administrator".into()));
+    assert!(matches!(all(&mut world, 0, ada.device), Ok(Reply::Deleted(_))));
 }
