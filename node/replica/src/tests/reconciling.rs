@@ -248,6 +248,7 @@ fn strange_questions_have_bounded_answers() {
             ids: vec![0; 16].into(),
         }),
         Frame::Wait(77),
+        Frame::Begin,
         Frame::Done(crate::frame::Done { number: 3, next: None }),
         Frame::Symbols(crate::frame::Symbols {
             number: 2,
