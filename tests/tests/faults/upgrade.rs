@@ -46,10 +46,14 @@ fn what_an_earlier_version_kept_is_there_and_what_it_deleted_is_not() {
         first.start().unwrap();
         let status = first.status().unwrap();
         for (what, count) in stored.as_object().unwrap() {
-            // Its directory entry is issued anew at each start, in the place of the one before, and waits for the other trust.
             let now = &status["stored"][what];
-            let as_left =
-                if what.starts_with("waiting") { now.as_u64() >= count.as_u64() } else { now == count };
+            let as_left = match what.as_str() {
+                // Its directory entry is issued anew at each start, in the place of the one before, and waits for the other trust.
+                what if what.starts_with("waiting") => now.as_u64() >= count.as_u64(),
+                // Receipts of 0.1.0 say nothing to later versions: what this node has erased it attests anew.
+                "receipts" => now.as_u64() > Some(0),
+                _ => now == count,
+            };
             assert!(as_left, "{version}: {count} {what} were stored, and now {now}");
         }
         let audit = first.audit().unwrap().len() as u64;
