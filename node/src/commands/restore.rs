@@ -28,8 +28,8 @@ struct Restored {
 
 pub(super) fn run(args: &RestoreArgs) -> Result<(), CommandError> {
     match (&args.finish_without, &args.dir) {
-        (Some(trust), _) => {
-            let request = FinishRequest { without: trust.to_string() };
+        (Some(gone), _) => {
+            let request = FinishRequest { without: gone.clone() };
             let finished: Finished = client(&args.node)?.post("/v1/restore/finish", &request)?;
             show(args.json, &finished, |finished| match finished.waiting_for.as_slice() {
                 [] => "the node waits for nobody any more".into(),
@@ -40,8 +40,8 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), CommandError> {
             let restored = restore(&args.node.config, dir)?;
             show(args.json, &restored, |restored| {
                 format!(
-                    "{} is restored. Once the node runs, it serves no messages until a node of every other trust has told it what \
-                     was deleted since the backup; lanyard-node status shows whom it waits for.",
+                    "{} is restored. Once the node runs, it serves no messages until a node of every other trust, and every other \
+                     node of its own, has told it what was deleted since the backup; lanyard-node status shows whom it waits for.",
                     restored.store
                 )
             })

@@ -10,7 +10,7 @@ use lanyard_crypto::mls::{self, PersonKey, Policy, Rules, Suite, X509Identities,
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Decoded, Reason, Submission, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor};
-use lanyard_storage::Tree;
+use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::extension::MlsExtension;
 use mls_rs::extension::recommended::LastResortKeyPackageExt;
@@ -21,8 +21,7 @@ use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 
 use super::fixtures::{self, DAY, NOW};
 use super::world::World;
-use crate::query;
-use crate::{Deleter, Reply, Request};
+use crate::{Deleter, Reply, Request, keys, query, restored};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -72,8 +71,17 @@ struct Member<C: MlsConfig> {
 
 /// A clinician with a device at a trust, listed in the directory with a key package.
 fn member<R: MlsRules + Clone>(world: &mut World, at: usize, rules: R) -> Member<impl MlsConfig + use<R>> {
+    member_as(world, at, 100 + at as u8, rules)
+}
+
+fn member_as<R: MlsRules + Clone>(
+    world: &mut World,
+    at: usize,
+    seed: u8,
+    rules: R,
+) -> Member<impl MlsConfig + use<R>> {
     let network = world.nodes[0].replica.network();
-    let (key, certificate) = world.trusts[at].device(100 + at as u8);
+    let (key, certificate) = world.trusts[at].device(seed);
     let chain = world.trusts[at].chain(&certificate);
     let client = Client::builder()
         .crypto_provider(Suite::new())
@@ -428,4 +436,85 @@ fn the_hub_holds_a_conversation_to_what_charter_and_trust_keep_and_orders_the_re
     assert_eq!(all(&mut world, 0, ben.device), Err("not-administrator".into()));
     assert_eq!(all(&mut world, 1, ben.device), Err("not-administrator".into()));
     assert!(matches!(all(&mut world, 0, ada.device), Ok(Reply::Deleted(_))));
+}
+
+/// The hub of a restored store lacks commits that it has ordered. It orders none before they are back, and then goes on where it was.
+#[test]
+fn a_restored_hub_follows_the_commits_that_it_had_ordered_since() {
+    let mut world = World::three();
+    let law = rules(&world);
+    let mut ada = member(&mut world, 0, law.clone());
+    let mut ann = member_as(&mut world, 0, 150, law.clone());
+    let mut ben = member(&mut world, 1, law);
+    let packages: Vec<_> = [ann.device, ben.device].iter().map(|d| package(&world, d)).collect();
+    let (conversation, submission) = found(&world, &mut ada, &packages);
+    ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
+    world.settle();
+    let mut seen = [ada.read(&world, 0).1, ben.read(&world, 0).1];
+    ann.read(&world, 0);
+    let copy = copy_of(&world, 0);
+    assert_eq!(world.rows(0, Tree::Members), 2);
+
+    // Four epochs that the copy does not know: Ann goes, and the policy changes.
+    let leaves = ada.group().roster().members_iter().map(|m| m.index).collect::<Vec<_>>();
+    let ann_leaf = leaves.into_iter().find(|leaf| *leaf == ann.group().current_member_index()).unwrap();
+    let policy = Policy::new(mls::Class::Clinical, [ada.person]).unwrap().with_retention(3600).unwrap();
+    for epoch in 1..5 {
+        world.pass(1);
+        let change = match epoch {
+            1 => ada.commit(&[], &[ann_leaf]),
+            2 => change_policy(&mut ada, &policy),
+            _ => ada.commit(&[], &[]),
+        };
+        ada.hand_in(&mut world, &conversation, epoch, &change).unwrap();
+        world.settle();
+        seen = [ada.read(&world, seen[0]).1, ben.read(&world, seen[1]).1];
+    }
+    let [hub, setting] = [Tree::Hub, Tree::Meta].map(|tree| state_of(&world, tree, &conversation));
+    assert_eq!(world.rows(0, Tree::Members), 1);
+    let late = ben.commit(&[], &[]);
+
+    world.isolate(0);
+    copy.commit(restored::mark(&copy, world.now).unwrap()).unwrap();
+    world.nodes[0].store = copy;
+    world.restart(0);
+    assert_ne!(state_of(&world, Tree::Hub, &conversation), hub);
+    let sent = ben.hand_in(&mut world, &conversation, 5, &late).unwrap();
+    world.connect(0, 1);
+    (0..20).for_each(|_| world.pass(1));
+    // RXB has shown all that it holds; RXC may hold a commit that it does not.
+    assert_eq!(world.rows(0, Tree::Epochs), 1, "nothing is fetched before all deletions are known");
+    world.connect(0, 2);
+    let refused = |world: &World| world.audit(0).iter().filter(|e| e.code == "restored").count();
+    assert!(refused(&world) > 0, "the submission was refused for the time being");
+    (0..60).for_each(|_| world.pass(1));
+    let events = world.audit(0).into_iter().filter(|e| e.event == "restored").map(|e| e.code);
+    assert_eq!(events.collect::<Vec<_>>(), ["waiting", "serving", "ordering"]);
+
+    // The submission that was refused meanwhile comes again, and is ordered as the next epoch.
+    assert_eq!(world.rows(0, Tree::Epochs), 5);
+    world.drain(1, 0);
+    world.settle();
+    assert_eq!(world.rows(0, Tree::Epochs), 6);
+    let ticks = query::ticks(&world.nodes[1].store, &sent).unwrap().unwrap();
+    assert!(ticks.custodians[0].confirmed.is_some(), "{ticks:?}");
+    assert_eq!(world.rows(0, Tree::Members), 1, "Ann's device gets no more");
+    assert_eq!(state_of(&world, Tree::Meta, &conversation), setting);
+    assert!(world.audit(0).iter().all(|e| e.event != "commit-unfollowed"));
+}
+
+fn copy_of(world: &World, at: usize) -> MemoryStore {
+    let (copy, mut rows) = (MemoryStore::new(), Batch::new());
+    world.nodes[at].store.rows().into_iter().for_each(|(tree, key, row)| rows.put(tree, key, row));
+    copy.commit(rows).unwrap();
+    copy
+}
+
+/// What the hub keeps of a conversation: its state, or what it says of retention.
+fn state_of(world: &World, tree: Tree, conversation: &ConversationId) -> Vec<u8> {
+    let key = match tree {
+        Tree::Hub => keys::conversation(conversation),
+        _ => keys::setting(conversation),
+    };
+    world.nodes[0].store.get(tree, &key).unwrap().unwrap()
 }
