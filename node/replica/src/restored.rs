@@ -23,9 +23,9 @@ use crate::frame::Frame;
 use crate::holding::{Holding, LAYERS};
 use crate::input::Reply;
 use crate::keys;
-use crate::limits::BEGIN_SECS;
+use crate::limits::{BEGIN_SECS, STEP_CHANGES_MAX};
 use crate::query;
-use crate::turn::Turn;
+use crate::turn::{Turn, inbox_base};
 use crate::verdict::Refusal;
 
 /// The event of the audit log.
@@ -34,8 +34,8 @@ const EVENT: &str = "restored";
 const RESTORED: &[u8] = b"restored";
 /// The fact that it was, and that envelopes may still be lacking. Value: the same.
 const REGAINING: &[u8] = b"restored-regaining";
-/// More than a device is sent while any backup is kept.
-const INBOX_SKIP: u64 = 1 << 32;
+/// More than a device is sent while any backup is kept, in case the clock is behind.
+const INBOX_SKIP: u64 = 1 << 28;
 /// The layers that say what is deleted: who is trusted, and tombstones.
 const DECIDING: [u8; 2] = [LAYERS[0], LAYERS[1]];
 
@@ -80,20 +80,28 @@ pub struct Restoration {
     pub waiting_for: Vec<Awaited>,
 }
 
-/// The batch that says of a store that it was restored at this moment. Inboxes go on behind every position that their devices can have
-/// seen since the copy was made: what came later would otherwise have positions that they have passed.
+/// What says of a store that it was restored at this moment: batches to commit one after the other, the last of which is the mark itself.
+/// Inboxes go on behind every position that their devices can have seen since the copy was made: what came later would
+/// otherwise have positions that they have passed.
 ///
 /// # Errors
 /// The view's alone.
-pub fn mark(view: &dyn View, now: Timestamp) -> Result<Batch, StorageError> {
-    let mut batch = Batch::new();
-    batch.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
+pub fn mark(view: &dyn View, now: Timestamp) -> Result<Vec<Batch>, StorageError> {
+    let mut batches = vec![Batch::new()];
     query::for_each(view, Tree::Devices, &[], |device, newest| {
-        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP);
-        batch.put(Tree::Devices, device, newest.to_be_bytes());
+        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP).max(inbox_base(now));
+        if batches.last().is_none_or(|batch| batch.len() >= STEP_CHANGES_MAX) {
+            batches.push(Batch::new());
+        }
+        if let Some(batch) = batches.last_mut() {
+            batch.put(Tree::Devices, device, newest.to_be_bytes());
+        }
         Ok(())
     })?;
-    Ok(batch)
+    let mut last = Batch::new();
+    last.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
+    batches.push(last);
+    Ok(batches)
 }
 
 /// Whether a store was restored, and its node does not know yet what was deleted since.

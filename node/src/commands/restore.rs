@@ -86,6 +86,9 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
 /// Opens the copy, which must be this node's, and says of it that it is one.
 fn mark(options: SledOptions) -> Result<(), RunError> {
     let store = SledStore::open(options)?;
-    let marked = lanyard_replica::restored::mark(&store, now())?;
-    Ok(store.commit(marked)?)
+    // The draft has no standing before all of them are there.
+    for batch in lanyard_replica::restored::mark(&store, now())? {
+        store.commit(batch)?;
+    }
+    Ok(())
 }

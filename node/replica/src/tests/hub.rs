@@ -20,7 +20,7 @@ use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, Encryption
 use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 
 use super::fixtures::{self, DAY, NOW};
-use super::world::World;
+use super::world::{World, place};
 use crate::{Deleter, Reply, Request, keys, query, restored};
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -258,7 +258,7 @@ fn a_conversation_begins_and_reaches_all_its_members() {
     let commit = ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
     world.settle();
     assert_eq!(world.holders(&commit), ALL);
-    assert_eq!(world.inbox(0, &ada.device, 0), [(1, Some(commit))]);
+    assert_eq!(world.inbox(0, &ada.device, 0), [(place(1), Some(commit))]);
     for (at, device) in [(1, ben.device), (2, cem.device)] {
         assert_eq!(world.inbox(at, &device, 0).len(), 1, "the welcome alone");
     }
@@ -300,7 +300,7 @@ fn each_epoch_has_one_commit() {
 
     // Ben takes the winner's, makes his change again, and it is accepted.
     ben.group().clear_pending_commit();
-    let seen_by_ben = ben.read(&world, 1).1;
+    let seen_by_ben = ben.read(&world, place(1)).1;
     ada.read(&world, seen);
     let again = ben.commit(&[], &[]);
     let again = ben.hand_in(&mut world, &conversation, 2, &again).unwrap();
@@ -475,7 +475,7 @@ fn a_restored_hub_follows_the_commits_that_it_had_ordered_since() {
     let late = ben.commit(&[], &[]);
 
     world.isolate(0);
-    copy.commit(restored::mark(&copy, world.now).unwrap()).unwrap();
+    restored::mark(&copy, world.now).unwrap().into_iter().for_each(|batch| copy.commit(batch).unwrap());
     world.nodes[0].store = copy;
     world.restart(0);
     assert_ne!(state_of(&world, Tree::Hub, &conversation), hub);

@@ -40,7 +40,7 @@ impl Scene {
         world.submit(0, &order).unwrap();
         world.settle();
         assert_eq!(world.holders(&deleted.id()), []);
-        copy.commit(restored::mark(&copy, world.now).unwrap()).unwrap();
+        mark(&copy, world.now);
         world.isolate(2);
         world.nodes[2].store = copy;
         world.nodes[2].outputs.clear();
@@ -79,6 +79,10 @@ impl Scene {
     }
 }
 
+fn mark(copy: &MemoryStore, now: Timestamp) {
+    restored::mark(copy, now).unwrap().into_iter().for_each(|batch| copy.commit(batch).unwrap());
+}
+
 #[test]
 fn it_serves_nothing_before_it_has_compared_with_every_trust() {
     let mut scene = Scene::new();
@@ -101,11 +105,8 @@ fn it_serves_nothing_before_it_has_compared_with_every_trust() {
     assert_eq!(scene.waits_for(), None);
     assert_eq!(scene.events()[..2], ["waiting", "serving"]);
     let inbox = scene.world.inbox(2, &DEVICE, 0);
-    assert_eq!(inbox[..2], [(1, Some(kept)), (2, None)]);
-    assert!(
-        inbox[2..].iter().all(|(position, _)| *position > 1 << 32),
-        "behind all that the device can have seen"
-    );
+    assert_eq!(inbox.iter().map(|(_, id)| *id).take(2).collect::<Vec<_>>(), [Some(kept), None]);
+    assert!(inbox[2].0 > inbox[1].0 + (1 << 27), "behind all that the device can have seen");
     assert!(inbox.len() > 2, "the tombstone");
     assert_digests(&scene.world, 2);
 
@@ -208,7 +209,7 @@ fn each_other_node_of_its_trust_is_waited_for() {
     // All of them are left out by the code of the trust, or one by its id.
     for gone in [Awaited::Trust(scene.world.trusts[2].id.clone()), Awaited::Node(id)] {
         let store = &scene.world.nodes[2].store;
-        store.commit(restored::mark(store, scene.world.now).unwrap()).unwrap();
+        mark(store, scene.world.now);
         scene.world.restart(2);
         [0, 1].into_iter().for_each(|at| scene.world.connect(at, 2));
         (0..12).for_each(|_| scene.world.pass(1));
@@ -253,4 +254,45 @@ fn a_replica_that_is_opened_anew_is_still_restored() {
     let world = &scene.world;
     let replica = Replica::open(&world.nodes[2].store, world.trusts[2].own(), &world.charter).unwrap();
     assert!(replica.restored.is_some());
+}
+
+/// A device that had nothing in its inbox when the copy was made has seen positions since that begin where a new inbox would not.
+#[test]
+fn an_inbox_that_begins_anew_begins_behind_what_its_device_has_seen() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    world.serve(2, &conversation, &DEVICE);
+    for n in 1..4 {
+        let message = world.message(0, &conversation, n, &ALL);
+        world.submit(0, &message).unwrap();
+        world.settle();
+    }
+    let (seen, _) = *world.inbox(2, &DEVICE, 0).last().unwrap();
+    world.pass(1);
+    // A store without anything, as where it was lost and there is no backup.
+    world.isolate(2);
+    world.nodes[2] = Node::new(&world.trusts[2], &world.charter);
+    world.serve(2, &conversation, &DEVICE);
+    world.connect_all();
+    (0..40).for_each(|_| world.pass(1));
+    let message = world.message(0, &conversation, 9, &ALL);
+    world.submit(0, &message).unwrap();
+    world.settle();
+    assert_eq!(world.inbox(2, &DEVICE, seen).last().unwrap().1, Some(message.id()));
+}
+
+/// However many devices there are, no batch is larger than a store takes.
+#[test]
+fn many_devices_are_marked_in_several_batches() {
+    let (store, count) = (MemoryStore::new(), 40_000u64);
+    let mut batch = Batch::new();
+    for n in 0..count {
+        let device = [&n.to_be_bytes()[..], &[7; 24]].concat();
+        batch.put(Tree::Devices, device, (1u64 << 60).to_be_bytes());
+    }
+    store.commit(batch).unwrap();
+    let batches = restored::mark(&store, fixtures::NOW).unwrap();
+    assert!(batches.len() > 2 && batches.iter().all(|batch| batch.len() <= 16_384));
+    let (last, others) = batches.split_last().unwrap();
+    assert_eq!((last.len(), others.iter().map(Batch::len).sum::<usize>()), (1, count as usize));
 }
