@@ -15,7 +15,7 @@ use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, T
 use lanyard_replica::Deleter;
 use lanyard_replica::hold::HoldView;
 use lanyard_replica::query::Overdue;
-use lanyard_replica::restored::Restoration;
+use lanyard_replica::restored::{Awaited, Restoration};
 use lanyard_storage::{BackedUp, Compacted};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -134,8 +134,8 @@ pub trait Backend: Send + Sync + 'static {
     /// What this node waits for before it serves anything, if it was restored from a backup.
     fn restoration(&self) -> Answer<'_, Option<Restoration>>;
 
-    /// Waits for this trust no longer.
-    fn leave_out(&self, trust: TrustId) -> Answer<'_, ()>;
+    /// Waits for these no longer.
+    fn leave_out(&self, gone: Awaited) -> Answer<'_, ()>;
 
     /// Peers that the charter and the directory name, and whether they are connected.
     fn peers(&self) -> Vec<PeerStatus>;

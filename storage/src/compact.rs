@@ -91,7 +91,7 @@ impl StoreWriter {
     }
 
     /// Copies some more, and ends the task when everything is copied. What goes wrong is told to who asked, and is an error only if it
-    /// is not known any more which rows are in force.
+    /// is not known any more which rows are in force, or which keys are erased.
     pub(crate) fn go_on(&mut self) -> Result<(), StorageError> {
         let Some(task) = &mut self.task else { return Ok(()) };
         let copied = task.copy.step(&self.rows.read().trees);
@@ -153,6 +153,12 @@ impl StoreWriter {
                 }
             }
             Purpose::BackUp(to, done) => {
+                // What is erased in memory alone is not to be in a backup. It is the store's own erasure, so the store stops if it fails.
+                if let Err(error) = self.finish_tidying() {
+                    let _ = done.send(Err(error.clone()));
+                    let _ = dir.map(|dir| files::remove_dir(&dir));
+                    return Err(error);
+                }
                 let backed_up = self.end_backup(copy, &to);
                 let outcome = backed_up.clone().map(drop);
                 let _ = done.send(backed_up.map(|bytes| BackedUp { bytes, live_bytes }));
@@ -186,8 +192,6 @@ impl StoreWriter {
             trees.sync()?;
             trees.close()?;
         }
-        // What is erased in memory alone is not to be in a backup.
-        self.finish_tidying()?;
         let keys = draft.join("keys");
         files::create_dir(&keys)?;
         for slot in self.keys.slots() {

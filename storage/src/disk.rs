@@ -160,7 +160,8 @@ impl SledStore {
     /// owner and under the same key of the node, which is not in it. Others read and commit as before.
     ///
     /// # Errors
-    /// [`StorageError::Busy`], [`StorageError::Io`] if `to` or `to.unfinished` exists, or what the disk says. The store goes on.
+    /// [`StorageError::Busy`], [`StorageError::Io`] if `to` or `to.unfinished` exists, or what the disk says. The store goes on,
+    /// unless it could not erase from the disk what was to be erased before ([`StorageError::Stopped`] from then on).
     pub fn back_up(&self, to: &Path) -> Result<BackedUp, StorageError> {
         self.ask(|done| Order::Copy(Purpose::BackUp(to.to_owned(), done)))
     }

@@ -8,13 +8,16 @@ use lanyard_crypto::mls::PublicGroup;
 use lanyard_crypto::mls::peek::Peek;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Envelope, Header, Submission, Verified};
-use lanyard_crypto::{ConversationId, RecordId, TrustId, cbor, limits};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId, cbor, limits};
 use lanyard_storage::{StorageError, Tree, View};
 
 use crate::Replica;
 use crate::admit;
 use crate::audit::AuditEntry;
+use crate::holding::Holding;
+use crate::keep;
 use crate::keys;
+use crate::limits::CATCH_UP_COMMITS_MAX;
 use crate::mutation::{self, Mutation};
 use crate::spread;
 use crate::turn::Turn;
@@ -37,6 +40,13 @@ impl Replica {
             // The same commit again: an answer was lost on the way.
             let same = published.1 == submission.commit;
             return Ok(if same { Ok(published.0) } else { Err(Refusal::DuplicateCommit(envelope.epoch)) });
+        }
+        // It may have ordered another one for this epoch, which has not come back yet.
+        if self.lacks_commits() {
+            return Ok(Err(Refusal::Restored));
+        }
+        if self.catch_up(turn, conversation)? {
+            return Ok(Err(Refusal::Restored));
         }
         if let Some(welcome) = &submission.welcome
             && !matches!(Peek::of(welcome, limits::HANDSHAKE_RECORD_BYTES_MAX), Ok(Peek::Welcome { .. }))
@@ -92,6 +102,49 @@ impl Replica {
             }
         }
         Ok(Ok(commit))
+    }
+
+    /// Follows the commits of a conversation that are held and not part of the state that is kept of it: those that have come back to a
+    /// restored hub, in whatever order they came. Tells whether more are left than a step takes.
+    pub(crate) fn catch_up(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &ConversationId,
+    ) -> Result<bool, StorageError> {
+        let key = keys::conversation(conversation);
+        // Without the state of its first epoch, which was never a record, nothing can be followed.
+        let Some(state) = turn.rows.get(Tree::Hub, &key)? else { return Ok(false) };
+        let Ok(mut group) = PublicGroup::load(self.network.clone(), &state, None) else { return Ok(false) };
+        let mut removed: Vec<(Fingerprint, u64, Timestamp)> = Vec::new();
+        let (begun, mut more) = (group.epoch(), false);
+        while let Some((id, commit)) = self.commit_of(turn, conversation, group.epoch())? {
+            more = group.epoch() - begun >= CATCH_UP_COMMITS_MAX;
+            let Some(held) = Holding::get(&turn.rows, &id)?.filter(|_| !more) else { break };
+            let policy = group.policy().clone();
+            // As of when it was ordered: who made it may have left since.
+            let accepted = match group.accept_commit(&commit, held.issued) {
+                Ok(accepted) => accepted,
+                Err(why) => {
+                    let entry = AuditEntry::new("commit-unfollowed", "change-refused", why.to_string());
+                    turn.audit(entry.record(id))?;
+                    break;
+                }
+            };
+            self.note_policy(turn, conversation, Some(&policy), group.policy());
+            let own = accepted.removed.iter().filter(|device| device.trust == self.own.trust);
+            removed.extend(own.map(|device| (device.fingerprint, accepted.epoch, held.issued)));
+        }
+        if group.epoch() == begun {
+            return Ok(more);
+        }
+        let Ok(snapshot) = group.snapshot() else { return Ok(more) };
+        turn.rows.put(Tree::Hub, key, snapshot);
+        for (device, epoch, at) in removed {
+            if !keep::is_welcomed(&turn.rows, conversation, &device, (epoch, at))? {
+                spread::serve_no_more(turn, conversation, &device)?;
+            }
+        }
+        Ok(more)
     }
 
     fn commit_of(

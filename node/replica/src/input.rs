@@ -9,7 +9,7 @@ use lanyard_storage::Batch;
 
 use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
-use crate::restored::Restoration;
+use crate::restored::{Awaited, Restoration};
 use crate::verdict::{Refusal, Verdict};
 
 /// Something that happened, for [`crate::Replica::step`].
@@ -182,8 +182,8 @@ pub enum Request {
     SignHead,
     /// The operator wants to know what a restored store waits for.
     Restoration,
-    /// The operator does not wait for this trust, which is gone.
-    LeaveOut(TrustId),
+    /// The operator does not wait for these, who are gone.
+    LeaveOut(Awaited),
 }
 
 /// Who asks for a deletion.

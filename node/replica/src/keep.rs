@@ -45,6 +45,12 @@ impl Replica {
         turn.rows.put(Tree::Expiry, keys::expiry(held.expires, &id), [held.kind]);
         digest::enter(turn, &id, &held);
         self.follow(turn, record, &held)?;
+        if let (Body::Envelope(envelope), false) = (record.body(), origin)
+            && envelope.class == Class::Commit
+            && *envelope.conversation.owner() == self.own.trust
+        {
+            self.catch_up(turn, &envelope.conversation)?;
+        }
         if origin {
             self.spread(turn, record, &held)?;
         }
@@ -274,6 +280,35 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+/// Whether a welcome to this epoch or a later one, issued since then, is held for a device of this trust.
+pub(crate) fn is_welcomed(
+    view: &dyn View,
+    conversation: &ConversationId,
+    device: &Fingerprint,
+    (epoch, since): (u64, Timestamp),
+) -> Result<bool, StorageError> {
+    let mut from = keys::conversation_row(conversation, since, &RecordId::new([0; 32]));
+    let high =
+        keys::conversation_row(conversation, Timestamp::from_secs(u64::MAX), &RecordId::new([255; 32]));
+    loop {
+        let range = (Bound::Included(from.as_slice()), Bound::Included(high.as_slice()));
+        let rows = view.scan(Tree::Conversations, range, SCAN_ROWS)?;
+        let Some((last, _)) = rows.last() else { return Ok(false) };
+        let next = [last.as_slice(), &[0]].concat();
+        for (key, _) in rows.iter().filter(|(_, class)| class[..] == [Class::Welcome as u8]) {
+            let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+            if let Some((_, record)) = admit::stored(view, &id)?
+                && let Body::Envelope(welcome) = record.body()
+                && welcome.epoch >= epoch
+                && welcomed(view, &welcome.content)?.contains(device)
+            {
+                return Ok(true);
+            }
+        }
+        from = next;
+    }
 }
 
 /// The devices of this trust that a welcome is for, by the key packages that it names.

@@ -130,6 +130,8 @@ pub struct Replica {
     walk: retention::Walk,
     /// While its store is a copy that was restored.
     restored: Option<restored::Comparing>,
+    /// While such a store may lack envelopes that it had.
+    regaining: Option<restored::Comparing>,
     /// [`limits::STEP_CHANGES_MAX`], unless a test asks for less.
     step_changes_max: usize,
     /// [`limits::SERVED_BYTES_MAX`], likewise.
@@ -195,7 +197,7 @@ impl Replica {
         }
         // Known without an entry, so that this node can sign before its registrar has published it.
         let _ = network.learn(&own.chain);
-        let restored = restored::Comparing::of(view)?;
+        let [restored, regaining] = restored::Comparing::of(view)?;
         Ok(Self {
             own,
             network: Arc::new(network),
@@ -209,6 +211,7 @@ impl Replica {
             retention: TrustRetention::default(),
             walk: retention::Walk::default(),
             restored,
+            regaining,
             step_changes_max: limits::STEP_CHANGES_MAX,
             served_bytes_max: limits::SERVED_BYTES_MAX,
         })

@@ -21,6 +21,10 @@ pub const RANGES_MAX: usize = 256;
 pub const RANGES_FINE: usize = 32;
 /// A peer that was asked to begin a round is asked again after so many seconds, and does not begin one more often for that.
 pub const BEGIN_SECS: u64 = 5;
+/// Positions that a device's inbox moves on by in a second at most: an inbox that is begun anew begins behind those of all seconds before.
+pub const INBOX_PER_SEC_MAX: u64 = 1 << 20;
+/// Commits of a conversation that a restored hub follows in one step.
+pub const CATCH_UP_COMMITS_MAX: u64 = 64;
 /// Records of a span that is reconciled at once, on either side.
 pub const SPAN_RECORDS_MAX: usize = 64 * 1024;
 /// Rows of the index that are read for one answer, whosever they are.

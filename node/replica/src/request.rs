@@ -67,7 +67,7 @@ impl Replica {
             }
             Request::SignHead => self.sign_head(turn)?,
             Request::Restoration => Ok(self.restoration(turn)?),
-            Request::LeaveOut(trust) => self.leave_out(turn, trust)?,
+            Request::LeaveOut(gone) => self.leave_out(turn, gone)?,
         };
         if let Err(why) = &outcome {
             turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;

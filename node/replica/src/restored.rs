@@ -1,9 +1,13 @@
 //! A replica on a restored copy of its store holds what was deleted since the copy was made. So it serves no envelope to anybody, by any way, and takes
 //! none from its own devices, until it has learnt of these deletions: until, since it was opened, a node of every other trust of the charter
-//! has shown it the same digests of trust and of tombstones as its own, with every tombstone carried out (promise P6).
+//! and every other node of its own trust has shown it the same digests of trust and of tombstones as its own, with every tombstone carried out
+//! (promise P6). Nodes of its own trust are waited for one by one, since what concerns that trust alone is nowhere else.
+//!
+//! It has also lost envelopes, and commits among them that it had ordered as the hub. So it orders none, which might be the second of
+//! an epoch, until the same nodes have shown it the same envelopes too.
 //!
 //! Who shows a digest is who begins a round of anti-entropy. So it asks its peers to begin one ([`Frame::Begin`]), again and again, and meanwhile
-//! takes no part in what concerns envelopes. Tolerated: any loss, peers that come late, restarts (all begins anew). A trust that is gone
+//! takes no part in what concerns envelopes. Tolerated: any loss, peers that come late, restarts (all begins anew). A trust or a node that is gone
 //! for good must be left out by the operator; what it alone knew to be deleted is then served again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,28 +23,50 @@ use crate::frame::Frame;
 use crate::holding::{Holding, LAYERS};
 use crate::input::Reply;
 use crate::keys;
-use crate::limits::BEGIN_SECS;
+use crate::limits::{BEGIN_SECS, STEP_CHANGES_MAX};
 use crate::query;
-use crate::turn::Turn;
+use crate::turn::{Turn, inbox_base};
 use crate::verdict::Refusal;
 
 /// The event of the audit log.
 const EVENT: &str = "restored";
 /// The fact that a store is such a copy. Value: since when, u64.
 const RESTORED: &[u8] = b"restored";
-/// More than a device is sent while any backup is kept.
-const INBOX_SKIP: u64 = 1 << 32;
+/// The fact that it was, and that envelopes may still be lacking. Value: the same.
+const REGAINING: &[u8] = b"restored-regaining";
+/// More than a device is sent while any backup is kept, in case the clock is behind.
+const INBOX_SKIP: u64 = 1 << 28;
 /// The layers that say what is deleted: who is trusted, and tombstones.
 const DECIDING: [u8; 2] = [LAYERS[0], LAYERS[1]];
 
-/// How far the comparison has come, since the replica was opened.
+/// How far a comparison has come, since the replica was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Comparing {
     noted: bool,
-    /// Trusts that need not be waited for any more.
-    done: BTreeSet<TrustId>,
+    /// Who need not be waited for any more.
+    done: BTreeSet<Awaited>,
+    /// Whom the operator has left out.
+    left_out: BTreeSet<Awaited>,
     /// When each peer was last asked to begin a round.
     asked: BTreeMap<NodeId, Timestamp>,
+}
+
+/// Who is to tell a restored node what it lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Awaited {
+    /// Any node of another trust. Of the own trust, all others of its nodes.
+    Trust(TrustId),
+    /// Another node of the own trust.
+    Node(NodeId),
+}
+
+impl std::fmt::Display for Awaited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Awaited::Trust(trust) => trust.fmt(f),
+            Awaited::Node(node) => node.fmt(f),
+        }
+    }
 }
 
 /// What a restored node waits for.
@@ -48,24 +74,34 @@ pub(crate) struct Comparing {
 pub struct Restoration {
     /// When the copy was restored.
     pub since: Timestamp,
-    /// Trusts of which no node has shown yet that it knows of the same deletions.
-    pub waiting_for: Vec<TrustId>,
+    /// Whether messages are served, and changes of conversations alone still wait.
+    pub serves: bool,
+    /// Those who have not shown yet that they know of the same deletions, or, if messages are served, that they hold the same envelopes.
+    pub waiting_for: Vec<Awaited>,
 }
 
-/// The batch that says of a store that it was restored at this moment. Inboxes go on behind every position that their devices can have
-/// seen since the copy was made: what came later would otherwise have positions that they have passed.
+/// What says of a store that it was restored at this moment: batches to commit one after the other, the last of which is the mark itself.
+/// Inboxes go on behind every position that their devices can have seen since the copy was made: what came later would
+/// otherwise have positions that they have passed.
 ///
 /// # Errors
 /// The view's alone.
-pub fn mark(view: &dyn View, now: Timestamp) -> Result<Batch, StorageError> {
-    let mut batch = Batch::new();
-    batch.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
+pub fn mark(view: &dyn View, now: Timestamp) -> Result<Vec<Batch>, StorageError> {
+    let mut batches = vec![Batch::new()];
     query::for_each(view, Tree::Devices, &[], |device, newest| {
-        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP);
-        batch.put(Tree::Devices, device, newest.to_be_bytes());
+        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP).max(inbox_base(now));
+        if batches.last().is_none_or(|batch| batch.len() >= STEP_CHANGES_MAX) {
+            batches.push(Batch::new());
+        }
+        if let Some(batch) = batches.last_mut() {
+            batch.put(Tree::Devices, device, newest.to_be_bytes());
+        }
         Ok(())
     })?;
-    Ok(batch)
+    let mut last = Batch::new();
+    last.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
+    batches.push(last);
+    Ok(batches)
 }
 
 /// Whether a store was restored, and its node does not know yet what was deleted since.
@@ -90,36 +126,61 @@ pub(crate) fn withholds(view: &dyn View, held: &Holding) -> Result<bool, Storage
 }
 
 impl Comparing {
-    /// Of the replica of this store.
-    pub(crate) fn of(view: &dyn View) -> Result<Option<Self>, StorageError> {
-        Ok(is_marked(view)?.then(Self::default))
+    /// Of the replica of this store: for the deletions, and for the envelopes once these are known. At most one of them is under way.
+    pub(crate) fn of(view: &dyn View) -> Result<[Option<Self>; 2], StorageError> {
+        let restored = is_marked(view)?;
+        let regaining = !restored && view.contains(Tree::Meta, REGAINING)?;
+        Ok([restored, regaining].map(|under_way| under_way.then(Self::default)))
+    }
+
+    fn knows(&self, awaited: &Awaited) -> bool {
+        self.done.contains(awaited) || self.left_out.contains(awaited)
     }
 }
 
 impl Replica {
     /// What this replica waits for; none if it was not restored, or knows all.
     pub(crate) fn restoration(&self, turn: &Turn<'_>) -> Result<Reply, StorageError> {
-        let since = turn.rows.get(Tree::Meta, RESTORED)?;
+        let serves = self.restored.is_none();
+        let since = turn.rows.get(Tree::Meta, if serves { REGAINING } else { RESTORED })?;
         let since = since.map(|row| Timestamp::from_secs(keys::last_u64(&row)));
-        let waiting_for = self.awaited().into_iter().collect();
-        Ok(Reply::Restoration(since.map(|since| Restoration { since, waiting_for })))
+        let waiting_for = self.awaited(turn.now).into_iter().collect();
+        Ok(Reply::Restoration(since.map(|since| Restoration { since, serves, waiting_for })))
     }
 
-    /// The operator does not wait for a trust any more.
+    /// Whether commits may be lacking that this replica has ordered, so that it orders none.
+    pub(crate) fn lacks_commits(&self) -> bool {
+        self.restored.is_some() || self.regaining.is_some()
+    }
+
+    /// The operator does not wait for somebody any more: a trust, a node of this one, or, by its code, all of them.
     pub(crate) fn leave_out(
         &mut self,
         turn: &mut Turn<'_>,
-        trust: TrustId,
+        gone: Awaited,
     ) -> Result<Result<Reply, Refusal>, StorageError> {
-        if !self.awaited().contains(&trust) {
-            return Ok(Err(Refusal::NotFound(format!("a restored store that waits for {trust}"))));
+        let awaited = self.awaited(turn.now);
+        let left_out: BTreeSet<Awaited> = match &gone {
+            Awaited::Trust(trust) if *trust == self.own.trust => {
+                awaited.into_iter().filter(|awaited| matches!(awaited, Awaited::Node(_))).collect()
+            }
+            gone => awaited.into_iter().filter(|awaited| awaited == gone).collect(),
+        };
+        if left_out.is_empty() {
+            return Ok(Err(Refusal::NotFound(format!("a restored store that waits for {gone}"))));
         }
-        if let Some(comparing) = &mut self.restored {
-            comparing.done.insert(trust.clone());
+        for awaited in left_out {
+            let detail = "the operator goes on without what is known there alone";
+            let entry = AuditEntry::new(EVENT, "without", detail);
+            turn.audit(match &awaited {
+                Awaited::Trust(trust) => entry.trust(trust.clone()),
+                Awaited::Node(node) => entry.trust(self.own.trust.clone()).node(*node),
+            })?;
+            if let Some(comparing) = self.comparing() {
+                comparing.left_out.insert(awaited);
+            }
         }
-        let detail = "the operator goes on without what this trust knows to be deleted";
-        turn.audit(AuditEntry::new(EVENT, "without", detail).trust(trust))?;
-        self.serve_again(turn)?;
+        self.go_further(turn)?;
         Ok(Ok(Reply::Done))
     }
 
@@ -127,36 +188,42 @@ impl Replica {
     pub(crate) fn note_compared(
         &mut self,
         turn: &Turn<'_>,
-        trust: &TrustId,
+        (node, trust): (NodeId, &TrustId),
         [mine, theirs]: [&[Root]; 2],
     ) -> Result<(), StorageError> {
-        let Some(comparing) = &mut self.restored else { return Ok(()) };
-        let equal =
-            DECIDING.into_iter().all(|layer| mine.get(usize::from(layer)) == theirs.get(usize::from(layer)));
+        let shown =
+            if *trust == self.own.trust { Awaited::Node(node) } else { Awaited::Trust(trust.clone()) };
+        let envelopes = self.regaining.is_some().then_some(LAYERS[3]);
+        let Some(comparing) = self.comparing() else { return Ok(()) };
+        let equal = DECIDING
+            .into_iter()
+            .chain(envelopes)
+            .all(|layer| mine.get(usize::from(layer)) == theirs.get(usize::from(layer)));
         if equal && !erase::is_behind(&turn.rows, turn.now)? {
-            comparing.done.insert(trust.clone());
+            comparing.done.insert(shown);
         }
         Ok(())
     }
 
-    /// A second has passed: peers whose digests are lacking are asked for them, and if none are, everything is served again.
+    /// A second has passed: peers whose digests are lacking are asked for them, and if none are, everything goes on as before.
     pub(crate) fn compare_restored(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        let awaited = self.awaited();
-        let Some(comparing) = &mut self.restored else { return Ok(()) };
+        let awaited = self.awaited(turn.now);
+        let (own, connected) = (self.own.trust.clone(), self.connected.clone());
+        let Some(comparing) = self.comparing() else { return Ok(()) };
         if !std::mem::replace(&mut comparing.noted, true) {
-            let detail = "nothing is served before other trusts have told what was deleted since";
+            let detail = "nothing is served before others have told what was deleted since";
             turn.audit(AuditEntry::new(EVENT, "waiting", detail))?;
         }
-        comparing.asked.retain(|node, _| self.connected.contains_key(node));
-        for node in self.connected.iter().filter(|(_, trust)| awaited.contains(*trust)).map(|(node, _)| *node)
-        {
+        comparing.asked.retain(|node, _| connected.contains_key(node));
+        for (node, trust) in connected {
+            let shows = if trust == own { Awaited::Node(node) } else { Awaited::Trust(trust) };
             let asked = comparing.asked.get(&node);
-            if asked.is_none_or(|at| at.plus_secs(BEGIN_SECS) <= turn.now) {
+            if awaited.contains(&shows) && asked.is_none_or(|at| at.plus_secs(BEGIN_SECS) <= turn.now) {
                 comparing.asked.insert(node, turn.now);
                 turn.send(node, Frame::Begin);
             }
         }
-        self.serve_again(turn)
+        self.go_further(turn)
     }
 
     /// A peer asks for a round, and gets one if none was begun lately.
@@ -167,11 +234,26 @@ impl Replica {
         }
     }
 
-    fn serve_again(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        if self.restored.is_none() || !self.awaited().is_empty() || erase::is_behind(&turn.rows, turn.now)? {
+    /// Serves again once what was deleted is known, and orders commits again once what was lost is back.
+    fn go_further(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
+        if !self.lacks_commits()
+            || !self.awaited(turn.now).is_empty()
+            || erase::is_behind(&turn.rows, turn.now)?
+        {
             return Ok(());
         }
-        self.restored = None;
+        let Some(served) = self.restored.take() else {
+            self.regaining = None;
+            turn.rows.delete(Tree::Meta, REGAINING);
+            let detail = "what was lost is back; changes of conversations are ordered again";
+            return turn.audit(AuditEntry::new(EVENT, "ordering", detail));
+        };
+        // What others showed before is not of the envelopes, which come from now on.
+        let left_out = served.left_out;
+        self.regaining = Some(Comparing { noted: true, left_out, ..Comparing::default() });
+        if let Some(since) = turn.rows.get(Tree::Meta, RESTORED)? {
+            turn.rows.put(Tree::Meta, REGAINING, since);
+        }
         turn.rows.delete(Tree::Meta, RESTORED);
         turn.audit(AuditEntry::new(
             EVENT,
@@ -185,13 +267,20 @@ impl Replica {
         Ok(())
     }
 
-    /// Trusts of which no node has shown the same digests yet.
-    fn awaited(&self) -> BTreeSet<TrustId> {
-        let Some(comparing) = &self.restored else { return BTreeSet::new() };
+    fn comparing(&mut self) -> Option<&mut Comparing> {
+        self.restored.as_mut().or(self.regaining.as_mut())
+    }
+
+    /// Who has not shown the same digests yet.
+    fn awaited(&self, now: Timestamp) -> BTreeSet<Awaited> {
+        let Some(comparing) = self.restored.as_ref().or(self.regaining.as_ref()) else {
+            return BTreeSet::new();
+        };
         let members = self.network.charter().trusts.iter().map(|member| &member.trust);
-        members
-            .filter(|trust| **trust != self.own.trust && !comparing.done.contains(*trust))
-            .cloned()
-            .collect()
+        let others = members.filter(|trust| **trust != self.own.trust).cloned().map(Awaited::Trust);
+        let nodes = self.network.nodes(now).into_iter();
+        let siblings = nodes.filter(|node| node.trust == self.own.trust && node.node() != self.own.node);
+        let siblings = siblings.map(|node| Awaited::Node(node.node()));
+        others.chain(siblings).filter(|awaited| !comparing.knows(awaited)).collect()
     }
 }

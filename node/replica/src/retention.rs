@@ -79,7 +79,6 @@ impl Replica {
         after: &Policy,
     ) -> Result<(), Refusal> {
         let policy = &self.network.charter().policy;
-        let secs = |of: &Policy| policy.effective_secs(&self.retention, of.class(), of.retention_secs());
         let allowed = policy.effective_secs(&self.retention, after.class(), None);
         let changed = before.is_none_or(|before| before.retention_secs() != after.retention_secs());
         if let Some(asked) = after.retention_secs().filter(|asked| changed && *asked > allowed) {
@@ -89,11 +88,24 @@ impl Replica {
                 self.own.trust
             )));
         }
+        self.note_policy(turn, conversation, before, after);
+        Ok(())
+    }
+
+    /// Notes what a conversation says now, by a commit that is ordered already.
+    pub(crate) fn note_policy(
+        &mut self,
+        turn: &mut Turn<'_>,
+        conversation: &ConversationId,
+        before: Option<&Policy>,
+        after: &Policy,
+    ) {
+        let policy = &self.network.charter().policy;
+        let secs = |of: &Policy| policy.effective_secs(&self.retention, of.class(), of.retention_secs());
         if before.is_some_and(|before| secs(after) < secs(before)) {
             self.walk.soon.insert(conversation.clone());
         }
         turn.rows.put(Tree::Meta, keys::setting(conversation), cbor::to_vec(&Setting::of(after)));
-        Ok(())
     }
 
     /// How long messages of a conversation of this trust live at most, in seconds.

@@ -13,7 +13,7 @@ use crate::frame::Frame;
 use crate::hold::Hold;
 use crate::input::{Output, Reply, Step};
 use crate::keys;
-use crate::limits::STEP_BYTES_MAX;
+use crate::limits::{INBOX_PER_SEC_MAX, STEP_BYTES_MAX};
 
 /// Fed by the modules of the engine within one step, and turned into the [`Step`] at its end.
 pub(crate) struct Turn<'a> {
@@ -101,10 +101,11 @@ impl<'a> Turn<'a> {
         Ok(number)
     }
 
-    /// Adds a record to a device's inbox.
+    /// Adds a record to a device's inbox. A device of which nothing is known may have had an inbox here all the same, if the store is
+    /// new or restored: its positions begin behind all that it can have seen.
     pub(crate) fn deliver(&mut self, device: &Fingerprint, record: &RecordId) -> Result<(), StorageError> {
-        let newest = self.rows.get(Tree::Devices, device.as_bytes())?.map_or(0, |row| keys::last_u64(&row));
-        let seq = newest + 1;
+        let newest = self.rows.get(Tree::Devices, device.as_bytes())?.map(|row| keys::last_u64(&row));
+        let seq = newest.unwrap_or_else(|| inbox_base(self.now)).saturating_add(1);
         self.rows.put(Tree::Devices, *device.as_bytes(), seq.to_be_bytes());
         self.rows.put(Tree::Inbox, keys::inbox(device, seq), *record.as_bytes());
         self.notify.insert(*device, seq);
@@ -128,4 +129,9 @@ impl<'a> Turn<'a> {
     pub(crate) fn reply(&mut self, ticket: u64, reply: Result<Reply, gateway::Refusal>) {
         self.outputs.push(Output::Reply { ticket, reply });
     }
+}
+
+/// A position in an inbox behind all that a node can have given before this moment, as long as no device gets a million records a second.
+pub(crate) fn inbox_base(now: Timestamp) -> u64 {
+    now.as_secs().saturating_mul(INBOX_PER_SEC_MAX)
 }

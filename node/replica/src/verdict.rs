@@ -60,8 +60,8 @@ pub enum Refusal {
     Content(String),
     /// This node was restored from a backup.
     #[error(
-        "this node was restored from a backup, and takes and serves no messages until the other trusts' nodes have told it \
-         what was deleted since; it goes on by itself, and its operator sees by `status` whom it waits for"
+        "this node was restored from a backup, and neither takes nor serves this until other nodes have told it what has come and \
+         gone since; it goes on by itself, and its operator sees by `status` whom it waits for"
     )]
     Restored,
     /// The device is no member of the conversation as far as this node knows.

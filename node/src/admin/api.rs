@@ -57,22 +57,25 @@ pub struct OverdueReplica {
 pub struct Restored {
     /// When it was restored.
     pub since: String,
-    /// ODS codes of the trusts of which no node has told yet what was deleted since.
+    /// Whether it serves messages, and changes of its trust's conversations alone wait.
+    pub serves: bool,
+    /// ODS codes of the trusts of which no node has told yet what was deleted since (or, if it serves, what it lacks), and peer ids of
+    /// such nodes of its own trust.
     pub waiting_for: Vec<String>,
 }
 
-/// `POST /v1/restore/finish`: this trust is not waited for any more.
+/// `POST /v1/restore/finish`: this trust or node is not waited for any more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinishRequest {
-    /// ODS code.
+    /// ODS code, or peer id. The code of the node's own trust means all other nodes of that.
     pub without: String,
 }
 
 /// The answer to [`FinishRequest`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finished {
-    /// ODS codes of those that are still waited for.
+    /// ODS codes and peer ids of those that are still waited for.
     pub waiting_for: Vec<String>,
 }
 

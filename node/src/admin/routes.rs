@@ -17,8 +17,9 @@ use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::{Certificate, CrlReason};
-use lanyard_crypto::{Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId};
 use lanyard_replica::query::Overdue;
+use lanyard_replica::restored::Awaited;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -130,12 +131,15 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
     }
     let restored = admin.backend.restoration().await?.map(|restoration| Restored {
         since: rfc3339(restoration.since),
-        waiting_for: codes(&restoration.waiting_for),
+        serves: restoration.serves,
+        waiting_for: names(&restoration.waiting_for),
     });
     if let Some(restored) = &restored {
         let waiting_for = restored.waiting_for.join(" ");
+        let lacks =
+            if restored.serves { "takes no changes of its own conversations" } else { "serves no messages" };
         warnings.push(format!(
-            "this node was restored at {}, and serves no messages until it has compared with a node of: {waiting_for}",
+            "this node was restored at {}, and {lacks} until it has compared with: {waiting_for}",
             restored.since
         ));
     }
@@ -333,26 +337,36 @@ async fn back_up(State(admin): Shared, body: Body) -> Outcome<BackedUp> {
 
 async fn finish_restore(State(admin): Shared, body: Body) -> Outcome<Finished> {
     let FinishRequest { without } = read(body).await?;
-    let trust: TrustId = without.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    let gone = match node_of(&without) {
+        Some(node) => Awaited::Node(node),
+        None => Awaited::Trust(without.parse().map_err(|e| refusal("malformed", format!("{e}")))?),
+    };
     let waiting_for = match admin.backend.restoration().await? {
         None => return Err(refusal("not-found", "this node waits for nobody: it serves").into()),
         Some(restoration) => restoration.waiting_for,
     };
-    if !waiting_for.contains(&trust) {
-        let waiting_for = codes(&waiting_for).join(" ");
+    let own = matches!(&gone, Awaited::Trust(trust) if trust == admin.backend.trust());
+    let is_gone = |awaited: &Awaited| *awaited == gone || own && matches!(awaited, Awaited::Node(_));
+    if !waiting_for.iter().any(is_gone) {
+        let waiting_for = names(&waiting_for).join(" ");
         return Err(refusal(
             "not-found",
-            format!("this node does not wait for {trust}, but for: {waiting_for}"),
+            format!("this node does not wait for {without}, but for: {waiting_for}"),
         )
         .into());
     }
-    admin.backend.leave_out(trust).await?;
+    admin.backend.leave_out(gone).await?;
     let left = admin.backend.restoration().await?;
-    Ok(Json(Finished { waiting_for: left.map_or_else(Vec::new, |left| codes(&left.waiting_for)) }))
+    Ok(Json(Finished { waiting_for: left.map_or_else(Vec::new, |left| names(&left.waiting_for)) }))
 }
 
-fn codes(trusts: &[TrustId]) -> Vec<String> {
-    trusts.iter().map(ToString::to_string).collect()
+/// ODS codes of trusts, and peer ids of nodes.
+fn names(awaited: &[Awaited]) -> Vec<String> {
+    let name = |awaited: &Awaited| match awaited {
+        Awaited::Trust(trust) => trust.to_string(),
+        Awaited::Node(node) => peer_id(node),
+    };
+    awaited.iter().map(name).collect()
 }
 
 fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use lanyard_crypto::TrustId;
 
 use super::NodeArgs;
 
@@ -39,15 +38,16 @@ pub struct BackupArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  lanyard-node restore /backup/lanyard-1 --config node1/node.toml\n  \
     lanyard-node restore --finish-without RYZ --config node1/node.toml\n\n\
-    A restored node serves no messages until a node of every other trust has told it what was deleted since the backup;\n\
-    `status` shows whom it waits for. What a trust that is left out alone knew to be deleted is served again.")]
+    A restored node serves no messages until a node of every other trust, and every other node of its own,\n\
+    has told it what was deleted since the backup; `status` shows whom it waits for. What those that are left out alone knew to be\n\
+    deleted is served again.")]
 pub struct RestoreArgs {
     /// The directory that `backup` has made
     #[arg(required_unless_present = "finish_without", conflicts_with = "finish_without")]
     pub dir: Option<PathBuf>,
-    /// Have the running node wait no longer for a trust that is gone, by its ODS code
+    /// Have the running node wait no longer for a trust that is gone, by its ODS code, or for a node of its own trust, by its peer id
     #[arg(long, value_name = "ODS")]
-    pub finish_without: Option<TrustId>,
+    pub finish_without: Option<String>,
     /// Which node.
     #[command(flatten)]
     pub node: NodeArgs,

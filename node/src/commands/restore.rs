@@ -28,8 +28,8 @@ struct Restored {
 
 pub(super) fn run(args: &RestoreArgs) -> Result<(), CommandError> {
     match (&args.finish_without, &args.dir) {
-        (Some(trust), _) => {
-            let request = FinishRequest { without: trust.to_string() };
+        (Some(gone), _) => {
+            let request = FinishRequest { without: gone.clone() };
             let finished: Finished = client(&args.node)?.post("/v1/restore/finish", &request)?;
             show(args.json, &finished, |finished| match finished.waiting_for.as_slice() {
                 [] => "the node waits for nobody any more".into(),
@@ -40,8 +40,8 @@ pub(super) fn run(args: &RestoreArgs) -> Result<(), CommandError> {
             let restored = restore(&args.node.config, dir)?;
             show(args.json, &restored, |restored| {
                 format!(
-                    "{} is restored. Once the node runs, it serves no messages until a node of every other trust has told it what \
-                     was deleted since the backup; lanyard-node status shows whom it waits for.",
+                    "{} is restored. Once the node runs, it serves no messages until a node of every other trust, and every other \
+                     node of its own, has told it what was deleted since the backup; lanyard-node status shows whom it waits for.",
                     restored.store
                 )
             })
@@ -86,6 +86,9 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
 /// Opens the copy, which must be this node's, and says of it that it is one.
 fn mark(options: SledOptions) -> Result<(), RunError> {
     let store = SledStore::open(options)?;
-    let marked = lanyard_replica::restored::mark(&store, now())?;
-    Ok(store.commit(marked)?)
+    // The draft has no standing before all of them are there.
+    for batch in lanyard_replica::restored::mark(&store, now())? {
+        store.commit(batch)?;
+    }
+    Ok(())
 }

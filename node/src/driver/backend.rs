@@ -14,7 +14,7 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
-use lanyard_replica::restored::{self, Restoration};
+use lanyard_replica::restored::{self, Awaited, Restoration};
 use lanyard_replica::verdict::Refusal;
 use lanyard_replica::{Input, Reply, Request, arrival, query};
 use lanyard_storage::{BackedUp, Compacted, View};
@@ -282,8 +282,8 @@ impl Backend for Engine {
         .boxed()
     }
 
-    fn leave_out(&self, trust: TrustId) -> Answer<'_, ()> {
-        async move { self.0.request(Request::LeaveOut(trust)).await.map(drop) }.boxed()
+    fn leave_out(&self, gone: Awaited) -> Answer<'_, ()> {
+        async move { self.0.request(Request::LeaveOut(gone)).await.map(drop) }.boxed()
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

@@ -261,8 +261,8 @@ impl KeyShards {
     /// Writes a shard again with the keys that are still in memory. What it was is still there.
     fn renew(&mut self, number: u32) -> Result<(), StorageError> {
         self.end(number)?;
-        self.stale.remove(&number);
         let Some(shard) = self.shards.get_mut(&number) else {
+            self.stale.remove(&number);
             return Ok(());
         };
         let old = Place { shard: number, generation: shard.generation };
@@ -275,20 +275,26 @@ impl KeyShards {
         files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
         let generation = new.generation;
         *shard = Shard { generation, wrapping, frames: 1, keys, current: true, old: Some(old) };
+        // Only now, so that what has failed is known to be left to do.
+        self.stale.remove(&number);
         Ok(())
     }
 
-    /// Destroys what a shard was before it was written anew, if that is left to do.
+    /// Destroys what a shard was before it was written anew, if that is left to do. It is, for as long as this fails.
     fn end(&mut self, number: u32) -> Result<(), StorageError> {
-        self.renewed.take_if(|renewed| *renewed == number);
-        let Some(shard) = self.shards.get_mut(&number) else { return Ok(()) };
-        let Some(old) = shard.old.take() else { return Ok(()) };
-        files::destroy(&slot_path(&self.dir, old))?;
-        if shard.keys == 0 {
-            let new = Place { shard: number, generation: shard.generation };
-            files::destroy(&slot_path(&self.dir, new))?;
-            self.shards.remove(&number);
+        if let Some(shard) = self.shards.get_mut(&number)
+            && let Some(old) = shard.old
+        {
+            files::destroy(&slot_path(&self.dir, old))?;
+            if shard.keys == 0 {
+                let new = Place { shard: number, generation: shard.generation };
+                files::destroy(&slot_path(&self.dir, new))?;
+                self.shards.remove(&number);
+            } else {
+                shard.old = None;
+            }
         }
+        self.renewed.take_if(|renewed| *renewed == number);
         Ok(())
     }
 

@@ -386,3 +386,29 @@ fn copy(dir: &Path) -> TempDir {
     copy_dir(dir, copy.path());
     copy
 }
+
+/// A backup first erases from the disk what is erased in memory alone. If that fails, nobody knows what is on disk, as after a failed commit.
+#[test]
+fn a_backup_that_could_not_erase_keys_stops_the_store() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path()).unwrap();
+    (0..2).for_each(|number| put_envelope(&store, number));
+    // No shard can be written where its draft is a directory.
+    let in_the_way = dir.path().join("keys/000000.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let mut batch = Batch::new();
+    batch.delete(Tree::Envelopes, 1u32.to_be_bytes());
+    batch.defer_erasure();
+    store.commit(batch).unwrap();
+    let to = other.path().join("backup");
+    store.back_up(&to).unwrap_err();
+    fs::remove_dir(&in_the_way).unwrap();
+    assert!(!to.exists() && !other.path().join("backup.unfinished").exists());
+    let mut later = Batch::new();
+    later.put(Tree::Meta, "later", "");
+    assert!(matches!(store.commit(later), Err(StorageError::Stopped(_))));
+    drop(store);
+
+    assert_eq!(open(dir.path()).unwrap().reconciled().keys_erased, 1);
+    assert!(!recover(dir.path(), &STORE_KEY).contains(&1));
+}

@@ -184,7 +184,7 @@ impl Replica {
             return self.misconduct(turn, from, Misconduct::Malformed);
         }
         let mine = roots(turn, trust)?;
-        self.note_compared(turn, trust, [&mine, theirs])?;
+        self.note_compared(turn, (from, trust), [&mine, theirs])?;
         // What is under way would be gone through twice.
         let idle = self.sessions.of(from).is_idle() && self.has_allowance(trust);
         if !idle || erase::is_behind(&turn.rows, turn.now)? {

@@ -7,7 +7,7 @@ use lanyard_crypto::{ConversationId, Fingerprint, RecordId};
 use lanyard_storage::{Batch, Store, Tree};
 
 use super::fixtures::{self, DAY, RETENTION, named};
-use super::world::World;
+use super::world::{World, place};
 use crate::{Deleter, Output, Reply, Request};
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -68,9 +68,8 @@ fn a_message_reaches_every_members_inbox_once() {
     s.world.settle();
     s.world.pass(31);
     for at in ALL {
-        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, Some(id))]);
-        let notified =
-            |o: &Output| matches!(o, Output::Notify { device, seq: 1 } if *device == s.devices[at]);
+        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(place(1), Some(id))]);
+        let notified = |o: &Output| matches!(o, Output::Notify { device, seq } if *seq == place(1) && *device == s.devices[at]);
         assert_eq!(s.world.nodes[at].outputs.iter().filter(|o| notified(o)).count(), 1);
     }
 }
@@ -90,7 +89,7 @@ fn a_message_that_is_handed_in_again_is_the_same_message() {
     s.world.settle();
     for at in ALL {
         assert_eq!(s.world.ids(at, Tree::Envelopes), [id].into());
-        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, Some(id))]);
+        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(place(1), Some(id))]);
     }
 
     // Nobody else can learn from the answer that it was handed in, and of what was deleted nothing is left.
@@ -107,11 +106,15 @@ fn what_was_seen_leaves_the_inbox() {
     let mut s = scene();
     let ids: Vec<_> = (0..3).map(|n| s.send(0, s.request(n)).unwrap()).collect();
     let device = s.devices[0];
-    assert_eq!(s.world.inbox(0, &device, 1), [(2, Some(ids[1])), (3, Some(ids[2]))]);
-    s.world.ask(0, Request::Seen { device, seq: 2 }).unwrap();
-    assert_eq!(s.world.inbox(0, &device, 0), [(3, Some(ids[2]))]);
+    assert_eq!(s.world.inbox(0, &device, place(1)), [(place(2), Some(ids[1])), (place(3), Some(ids[2]))]);
+    s.world.ask(0, Request::Seen { device, seq: place(2) }).unwrap();
+    assert_eq!(s.world.inbox(0, &device, 0), [(place(3), Some(ids[2]))]);
     let next = s.send(0, s.request(9)).unwrap();
-    assert_eq!(s.world.inbox(0, &device, 3), [(4, Some(next))], "positions are never used again");
+    assert_eq!(
+        s.world.inbox(0, &device, place(3)),
+        [(place(4), Some(next))],
+        "positions are never used again"
+    );
     s.world.ask(0, Request::Leave { device, conversation: s.conversation.clone() }).unwrap();
     assert_eq!(s.send(0, s.request(10)), Err("not-member".into()));
 }
@@ -125,7 +128,7 @@ fn a_deleted_message_leaves_every_inbox_and_its_tombstone_comes() {
     let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else { panic!("not deleted") };
     s.world.settle();
     for at in ALL {
-        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, None), (2, Some(tombstone))]);
+        assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(place(1), None), (place(2), Some(tombstone))]);
     }
 }
 
@@ -225,7 +228,7 @@ fn a_welcome_brings_what_came_before_it() {
     let inbox = s.world.inbox(2, &newcomer, 0);
     assert_eq!(
         inbox,
-        [(1, Some(welcome.id())), (2, Some(new.id()))],
+        [(place(1), Some(welcome.id())), (place(2), Some(new.id()))],
         "not what was written before it joined"
     );
 }

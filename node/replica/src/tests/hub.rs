@@ -10,7 +10,7 @@ use lanyard_crypto::mls::{self, PersonKey, Policy, Rules, Suite, X509Identities,
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Decoded, Reason, Submission, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor};
-use lanyard_storage::Tree;
+use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use mls_rs::client_builder::MlsConfig;
 use mls_rs::extension::MlsExtension;
 use mls_rs::extension::recommended::LastResortKeyPackageExt;
@@ -20,9 +20,8 @@ use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, Encryption
 use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 
 use super::fixtures::{self, DAY, NOW, RETENTION};
-use super::world::World;
-use crate::query;
-use crate::{Deleter, Reply, Request};
+use super::world::{World, place};
+use crate::{Deleter, Reply, Request, keys, query, restored};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -72,10 +71,10 @@ struct Member<C: MlsConfig> {
 
 /// A clinician with a device at a trust, listed in the directory with a key package.
 fn member<R: MlsRules + Clone>(world: &mut World, at: usize, rules: R) -> Member<impl MlsConfig + use<R>> {
-    member_with(world, at, 100 + at as u8, rules)
+    member_as(world, at, 100 + at as u8, rules)
 }
 
-fn member_with<R: MlsRules + Clone>(
+fn member_as<R: MlsRules + Clone>(
     world: &mut World,
     at: usize,
     seed: u8,
@@ -259,7 +258,7 @@ fn a_conversation_begins_and_reaches_all_its_members() {
     let commit = ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
     world.settle();
     assert_eq!(world.holders(&commit), ALL);
-    assert_eq!(world.inbox(0, &ada.device, 0), [(1, Some(commit))]);
+    assert_eq!(world.inbox(0, &ada.device, 0), [(place(1), Some(commit))]);
     for (at, device) in [(1, ben.device), (2, cem.device)] {
         assert_eq!(world.inbox(at, &device, 0).len(), 1, "the welcome alone");
     }
@@ -301,7 +300,7 @@ fn each_epoch_has_one_commit() {
 
     // Ben takes the winner's, makes his change again, and it is accepted.
     ben.group().clear_pending_commit();
-    let seen_by_ben = ben.read(&world, 1).1;
+    let seen_by_ben = ben.read(&world, place(1)).1;
     ada.read(&world, seen);
     let again = ben.commit(&[], &[]);
     let again = ben.hand_in(&mut world, &conversation, 2, &again).unwrap();
@@ -356,7 +355,7 @@ fn who_was_removed_is_served_deletions_alone() {
     let mut world = World::three();
     let law = rules(&world);
     let mut ada = member(&mut world, 0, law.clone());
-    let mut eve = member_with(&mut world, 0, 120, law);
+    let mut eve = member_as(&mut world, 0, 120, law);
     let (conversation, submission) = found(&world, &mut ada, &[package(&world, &eve.device)]);
     ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
     let (seen, _) = (ada.read(&world, 0).1, eve.read(&world, 0));
@@ -478,4 +477,90 @@ fn the_hub_holds_a_conversation_to_what_charter_and_trust_keep_and_orders_the_re
     let Ok(Reply::Deleted(order)) = all(&mut world, 0, ada.device) else { panic!("not deleted") };
     world.settle();
     assert_eq!(world.holders(&order), [0, 1]);
+}
+
+/// The hub of a restored store lacks commits that it has ordered. It orders none before they are back, and then goes on where it was.
+#[test]
+fn a_restored_hub_follows_the_commits_that_it_had_ordered_since() {
+    let mut world = World::three();
+    let law = rules(&world);
+    let mut ada = member(&mut world, 0, law.clone());
+    let mut ann = member_as(&mut world, 0, 150, law.clone());
+    let mut ben = member(&mut world, 1, law);
+    let packages: Vec<_> = [ann.device, ben.device].iter().map(|d| package(&world, d)).collect();
+    let (conversation, submission) = found(&world, &mut ada, &packages);
+    ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
+    world.settle();
+    let mut seen = [ada.read(&world, 0).1, ben.read(&world, 0).1];
+    ann.read(&world, 0);
+    let copy = copy_of(&world, 0);
+    assert_eq!(served(&world, &conversation), 2);
+
+    // Four epochs that the copy does not know: Ann goes, and the policy changes.
+    let leaves = ada.group().roster().members_iter().map(|m| m.index).collect::<Vec<_>>();
+    let ann_leaf = leaves.into_iter().find(|leaf| *leaf == ann.group().current_member_index()).unwrap();
+    let policy = Policy::new(mls::Class::Clinical, [ada.person]).unwrap().with_retention(3600).unwrap();
+    for epoch in 1..5 {
+        world.pass(1);
+        let change = match epoch {
+            1 => ada.commit(&[], &[ann_leaf]),
+            2 => change_policy(&mut ada, &policy),
+            _ => ada.commit(&[], &[]),
+        };
+        ada.hand_in(&mut world, &conversation, epoch, &change).unwrap();
+        world.settle();
+        seen = [ada.read(&world, seen[0]).1, ben.read(&world, seen[1]).1];
+    }
+    let [hub, setting] = [Tree::Hub, Tree::Meta].map(|tree| state_of(&world, tree, &conversation));
+    assert_eq!(served(&world, &conversation), 1);
+    let late = ben.commit(&[], &[]);
+
+    world.isolate(0);
+    restored::mark(&copy, world.now).unwrap().into_iter().for_each(|batch| copy.commit(batch).unwrap());
+    world.nodes[0].store = copy;
+    world.restart(0);
+    assert_ne!(state_of(&world, Tree::Hub, &conversation), hub);
+    let sent = ben.hand_in(&mut world, &conversation, 5, &late).unwrap();
+    world.connect(0, 1);
+    (0..20).for_each(|_| world.pass(1));
+    // RXB has shown all that it holds; RXC may hold a commit that it does not.
+    assert_eq!(world.rows(0, Tree::Epochs), 1, "nothing is fetched before all deletions are known");
+    world.connect(0, 2);
+    let refused = |world: &World| world.audit(0).iter().filter(|e| e.code == "restored").count();
+    assert!(refused(&world) > 0, "the submission was refused for the time being");
+    (0..60).for_each(|_| world.pass(1));
+    let events = world.audit(0).into_iter().filter(|e| e.event == "restored").map(|e| e.code);
+    assert_eq!(events.collect::<Vec<_>>(), ["waiting", "serving", "ordering"]);
+
+    // The submission that was refused meanwhile comes again, and is ordered as the next epoch.
+    assert_eq!(world.rows(0, Tree::Epochs), 5);
+    world.drain(1, 0);
+    world.settle();
+    assert_eq!(world.rows(0, Tree::Epochs), 6);
+    let ticks = query::ticks(&world.nodes[1].store, &sent).unwrap().unwrap();
+    assert!(ticks.custodians[0].confirmed.is_some(), "{ticks:?}");
+    assert_eq!(served(&world, &conversation), 1, "Ann's device gets no more");
+    assert_eq!(state_of(&world, Tree::Meta, &conversation), setting);
+    assert!(world.audit(0).iter().all(|e| e.event != "commit-unfollowed"));
+}
+
+/// How many devices of the owner's trust are served a conversation.
+fn served(world: &World, conversation: &ConversationId) -> usize {
+    crate::spread::local_members(&world.nodes[0].store, conversation).unwrap().len()
+}
+
+fn copy_of(world: &World, at: usize) -> MemoryStore {
+    let (copy, mut rows) = (MemoryStore::new(), Batch::new());
+    world.nodes[at].store.rows().into_iter().for_each(|(tree, key, row)| rows.put(tree, key, row));
+    copy.commit(rows).unwrap();
+    copy
+}
+
+/// What the hub keeps of a conversation: its state, or what it says of retention.
+fn state_of(world: &World, tree: Tree, conversation: &ConversationId) -> Vec<u8> {
+    let key = match tree {
+        Tree::Hub => keys::conversation(conversation),
+        _ => keys::setting(conversation),
+    };
+    world.nodes[0].store.get(tree, &key).unwrap().unwrap()
 }

@@ -7,7 +7,7 @@ use lanyard_crypto::{ConversationId, RecordId};
 use lanyard_storage::{Store, Tree, View};
 
 use super::fixtures::{self, DAY, RETENTION};
-use super::world::{World, assert_digests};
+use super::world::{World, assert_digests, place};
 use crate::holding::Holding;
 use crate::query;
 
@@ -83,7 +83,7 @@ fn what_has_ended_is_not_served_before_it_is_dropped() {
     let order = order(&world, 0, &conversation, HOUR);
     assert_eq!(world.bring(2, 0, &order), None);
     assert!(world.holds(2, &message.id()), "it waits for the next tick");
-    assert_eq!(world.inbox(2, &device, 0), [(1, None), (2, Some(order.id()))]);
+    assert_eq!(world.inbox(2, &device, 0), [(place(1), None), (place(2), Some(order.id()))]);
     let (from, before) = (world.trusts[0].node_id(), world.nodes[2].outputs.len());
     let want = crate::frame::Want::of(1, &[message.id()]);
     world.step(2, crate::Input::Frame { from, frame: crate::frame::Frame::Want(want) });

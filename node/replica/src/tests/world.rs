@@ -13,6 +13,7 @@ use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use super::fixtures::{self, NOW, Trust};
 use crate::audit::{self, AuditEntry};
 use crate::frame::Frame;
+use crate::turn::inbox_base;
 use crate::verdict::Verdict;
 use crate::{Input, Output, Replica, Reply, Request, Source, arrival, found, keys, query};
 
@@ -356,6 +357,11 @@ impl Node {
         let replica = Replica::open(&store, trust.own(), charter).unwrap();
         Self { store, replica, outputs: Vec::new(), heard: BTreeSet::new() }
     }
+}
+
+/// The position of the nth record in an inbox that began when the world did.
+pub fn place(n: u64) -> u64 {
+    inbox_base(NOW) + n
 }
 
 /// The digests are as they would be if they were made from the index now.

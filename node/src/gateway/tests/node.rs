@@ -15,7 +15,7 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::hold::HoldView;
 use lanyard_replica::query::Overdue;
-use lanyard_replica::restored::Restoration;
+use lanyard_replica::restored::{Awaited, Restoration};
 use lanyard_storage::{BackedUp, Compacted};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
@@ -247,7 +247,7 @@ impl Backend for TestNode {
         nothing("store")
     }
 
-    fn leave_out(&self, _: TrustId) -> Answer<'_, ()> {
+    fn leave_out(&self, _: Awaited) -> Answer<'_, ()> {
         nothing("store")
     }
 
