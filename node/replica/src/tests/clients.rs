@@ -146,7 +146,7 @@ fn a_device_that_left_is_served_deletions_alone_until_nothing_of_it_can_be_left(
     s.send(1, s.request(2)).unwrap();
     let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else { panic!("not deleted") };
     s.world.settle();
-    assert_eq!(s.world.inbox(2, &left, 0), [(1, None), (2, Some(tombstone))]);
+    assert_eq!(s.world.inbox(2, &left, 0), [(place(1), None), (place(2), Some(tombstone))]);
     assert_eq!(s.world.inbox(2, &stranger, 0), [], "who never read it");
 
     s.world.pass(RETENTION_SECS_MAX - 1);
