@@ -102,10 +102,11 @@ impl SledStore {
             marker.write()?;
         }
         let wraps = secrets.masters.iter().map(|master| master.derive(DERIVE_SHARD_WRAP));
-        for other in format::other_rows(&dir, &rows_dir)? {
+        let keys = KeyShards::open(keys_dir, wraps.collect())?;
+        // Only now, when these rows and their keys are known to be whole.
+        for other in format::other_rows(&dir, Some(&rows_dir))? {
             files::remove_dir(&other)?;
         }
-        let keys = KeyShards::open(keys_dir, wraps.collect())?;
         files::sync_dir(&dir)?;
         let rows = Arc::new(Rows::new(trees, secrets.row_key.clone(), keys.ring()));
         let space = Arc::<Space>::default();
