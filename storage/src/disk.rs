@@ -192,6 +192,15 @@ impl SledStore {
     }
 }
 
+/// Removes a copy of a store, such as one that was not to be restored after all. What holds its keys is overwritten first. One that is not
+/// there is no error.
+///
+/// # Errors
+/// What the disk says.
+pub fn destroy_copy(dir: &Path) -> Result<(), StorageError> {
+    files::destroy_copy(dir)
+}
+
 impl View for SledStore {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         let reading = self.rows.read();
