@@ -175,19 +175,6 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), FileError> {
     synced.map_err(|reason| FileError::Write { path: to.into(), reason })
 }
 
-/// Removes a directory with all that is in it, if it is there.
-///
-/// # Errors
-/// [`FileError::Write`].
-pub fn remove_tree(path: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(path) {
-        Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
-            Err(FileError::Write { path: path.into(), reason })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Overwrites a file in place, and removes it. One that is not there is no error. What the file system or the disk keeps of it
 /// elsewhere is not reached.
 ///

@@ -117,7 +117,7 @@ impl StoreWriter {
         if let Some(Task { copy, purpose, dir, .. }) = self.task.take() {
             drop(copy);
             // Opening removes what can't be removed now.
-            let _ = dir.map(|dir| files::remove_dir(&dir));
+            let _ = dir.map(|dir| files::destroy_copy(&dir));
             purpose.refuse(reason);
         }
     }
@@ -155,8 +155,9 @@ impl StoreWriter {
             Purpose::BackUp(to, done) => {
                 // What is erased in memory alone is not to be in a backup. It is the store's own erasure, so the store stops if it fails.
                 if let Err(error) = self.finish_tidying() {
+                    drop(copy);
+                    let _ = dir.map(|dir| files::destroy_copy(&dir));
                     let _ = done.send(Err(error.clone()));
-                    let _ = dir.map(|dir| files::remove_dir(&dir));
                     return Err(error);
                 }
                 let backed_up = self.end_backup(copy, &to);
@@ -167,7 +168,7 @@ impl StoreWriter {
         };
         if outcome.is_err() {
             // Opening removes what can't be removed now.
-            let _ = dir.map(|dir| files::remove_dir(&dir));
+            let _ = dir.map(|dir| files::destroy_copy(&dir));
         }
         Ok(())
     }
@@ -224,7 +225,7 @@ fn begin_backup(to: &Path) -> Result<(RowCopy, Option<PathBuf>, u64), StorageErr
     match opened {
         Ok(trees) => Ok((RowCopy::new(Some(trees)), Some(draft), 0)),
         Err(error) => {
-            let _ = files::remove_dir(&draft);
+            let _ = files::destroy_copy(&draft);
             Err(error)
         }
     }

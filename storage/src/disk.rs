@@ -102,10 +102,11 @@ impl SledStore {
             marker.write()?;
         }
         let wraps = secrets.masters.iter().map(|master| master.derive(DERIVE_SHARD_WRAP));
-        for other in format::other_rows(&dir, &rows_dir)? {
+        let keys = KeyShards::open(keys_dir, wraps.collect())?;
+        // Only now, when these rows and their keys are known to be whole.
+        for other in format::other_rows(&dir, Some(&rows_dir))? {
             files::remove_dir(&other)?;
         }
-        let keys = KeyShards::open(keys_dir, wraps.collect())?;
         files::sync_dir(&dir)?;
         let rows = Arc::new(Rows::new(trees, secrets.row_key.clone(), keys.ring()));
         let space = Arc::<Space>::default();
@@ -189,6 +190,15 @@ impl SledStore {
         self.group.order(order(done))?;
         result.recv().map_err(|_| StorageError::Stopped("its writer thread ended".into()))?
     }
+}
+
+/// Removes a copy of a store, such as one that was not to be restored after all. What holds its keys is overwritten first. One that is not
+/// there is no error.
+///
+/// # Errors
+/// What the disk says.
+pub fn destroy_copy(dir: &Path) -> Result<(), StorageError> {
+    files::destroy_copy(dir)
 }
 
 impl View for SledStore {

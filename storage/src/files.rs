@@ -83,6 +83,27 @@ pub(crate) fn remove_dir(path: &Path) -> Result<(), StorageError> {
     }
 }
 
+/// As [`remove_dir`], of a copy of a store: what holds its keys is overwritten first.
+pub(crate) fn destroy_copy(path: &Path) -> Result<(), StorageError> {
+    let mut secret = Vec::new();
+    for dir in [path.to_owned(), path.join("keys")] {
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(StorageError::io(&dir, error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| StorageError::io(&dir, error))?.path();
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            if entry.is_file() && (dir != *path || name.starts_with("STORE")) {
+                secret.push(entry);
+            }
+        }
+    }
+    secret.iter().try_for_each(|file| destroy(file))?;
+    remove_dir(path)
+}
+
 /// The bytes of all files below `path`.
 pub(crate) fn bytes_below(path: &Path) -> Result<u64, StorageError> {
     let failed = |error| StorageError::io(path, error);
@@ -143,4 +164,28 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another name of each file shows what became of its blocks.
+    #[test]
+    fn a_copy_of_a_store_is_removed_with_its_keys_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let (copy, other) = (dir.path().join("copy"), dir.path().join("other"));
+        create_dir(&copy.join("keys")).unwrap();
+        create_dir(&copy.join("rows")).unwrap();
+        create_dir(&other).unwrap();
+        for (number, name) in ["STORE", "STORE.new", "keys/000000.a", "rows/db"].into_iter().enumerate() {
+            fs::write(copy.join(name), "secret").unwrap();
+            fs::hard_link(copy.join(name), other.join(number.to_string())).unwrap();
+        }
+        destroy_copy(&copy).unwrap();
+        assert!(!copy.exists());
+        let left = [0, 1, 2, 3].map(|number| fs::read(other.join(number.to_string())).unwrap());
+        assert_eq!(left, [&[0; 6][..], &[0; 6], &[0; 6], b"secret"]);
+        destroy_copy(&copy).unwrap();
+    }
 }

@@ -118,10 +118,13 @@ pub(crate) fn read(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<O
     let file = path(dir);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && rows_dir(dir, 0).exists() => {
-            return Err(StorageError::damaged(&file, "it is missing, although there are rows"));
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // After a compaction the rows are in a directory with a number, which opening would remove as one that is not in force.
+            if !other_rows(dir, None)?.is_empty() || has_entries(&dir.join("keys"))? {
+                return Err(StorageError::damaged(&file, "it is missing, although there are rows or keys"));
+            }
+            return Ok(None);
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StorageError::io(&file, error)),
     };
     let opened = decode(dir, &file, &text, owner, store_key)?;
@@ -130,19 +133,27 @@ pub(crate) fn read(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<O
     Ok(Some(opened))
 }
 
-/// The directories of rows in `dir` that are not in force: what a crash has left of a compaction.
-pub(crate) fn other_rows(dir: &Path, in_force: &Path) -> Result<Vec<PathBuf>, StorageError> {
+/// The directories of rows in `dir` but for the one that is in force, if one is: what a crash has left of a compaction.
+pub(crate) fn other_rows(dir: &Path, in_force: Option<&Path>) -> Result<Vec<PathBuf>, StorageError> {
     let failed = |error| StorageError::io(dir, error);
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let rows = name == "rows" || name.strip_prefix("rows.").is_some_and(|n| n.parse::<u64>().is_ok());
-        if rows && path != in_force {
+        if rows && Some(path.as_path()) != in_force {
             found.push(path);
         }
     }
     Ok(found)
+}
+
+fn has_entries(dir: &Path) -> Result<bool, StorageError> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StorageError::io(dir, error)),
+    }
 }
 
 fn decode(

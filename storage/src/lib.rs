@@ -51,6 +51,6 @@ pub use overlay::Overlay;
 pub use view::{Range, Row, Store, View, prefix_end};
 
 #[cfg(feature = "sled")]
-pub use disk::{Reconciled, SledOptions, SledStore};
+pub use disk::{Reconciled, SledOptions, SledStore, destroy_copy};
 #[cfg(feature = "sled")]
 pub use space::{BackedUp, Compacted};

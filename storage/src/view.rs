@@ -47,7 +47,8 @@ pub trait View {
 pub trait Store: View {
     /// Applies the whole batch or nothing of it, over all trees, and returns once it would survive a crash.
     /// What the batch deletes, replaces or shreds in a sealed tree can't be decrypted once this has returned, unless
-    /// the batch [defers](Batch::defer_erasure) that.
+    /// the batch [defers](Batch::defer_erasure) that. Of a batch that only puts, a value that it replaces in a sealed tree may be destroyed
+    /// later as well: such a batch may be merged with one that defers. Who must know it to be destroyed deletes it, or [settles](Batch::settle).
     /// Another thread's view may show the batch shortly before.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use lanyard_storage::{SledOptions, SledStore, Store};
+use lanyard_storage::{SledOptions, SledStore, StorageError, Store, destroy_copy};
 use serde::Serialize;
 
 use super::operate::client;
@@ -72,11 +72,14 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
         return Err(CommandError::content(&store, ContentError::Other(reason.into())));
     }
     let draft = config.data_dir.join("store.restoring");
-    files::remove_tree(&draft)?;
-    files::copy_tree(backup, &draft)?;
-    if let Err(error) = mark(SledOptions { dir: draft.clone(), ..options }) {
-        files::remove_tree(&draft)?;
-        return Err(error.into());
+    let failed = |error: StorageError| CommandError::from(RunError::from(error));
+    // It holds keys, of which the store may have destroyed some since.
+    destroy_copy(&draft).map_err(failed)?;
+    let copied = files::copy_tree(backup, &draft).map_err(CommandError::from);
+    let marked = copied.and_then(|()| Ok(mark(SledOptions { dir: draft.clone(), ..options })?));
+    if let Err(error) = marked {
+        destroy_copy(&draft).map_err(failed)?;
+        return Err(error);
     }
     files::rename(&draft, &store)?;
     let store = fs::canonicalize(&store).unwrap_or(store);

@@ -63,6 +63,30 @@ fn rows_without_their_identity_are_refused() {
     assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })));
 }
 
+/// After a compaction the rows are in another directory. Nothing of it is removed, so that who puts `STORE` back has everything again.
+#[test]
+fn rows_of_a_compaction_without_their_identity_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    put_envelope(&store, 1);
+    store.compact().unwrap();
+    drop(store);
+    let (path, keys) = (dir.path().join("STORE"), dir.path().join("keys"));
+    let away = tempfile::tempdir().unwrap();
+    fs::copy(&path, away.path().join("STORE")).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })));
+    assert!(dir.path().join("rows.1").exists());
+    // Keys alone say as much.
+    fs::rename(dir.path().join("rows.1"), away.path().join("rows.1")).unwrap();
+    assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })));
+    assert!(keys.read_dir().unwrap().next().is_some());
+    for name in ["STORE", "rows.1"] {
+        fs::rename(away.path().join(name), dir.path().join(name)).unwrap();
+    }
+    assert_eq!(envelopes(&open(dir.path()).unwrap(), 0..3), [1]);
+}
+
 /// A line that is gone or altered, but for those that tell whose store it is and under which key.
 #[test]
 fn secrets_that_do_not_open_are_damage() {
