@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lanyard_crypto::limits::RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, DeviceLine, Erased, Header, Receipt, ReceiptItem, Signer, Verified};
-use lanyard_crypto::x509::Certificate;
+use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{Batch, StorageError, Tree, View};
 use serde_bytes::ByteBuf;
@@ -167,6 +167,17 @@ impl Replica {
     ) -> Result<(), StorageError> {
         let Some((tombstone, stated)) = stated(item) else { return Ok(()) };
         let (trust, node) = (place.trust, place.node);
+        if let ReceiptItem::DeviceErased(item) = item
+            && let Some(why) = not_believed(&turn.rows, &self.network, &item.line, trust)?
+        {
+            let detail = format!("a device's line in a receipt: {why}");
+            return turn.audit(
+                AuditEntry::new("refused", "bad-line", detail)
+                    .record(place.id)
+                    .trust(trust.clone())
+                    .node(*node),
+            );
+        }
         let key = keys::tally(&tombstone, trust, &stated, node);
         if place.is_newer(turn, &key)? {
             turn.rows.put(Tree::Tally, key, *place.id.as_bytes());
@@ -233,6 +244,28 @@ fn early_room(turn: &mut Turn<'_>, trust: &TrustId) -> Result<usize, StorageErro
         }
     }
     Ok(room)
+}
+
+/// Why a device's line counts for nothing, unless it verifies, or the device's certificate is yet to come.
+pub(crate) fn not_believed(
+    view: &dyn View,
+    network: &Network,
+    line: &[u8],
+    trust: &TrustId,
+) -> Result<Option<String>, StorageError> {
+    let line = match DeviceLine::from_bytes(line) {
+        Ok(line) => line,
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    let Some(chain) = chain_of(view, network, &line.signer())? else { return Ok(None) };
+    let certificate = match network.certified(&chain, Purpose::Device) {
+        Ok(certificate) => certificate,
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    if certificate.subject().trust != *trust {
+        return Ok(Some("its certificate is another trust's".into()));
+    }
+    Ok(line.verify(&certificate).err().map(|why| why.to_string()))
 }
 
 /// The node whose certificate this is.

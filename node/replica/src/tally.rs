@@ -17,7 +17,7 @@ use crate::destruction::Logged;
 use crate::keys::{self, Stated};
 use crate::limits::SCAN_ROWS;
 use crate::query::for_each;
-use crate::receipts::chain_of;
+use crate::receipts::{chain_of, not_believed};
 
 /// Rows of the log that are read at once.
 const PAGE_ROWS: usize = 128;
@@ -277,8 +277,13 @@ impl Reader<'_> {
         };
         for (device, key) in lines.iter().take(DEVICES_SHOWN_MAX) {
             let attested = self.attestation(Some(key.clone()), id, &Stated::Device(*device))?;
-            if let Some(attested) = attested {
-                shown.erased.push((attested, self.known(device, now)?));
+            // Nothing that can't be shown: a certificate that never came, or came later and is another's.
+            if let Some(attested) = attested
+                && let ReceiptItem::DeviceErased(item) = &attested.item
+                && let Some(known) = self.known(device, now)?
+                && not_believed(self.view, self.network, &item.line, trust)?.is_none()
+            {
+                shown.erased.push((attested, Some(known)));
             }
         }
         let prefix = keys::tally_of(id, trust, &Stated::Waiting);

@@ -1,7 +1,7 @@
 //! What a node that lies can do to the evidence of others' deletions: fill their logs, name what nobody ordered, say what is not so. The
 //! scene is that of [`super::destruction`]: RXB orders.
 
-use lanyard_crypto::record::{Body, Decoded, Erased, Receipt, ReceiptItem};
+use lanyard_crypto::record::{Body, Decoded, DeviceErased, DeviceLine, Erased, Receipt, ReceiptItem};
 use lanyard_crypto::{Fingerprint, RecordId};
 use lanyard_storage::{Batch, Store, Tree, View};
 
@@ -192,4 +192,23 @@ fn what_could_not_be_signed_when_it_was_due_is_attested_later() {
     );
     let left = s.world.nodes[2].store.scan_prefix(Tree::Deletions, &[keys::UNSIGNED], 10).unwrap();
     assert!(left.is_empty());
+}
+
+#[test]
+fn a_line_that_does_not_verify_is_passed_over_and_the_rest_of_its_receipt_counts() {
+    let mut s = scene();
+    let tombstone = s.delete();
+    let (key, tablet, of_b) = (&s.devices[0].1, &s.devices[1].2, &s.devices[2]);
+    let forged = DeviceLine::sign(s.world.network, tombstone, s.world.now, tablet.fingerprint(), key);
+    let of_another = DeviceLine::sign(s.world.network, tombstone, s.world.now, of_b.2.fingerprint(), &of_b.1);
+    let unknown = DeviceLine::sign(s.world.network, tombstone, s.world.now, Fingerprint::new([8; 32]), key);
+    let mut items = vec![erased(tombstone)];
+    for line in [forged, of_another, unknown] {
+        items.push(ReceiptItem::DeviceErased(DeviceErased { tombstone, line: line.bytes().to_vec() }));
+    }
+    let receipt = receipt(&s, items);
+    assert_eq!(s.world.bring(1, 2, &receipt).as_deref(), Some("bad-line"));
+    let tally = s.tally(&tombstone);
+    assert_eq!(tally.confirmed(), 2, "its own, and that one");
+    assert!(tally.devices.iter().all(|d| d.confirmed.is_empty()));
 }
