@@ -110,13 +110,31 @@ impl Tally {
         let custodians: BTreeSet<_> = decoded.header().custodians.iter().cloned().collect();
         let mut check = Check { network, tombstone: id, problems: Vec::new() };
         let by = check.order(decoded, answer);
-        let replicas: Vec<_> = answer.replicas.iter().map(|r| check.replica(r)).collect();
-        for trust in custodians {
-            if !replicas.iter().any(|r| r.trust == trust) {
-                check.problems.push(format!("nothing is said of {trust}, which must erase"));
+        let mut replicas = check.replicas(&answer.replicas, &custodians);
+        for trust in &custodians {
+            if !replicas.iter().any(|r| r.trust == *trust) {
+                let problem = format!("nothing is said of {trust}, which must erase");
+                check.problems.push(problem.clone());
+                replicas.push(ReplicaTally {
+                    trust: trust.clone(),
+                    node: None,
+                    state: ReplicaState::Missing,
+                    receipt: None,
+                    overdue: None,
+                    problem: Some(problem),
+                });
             }
         }
-        let devices = answer.devices.iter().map(|devices| check.devices(devices, &answer.replicas)).collect();
+        let mut seen = BTreeSet::new();
+        let mut devices = Vec::new();
+        for of_trust in &answer.devices {
+            let trust = &of_trust.trust;
+            if !custodians.contains(trust) || !seen.insert(trust) {
+                check.problems.push(format!("{trust}: its devices stand in it twice, or it need not erase"));
+                continue;
+            }
+            devices.push(check.devices(of_trust, &answer.replicas));
+        }
         let problems = check.problems;
         Ok(Self { id, tombstone, issued, by, replicas, devices, problems })
     }
@@ -137,8 +155,10 @@ impl Tally {
         if overdue > 0 {
             parts.push(format!("{overdue} overdue"));
         }
-        let (erased, total) =
-            self.devices.iter().fold((0, 0), |(e, t), d| (e + u64::from(d.erased), t + u64::from(d.total)));
+        let (erased, total) = self
+            .devices
+            .iter()
+            .fold((0u64, 0u64), |(e, t), d| (e + u64::from(d.erased), t + u64::from(d.total)));
         parts.push(format!("devices {erased} of {total}"));
         let waiting: Vec<_> = self
             .devices
@@ -151,7 +171,7 @@ impl Tally {
         if !waiting.is_empty() {
             line += &format!(", waiting for: {}", waiting.join("; "));
         }
-        let more = total.saturating_sub(erased + named);
+        let more = total.saturating_sub(erased.saturating_add(named));
         if more > 0 && named > 0 {
             line += &format!("; and {more} more");
         }
@@ -201,6 +221,28 @@ impl Check<'_> {
         }
     }
 
+    /// Each replica once. What is said of one that need not erase, of one twice, or of nobody's node, counts for nothing.
+    fn replicas(&mut self, shown: &[Replica], custodians: &BTreeSet<TrustId>) -> Vec<ReplicaTally> {
+        let (mut seen, mut tallies) = (BTreeSet::new(), Vec::new());
+        for replica in shown {
+            let Replica { trust, node, .. } = replica;
+            let another = shown.iter().filter(|r| r.trust == *trust).count() > 1;
+            let attests = replica.held.is_some() || replica.erased.is_some();
+            let problem = if !custodians.contains(trust) {
+                "it need not erase"
+            } else if !seen.insert((trust, node)) {
+                "a replica is shown twice"
+            } else if node.is_none() && (another || attests) {
+                "something is said of it, and not which node it is"
+            } else {
+                tallies.push(self.replica(replica));
+                continue;
+            };
+            self.problems.push(format!("{trust}: {problem}"));
+        }
+        tallies
+    }
+
     fn replica(&mut self, replica: &Replica) -> ReplicaTally {
         let Replica { trust, node, overdue, .. } = replica.clone();
         let mut tally =
@@ -218,8 +260,8 @@ impl Check<'_> {
                     tally.overdue = None;
                 }
                 ReceiptItem::Held(item) => {
+                    // It may be overdue since the hold has ended.
                     tally.state = ReplicaState::Held(item.until, item.reference.clone());
-                    tally.overdue = None;
                 }
                 ReceiptItem::DeviceErased(_) | ReceiptItem::Waiting(_) | ReceiptItem::Expired(_) => continue,
             }
@@ -287,7 +329,7 @@ impl Check<'_> {
             Some(Attestation { item: ReceiptItem::Erased(item), .. }) => Some(item.devices),
             _ => None,
         });
-        let erased = confirmed.len() as u32 + shown.more;
+        let erased = (confirmed.len() as u32).saturating_add(shown.more);
         DeviceTally {
             trust: trust.clone(),
             total: due.max().unwrap_or(0).max(erased),

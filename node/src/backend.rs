@@ -86,7 +86,7 @@ pub trait Backend: Send + Sync + 'static {
     /// The same for a device, which must be served the conversation; otherwise none.
     fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>>;
 
-    /// Deletions that this trust ordered or carries out, newest first.
+    /// Deletions that this trust ordered, then those that it carries out for others, each newest first.
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
 
     /// A report of the deletions of the destruction log, with the certificates of this node, to be shown to somebody.

@@ -96,7 +96,9 @@ catalogue! {
     /// tombstone: when it leaves the log. 2 ‖ tombstone ‖ fingerprint of a device of this trust that is to erase: its line, empty
     /// until it came. 3 ‖ time u64 ‖ tombstone: when to attest for which devices it is waited. 4 ‖ tombstone ‖ fingerprint: a line that
     /// is to be attested. 5 ‖ time u64 ‖ tombstone: until when replicas are to confirm. 6 ‖ tombstone ‖ trust (8 bytes) ‖ node:
-    /// since when a replica is overdue. Owner: replica.
+    /// since when a replica is overdue. 7 ‖ trust that ordered ‖ time u64 ‖ tombstone: the log's order. 8 ‖ trust: how many of
+    /// those there are. 9 ‖ trust ‖ tombstone ‖ receipt: came before the tombstone, and when. 10 ‖ tombstone ‖ trust that ordered ‖
+    /// what, as in the tally: what is to be signed. Owner: replica.
     Deletions = "deletions", plain;
     /// When a device of this trust last spoke to this node. Key: fingerprint of the device. Value: time u64, to the minute.
     /// Owner: replica.

@@ -23,8 +23,8 @@ use crate::holding::{Holding, node_trust};
 use crate::input::Reply;
 use crate::keys;
 use crate::limits::{
-    DEVICES_ATTEST_SECS, DEVICES_PER_TICK, RECEIPT_LIFE_SECS, SCAN_ROWS, SEEN_EVERY_SECS, WAITING_FIRST_SECS,
-    WAITING_TELL_SECS,
+    DEVICES_ATTEST_SECS, DEVICES_PER_TICK, LOGGED_PER_TRUST_MAX, RECEIPT_LIFE_SECS, SCAN_ROWS,
+    SEEN_EVERY_SECS, WAITING_FIRST_SECS, WAITING_TELL_SECS,
 };
 use crate::query::for_each;
 use crate::tally;
@@ -47,6 +47,8 @@ pub(crate) struct Logged {
     told: Option<Timestamp>,
     /// When that is to be told again.
     tells: Option<Timestamp>,
+    /// Whether it stays when the tombstone goes: this trust has ordered it, or something was erased here.
+    stays: bool,
 }
 
 impl Logged {
@@ -71,17 +73,22 @@ impl Logged {
     }
 }
 
-/// Enters a tombstone that is kept. `own` says that this trust has ordered it, so that it looks after the answers.
+/// Enters a tombstone that is kept, unless it has been entered before. `own` is this trust: it looks after the answers to what it has
+/// ordered.
 pub(crate) fn log(
     turn: &mut Turn<'_>,
     record: &Verified,
     tombstone: &Tombstone,
     network: &Network,
     own: &TrustId,
-) {
+) -> Result<(), StorageError> {
     let Some(by) = node_trust(record.signer()) else { unreachable!("nodes alone sign tombstones") };
     let (id, by) = (record.id(), by.clone());
-    if by == *own {
+    if turn.rows.contains(Tree::Deletions, &keys::logged(&id))? {
+        return Ok(());
+    }
+    let ours = by == *own;
+    if ours {
         let issued = record.header().issued;
         // Of a standing order nothing is attested before the last message that it names has ended.
         let begins = match &tombstone.target {
@@ -91,16 +98,58 @@ pub(crate) fn log(
         let deadline = begins.plus_secs(network.charter().policy.confirm_secs());
         turn.rows.put(Tree::Deletions, keys::deadline(deadline, &id), []);
     }
-    let bytes = ByteBuf::from(record.bytes().to_vec());
-    Logged { record: bytes, by, since: turn.now, told: None, tells: None }.put(turn, &id);
-    turn.rows.put(Tree::Deletions, keys::log_ends(turn.now.plus_secs(RECEIPT_LIFE_SECS), &id), []);
+    let record = ByteBuf::from(record.bytes().to_vec());
+    let logged = Logged { record, by: by.clone(), since: turn.now, told: None, tells: None, stays: ours };
+    let count = enter(turn, &id, &logged)?;
+    if !ours && count > LOGGED_PER_TRUST_MAX {
+        let oldest = turn.rows.scan_prefix(Tree::Deletions, &keys::logged_by_trust(&by), 1)?;
+        for (key, _) in oldest {
+            if let Some(oldest) = key.last_chunk::<32>() {
+                forget(turn, &RecordId::new(*oldest))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Enters a tombstone that an earlier version has carried out.
-pub(crate) fn log_earlier(turn: &mut Turn<'_>, id: &RecordId, held: &Holding, by: &TrustId, record: Vec<u8>) {
+pub(crate) fn log_earlier(
+    turn: &mut Turn<'_>,
+    id: &RecordId,
+    held: &Holding,
+    by: &TrustId,
+    record: Vec<u8>,
+) -> Result<(), StorageError> {
     let (by, since) = (by.clone(), held.issued);
-    Logged { record: ByteBuf::from(record), by, since, told: None, tells: None }.put(turn, id);
-    turn.rows.put(Tree::Deletions, keys::log_ends(since.plus_secs(RECEIPT_LIFE_SECS), id), []);
+    let record = ByteBuf::from(record);
+    enter(turn, id, &Logged { record, by, since, told: None, tells: None, stays: true }).map(|_| ())
+}
+
+/// Writes the rows of the log. Returns how many deletions of this trust it has now.
+fn enter(turn: &mut Turn<'_>, id: &RecordId, logged: &Logged) -> Result<u64, StorageError> {
+    logged.put(turn, id);
+    turn.rows.put(Tree::Deletions, keys::log_ends(logged.since.plus_secs(RECEIPT_LIFE_SECS), id), []);
+    turn.rows.put(Tree::Deletions, keys::logged_by(&logged.by, logged.since, id), []);
+    let key = keys::log_count(&logged.by);
+    let count = turn.rows.get(Tree::Deletions, &key)?.map_or(0, |row| keys::last_u64(&row)) + 1;
+    turn.rows.put(Tree::Deletions, key, count.to_be_bytes());
+    Ok(count)
+}
+
+/// Notes that a tombstone has erased something here, or is to when a hold ends.
+pub(crate) fn has_force(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    if let Some(logged) = Logged::get(&turn.rows, id)?.filter(|logged| !logged.stays) {
+        Logged { stays: true, ..logged }.put(turn, id);
+    }
+    Ok(())
+}
+
+/// The tombstone goes. What another trust has ordered and has erased nothing here goes with it.
+pub(crate) fn tombstone_goes(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    match Logged::get(&turn.rows, id)? {
+        Some(logged) if !logged.stays => forget(turn, id),
+        _ => Ok(()),
+    }
 }
 
 /// Notes that a device of this trust is to erase: the tombstone is delivered to it.
@@ -322,8 +371,18 @@ pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
 
 /// Forgets a deletion: its time is over, or nothing that it names may be deleted by who ordered it.
 pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    turn.rows.delete(Tree::Deletions, keys::logged(id));
-    for prefix in [keys::due_of(id), keys::unattested_of(id), keys::overdue_of(id)] {
+    if let Some(Logged { by, since, .. }) = Logged::get(&turn.rows, id)? {
+        let rows = &mut turn.rows;
+        rows.delete(Tree::Deletions, keys::logged(id));
+        rows.delete(Tree::Deletions, keys::log_ends(since.plus_secs(RECEIPT_LIFE_SECS), id));
+        rows.delete(Tree::Deletions, keys::logged_by(&by, since, id));
+        let key = keys::log_count(&by);
+        match rows.get(Tree::Deletions, &key)?.map_or(0, |row| keys::last_u64(&row)) {
+            0 | 1 => rows.delete(Tree::Deletions, key),
+            count => rows.put(Tree::Deletions, key, (count - 1).to_be_bytes()),
+        }
+    }
+    for prefix in [keys::due_of(id), keys::unattested_of(id), keys::overdue_of(id), keys::unsigned_of(id)] {
         for (key, _) in turn.rows.scan_prefix(Tree::Deletions, &prefix, SCAN_ROWS)? {
             turn.rows.delete(Tree::Deletions, key);
         }

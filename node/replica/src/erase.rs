@@ -156,6 +156,9 @@ pub(crate) fn finish(
     named: Named<'_>,
     envelopes: u32,
 ) -> Result<(), StorageError> {
+    if envelopes > 0 {
+        destruction::has_force(turn, &tombstone)?;
+    }
     if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
         receipts::carried_out(turn, by, tombstone, envelopes)?;
     }
@@ -582,6 +585,7 @@ fn is_in_force(turn: &Turn<'_>, id: &RecordId, held: &Holding) -> Result<bool, S
 }
 
 fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    destruction::tombstone_goes(turn, id)?;
     let Some((_, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
     let Body::Tombstone(tombstone) = record.body() else { return Ok(()) };
     match &tombstone.target {

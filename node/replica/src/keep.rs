@@ -73,7 +73,8 @@ impl Replica {
                 if let Some(signer) = record.decoded().signer() {
                     self.keep_chain(turn, &signer)?;
                 }
-                destruction::log(turn, record, tombstone, &self.network, &self.own.trust);
+                destruction::log(turn, record, tombstone, &self.network, &self.own.trust)?;
+                self.follow_early(turn, record)?;
                 erase::carry_out(turn, record, tombstone)
             }
             Body::Receipt(receipt) => self.follow_receipt(turn, record, receipt),

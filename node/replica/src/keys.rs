@@ -152,6 +152,12 @@ pub(crate) const UNATTESTED: u8 = 4;
 pub(crate) const DEADLINES: u8 = 5;
 /// Begins the rows of replicas that are overdue.
 pub(crate) const OVERDUE: u8 = 6;
+/// Begins the rows of the log by who ordered, oldest first.
+pub(crate) const LOGGED_BY: u8 = 7;
+const LOG_COUNTS: u8 = 8;
+const EARLY: u8 = 9;
+/// Begins the rows of what is to be attested when this node can sign again.
+pub(crate) const UNSIGNED: u8 = 10;
 
 fn of_deletion(kind: u8, tombstone: &RecordId) -> Vec<u8> {
     [&[kind][..], tombstone.as_bytes()].concat()
@@ -167,6 +173,48 @@ pub(crate) fn logged(tombstone: &RecordId) -> Vec<u8> {
 
 pub(crate) fn log_ends(time: Timestamp, tombstone: &RecordId) -> Vec<u8> {
     at(LOG_ENDS, time, tombstone)
+}
+
+/// Begins the rows of the deletions that this trust has ordered.
+pub(crate) fn logged_by_trust(by: &TrustId) -> Vec<u8> {
+    [&[LOGGED_BY][..], &trust(by)].concat()
+}
+
+pub(crate) fn logged_by(by: &TrustId, since: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    [&logged_by_trust(by)[..], &since.as_secs().to_be_bytes(), tombstone.as_bytes()].concat()
+}
+
+/// Where it is counted how many of the log's rows this trust has ordered.
+pub(crate) fn log_count(by: &TrustId) -> Vec<u8> {
+    [&[LOG_COUNTS][..], &trust(by)].concat()
+}
+
+/// Begins the rows of this trust's receipts for deletions that are not in the log.
+pub(crate) fn early_by(signer: &TrustId) -> Vec<u8> {
+    [&[EARLY][..], &trust(signer)].concat()
+}
+
+/// Those of them for one deletion.
+pub(crate) fn early_of(signer: &TrustId, tombstone: &RecordId) -> Vec<u8> {
+    [&early_by(signer)[..], tombstone.as_bytes()].concat()
+}
+
+pub(crate) fn early(signer: &TrustId, tombstone: &RecordId, receipt: &RecordId) -> Vec<u8> {
+    [&early_of(signer, tombstone)[..], receipt.as_bytes()].concat()
+}
+
+pub(crate) fn unsigned_of(tombstone: &RecordId) -> Vec<u8> {
+    of_deletion(UNSIGNED, tombstone)
+}
+
+/// One row for each thing that may be stated: what is stated later takes its place.
+pub(crate) fn unsigned(tombstone: &RecordId, by: &TrustId, stated: &Stated) -> Vec<u8> {
+    [&[UNSIGNED][..], &tally_of(tombstone, by, stated)].concat()
+}
+
+/// The trust that ordered, of such a row.
+pub(crate) fn unsigned_by(key: &[u8]) -> Option<TrustId> {
+    trust_in(key.get(33..41)?)
 }
 
 pub(crate) fn due_of(tombstone: &RecordId) -> Vec<u8> {

@@ -164,6 +164,12 @@ pub const WAITING_FIRST_SECS: u64 = 15;
 pub const WAITING_TELL_SECS: u64 = 3600;
 /// When a device was last seen is kept to so many seconds, and written no more often.
 pub const SEEN_EVERY_SECS: u64 = 60;
+/// Deletions in the destruction log that one other trust has ordered; the oldest give way.
+pub const LOGGED_PER_TRUST_MAX: u64 = 100_000;
+/// Receipts of one trust that wait for the tombstones that they name: they may come first, by another way.
+pub const EARLY_RECEIPTS_MAX: usize = 1024;
+/// How long they wait at least, in seconds.
+pub const EARLY_RECEIPT_SECS: u64 = DAY_SECS;
 /// How long a receipt is kept, in seconds (8 years): the destruction log outlives what was destroyed.
 pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
 

@@ -22,7 +22,7 @@ use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::spread::{self, Progress};
 
-pub use crate::tally::{Overdue, deletion, deletions, overdue};
+pub use crate::tally::{Overdue, deletion, deletions, each_deletion, overdue};
 
 /// Entries in one answer of the directory.
 pub const DIRECTORY_ENTRIES_MAX: usize = 100;

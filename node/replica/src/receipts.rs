@@ -1,21 +1,27 @@
 //! Receipts (promise P7): what this node attests, and what others have attested to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use lanyard_crypto::limits::RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, DeviceLine, Erased, Header, Receipt, ReceiptItem, Signer, Verified};
-use lanyard_crypto::{Fingerprint, RecordId, TrustId, cbor};
+use lanyard_crypto::x509::{Certificate, Purpose};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{Batch, StorageError, Tree, View};
 use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::audit::AuditEntry;
-use crate::destruction;
+use crate::destruction::{self, Logged};
 use crate::erase;
 use crate::holding::Holding;
 use crate::keys::{self, Stated};
-use crate::limits::{RECEIPT_LIFE_SECS, STEP_CHANGES_MAX, UPGRADE_ROWS};
+use crate::limits::{
+    DEVICES_PER_TICK, EARLY_RECEIPT_SECS, EARLY_RECEIPTS_MAX, RECEIPT_LIFE_SECS, STEP_CHANGES_MAX,
+    UPGRADE_ROWS,
+};
 use crate::turn::Turn;
+use crate::verdict::Refusal;
 
 /// Notes that a tombstone is carried out, to be attested at the end of the step.
 pub(crate) fn carried_out(
@@ -34,23 +40,60 @@ pub(crate) fn carried_out(
 }
 
 impl Replica {
-    /// Attests what this step has erased, and what devices have: receipts to each trust that ordered it.
+    /// Attests what this step has erased, and what devices have: receipts to each trust that ordered it. What can't be signed now is
+    /// kept, and signed later ([`Replica::attest_late`]).
     pub(crate) fn attest(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
         for (by, items) in std::mem::take(&mut turn.erased) {
             for receipt in Receipt::split(items) {
-                let custodians = BTreeSet::from([by.clone(), self.own.trust.clone()]).into_iter().collect();
-                let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
-                let header =
-                    Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
-                let lines: Vec<_> = receipt.items.iter().filter_map(unattested).collect();
-                if let Err(why) = self.originate(turn, header, Body::Receipt(receipt))? {
-                    // Our own certificate has lapsed: erased all the same, and attested by nobody until it is renewed.
-                    turn.audit(AuditEntry::new("receipt-unsigned", why.ruling().code, why.to_string()))?;
-                    lines.into_iter().for_each(|key| turn.rows.put(Tree::Deletions, key, []));
+                let items = receipt.items.clone();
+                let Err(why) = self.sign_receipt(turn, &by, receipt)? else { continue };
+                // Our own certificate has lapsed, or the charter has.
+                turn.audit(AuditEntry::new("receipt-unsigned", why.ruling().code, why.to_string()))?;
+                for item in &items {
+                    let Some((tombstone, stated)) = stated(item) else { continue };
+                    let key = keys::unsigned(&tombstone, &by, &stated);
+                    turn.rows.put(Tree::Deletions, key, cbor::to_vec(item));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Attests what could not be signed when it was due, as soon as it can be.
+    pub(crate) fn attest_late(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
+        let rows = turn.rows.scan_prefix(Tree::Deletions, &[keys::UNSIGNED], DEVICES_PER_TICK)?;
+        let mut due: BTreeMap<TrustId, (Vec<Vec<u8>>, Vec<ReceiptItem>)> = BTreeMap::new();
+        for (key, row) in rows {
+            match (keys::unsigned_by(&key), cbor::from_slice(&row, RECORD_BYTES_MAX)) {
+                (Some(by), Ok(item)) => {
+                    let (keys, items) = due.entry(by).or_default();
+                    keys.push(key);
+                    items.push(item);
+                }
+                _ => turn.rows.delete(Tree::Deletions, key),
+            }
+        }
+        for (by, (keys, items)) in due {
+            for receipt in Receipt::split(items) {
+                if self.sign_receipt(turn, &by, receipt)?.is_err() {
+                    return Ok(());
+                }
+            }
+            keys.into_iter().for_each(|key| turn.rows.delete(Tree::Deletions, key));
+        }
+        Ok(())
+    }
+
+    fn sign_receipt(
+        &mut self,
+        turn: &mut Turn<'_>,
+        by: &TrustId,
+        receipt: Receipt,
+    ) -> Result<Result<RecordId, Refusal>, StorageError> {
+        let custodians = BTreeSet::from([by.clone(), self.own.trust.clone()]).into_iter().collect();
+        let expires = turn.now.plus_secs(RECEIPT_LIFE_SECS);
+        let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+        self.originate(turn, header, Body::Receipt(receipt))
     }
 
     /// Keeps the chain of whoever signed this for as long as what they signed may be asked for.
@@ -75,34 +118,161 @@ impl Replica {
         if let Some(signer) = record.decoded().signer() {
             self.keep_chain(turn, &signer)?;
         }
+        let place = Place { id: record.id(), issued: record.header().issued, trust, node };
+        let mut early = None;
         for item in &receipt.items {
-            let Some((tombstone, stated)) = stated(item) else { continue };
-            let key = keys::tally(&tombstone, trust, &stated, node);
-            if is_newer(turn, record, &key)? {
-                turn.rows.put(Tree::Tally, key, *record.id().as_bytes());
+            let Some(tombstone) = item.tombstone() else { continue };
+            if turn.rows.contains(Tree::Deletions, &keys::logged(&tombstone))? {
+                self.follow_item(turn, &place, item)?;
+                continue;
             }
-            match item {
-                ReceiptItem::Erased(_) | ReceiptItem::Held(_) => {
-                    destruction::confirmed(turn, &tombstone, trust, node)?;
+            // Perhaps it comes by another way; more than so many that never do are not kept in mind.
+            let room = early.take().map_or_else(|| early_room(turn, trust), Ok)?;
+            if room > 0 {
+                let key = keys::early(trust, &tombstone, &record.id());
+                turn.rows.put(Tree::Deletions, key, turn.now.as_secs().to_be_bytes());
+            }
+            early = Some(room.saturating_sub(1));
+        }
+        Ok(())
+    }
+
+    /// Notes what was attested of a tombstone before it came.
+    pub(crate) fn follow_early(&self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
+        for trust in &record.header().custodians {
+            let prefix = keys::early_of(trust, &record.id());
+            for (key, _) in turn.rows.scan_prefix(Tree::Deletions, &prefix, EARLY_RECEIPTS_MAX)? {
+                turn.rows.delete(Tree::Deletions, key.clone());
+                let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+                let Some((held, stored)) = crate::admit::stored(&turn.rows, &id)? else { continue };
+                let node = match stored.signer() {
+                    Some(signer) => node_of(&turn.rows, &self.network, &signer)?,
+                    None => None,
+                };
+                let (Body::Receipt(receipt), Some(node)) = (stored.body(), node) else { continue };
+                let place = Place { id, issued: held.issued, trust, node: &node };
+                for item in receipt.items.iter().filter(|item| item.tombstone() == Some(record.id())) {
+                    self.follow_item(turn, &place, item)?;
                 }
-                ReceiptItem::DeviceErased(item) => {
-                    let Stated::Device(device) = stated else { continue };
-                    self.keep_chain(turn, &device)?;
-                    // Handed in to another node of this trust.
-                    if *trust == self.own.trust {
-                        destruction::has_erased(turn, &tombstone, &device, &item.line)?;
-                    }
-                }
-                ReceiptItem::Waiting(item) => {
-                    for named in &item.devices {
-                        self.keep_chain(turn, &named.device)?;
-                    }
-                }
-                ReceiptItem::Expired(_) => {}
             }
         }
         Ok(())
     }
+
+    fn follow_item(
+        &self,
+        turn: &mut Turn<'_>,
+        place: &Place<'_>,
+        item: &ReceiptItem,
+    ) -> Result<(), StorageError> {
+        let Some((tombstone, stated)) = stated(item) else { return Ok(()) };
+        let (trust, node) = (place.trust, place.node);
+        if let ReceiptItem::DeviceErased(item) = item
+            && let Some(why) = not_believed(&turn.rows, &self.network, &item.line, trust)?
+        {
+            let detail = format!("a device's line in a receipt: {why}");
+            return turn.audit(
+                AuditEntry::new("refused", "bad-line", detail)
+                    .record(place.id)
+                    .trust(trust.clone())
+                    .node(*node),
+            );
+        }
+        let key = keys::tally(&tombstone, trust, &stated, node);
+        if place.is_newer(turn, &key)? {
+            turn.rows.put(Tree::Tally, key, *place.id.as_bytes());
+        }
+        match item {
+            ReceiptItem::Erased(_) => destruction::confirmed(turn, &tombstone, trust, node)?,
+            ReceiptItem::Held(held) => {
+                // When the hold has ended, erasure is due, as it was when it was ordered.
+                if Logged::get(&turn.rows, &tombstone)?.is_some_and(|logged| logged.by == self.own.trust) {
+                    let deadline = held.until.plus_secs(self.network.charter().policy.confirm_secs());
+                    turn.rows.put(Tree::Deletions, keys::deadline(deadline, &tombstone), []);
+                }
+                if held.until > turn.now {
+                    destruction::confirmed(turn, &tombstone, trust, node)?;
+                }
+            }
+            ReceiptItem::DeviceErased(item) => {
+                let Stated::Device(device) = stated else { return Ok(()) };
+                self.keep_chain(turn, &device)?;
+                // Handed in to another node of this trust.
+                if *trust == self.own.trust {
+                    destruction::has_erased(turn, &tombstone, &device, &item.line)?;
+                }
+            }
+            ReceiptItem::Waiting(item) => {
+                for named in &item.devices {
+                    self.keep_chain(turn, &named.device)?;
+                }
+            }
+            ReceiptItem::Expired(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A receipt, as a row of the tally has it.
+struct Place<'a> {
+    id: RecordId,
+    issued: Timestamp,
+    trust: &'a TrustId,
+    node: &'a NodeId,
+}
+
+impl Place<'_> {
+    /// Whether it was issued after the one that is noted here; so that its place does not depend on the order of arrival.
+    fn is_newer(&self, turn: &Turn<'_>, key: &[u8]) -> Result<bool, StorageError> {
+        let Some(row) = turn.rows.get(Tree::Tally, key)? else { return Ok(true) };
+        let Ok(noted) = RecordId::try_from(row.as_slice()) else { return Ok(true) };
+        let held = Holding::get(&turn.rows, &noted)?;
+        Ok(held.is_none_or(|held| (held.issued, noted) < (self.issued, self.id)))
+    }
+}
+
+/// How many more receipts of a trust may wait for their tombstones. Those that have waited for long give way.
+fn early_room(turn: &mut Turn<'_>, trust: &TrustId) -> Result<usize, StorageError> {
+    let rows = turn.rows.scan_prefix(Tree::Deletions, &keys::early_by(trust), EARLY_RECEIPTS_MAX)?;
+    let mut room = EARLY_RECEIPTS_MAX - rows.len();
+    if room == 0 {
+        for (key, row) in rows {
+            if keys::last_u64(&row).saturating_add(EARLY_RECEIPT_SECS) < turn.now.as_secs() {
+                turn.rows.delete(Tree::Deletions, key);
+                room += 1;
+            }
+        }
+    }
+    Ok(room)
+}
+
+/// Why a device's line counts for nothing, unless it verifies, or the device's certificate is yet to come.
+pub(crate) fn not_believed(
+    view: &dyn View,
+    network: &Network,
+    line: &[u8],
+    trust: &TrustId,
+) -> Result<Option<String>, StorageError> {
+    let line = match DeviceLine::from_bytes(line) {
+        Ok(line) => line,
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    let Some(chain) = chain_of(view, network, &line.signer())? else { return Ok(None) };
+    let certificate = match network.certified(&chain, Purpose::Device) {
+        Ok(certificate) => certificate,
+        Err(why) => return Ok(Some(why.to_string())),
+    };
+    if certificate.subject().trust != *trust {
+        return Ok(Some("its certificate is another trust's".into()));
+    }
+    Ok(line.verify(&certificate).err().map(|why| why.to_string()))
+}
+
+/// The node whose certificate this is.
+fn node_of(view: &dyn View, network: &Network, signer: &Fingerprint) -> Result<Option<NodeId>, StorageError> {
+    let chain = chain_of(view, network, signer)?;
+    let leaf = chain.and_then(|chain| Certificate::parse(chain.first()?).ok());
+    Ok(leaf.map(|leaf| NodeId::new(*leaf.public_key())))
 }
 
 /// The certificate chain that was kept, or is known.
@@ -130,22 +300,6 @@ fn stated(item: &ReceiptItem) -> Option<(RecordId, Stated)> {
         ReceiptItem::Expired(_) => return None,
     };
     Some((item.tombstone()?, stated))
-}
-
-/// Where it is noted that an item is yet to be attested, if it is a device's.
-fn unattested(item: &ReceiptItem) -> Option<Vec<u8>> {
-    match stated(item)? {
-        (tombstone, Stated::Device(device)) => Some(keys::unattested(&tombstone, &device)),
-        _ => None,
-    }
-}
-
-/// Whether a receipt was issued after the one that is noted here; so that its place does not depend on the order of arrival.
-fn is_newer(turn: &Turn<'_>, record: &Verified, key: &[u8]) -> Result<bool, StorageError> {
-    let Some(row) = turn.rows.get(Tree::Tally, key)? else { return Ok(true) };
-    let Ok(noted) = RecordId::try_from(row.as_slice()) else { return Ok(true) };
-    let held = Holding::get(&turn.rows, &noted)?;
-    Ok(held.is_none_or(|held| (held.issued, noted) < (record.header().issued, record.id())))
 }
 
 /// Forgets what a receipt that is dropped has attested.
@@ -214,7 +368,7 @@ pub(crate) fn upgrade(view: &dyn View) -> Result<Option<Batch>, StorageError> {
         if held.kind == lanyard_crypto::record::Kind::Tombstone as u8
             && let (Some(by), Some(record)) = (&held.signer, view.get(Tree::Records, id.as_bytes())?)
         {
-            destruction::log_earlier(&mut turn, &id, &held, by, record);
+            destruction::log_earlier(&mut turn, &id, &held, by, record)?;
             if !turn.rows.contains(Tree::Meta, &keys::unfinished(&id))? {
                 turn.rows.put(Tree::Meta, keys::unfinished(&id), 0u32.to_be_bytes());
             }

@@ -17,7 +17,10 @@ use crate::destruction::Logged;
 use crate::keys::{self, Stated};
 use crate::limits::SCAN_ROWS;
 use crate::query::for_each;
-use crate::receipts::chain_of;
+use crate::receipts::{chain_of, not_believed};
+
+/// Rows of the log that are read at once.
+const PAGE_ROWS: usize = 128;
 
 /// Who has carried out a tombstone, and who has not; none if it is neither held nor in the destruction log.
 ///
@@ -57,25 +60,67 @@ pub fn deletion(
     }))
 }
 
-/// The deletions in the destruction log, newest first, at most `limit`.
+/// The deletions in the destruction log, at most `limit`: those that this trust has ordered first, so that no other one can crowd
+/// them out; each newest first.
 ///
 /// # Errors
 /// The view's alone.
 pub fn deletions(
     view: &dyn View,
     network: &Network,
+    own: &TrustId,
     limit: usize,
     now: Timestamp,
 ) -> Result<Vec<DeletionResponse>, StorageError> {
-    let (low, high) = ([keys::LOG_ENDS], [keys::LOG_ENDS + 1]);
-    let range = (Bound::Included(&low[..]), Bound::Excluded(&high[..]));
     let mut deletions = Vec::new();
-    for (key, _) in view.scan_back(Tree::Deletions, range, limit)? {
-        if let Some(id) = key.last_chunk::<32>() {
-            deletions.extend(deletion(view, network, &RecordId::new(*id), now)?);
+    each_deletion(view, network, own, None, now, |_, deletion| {
+        if deletions.len() < limit {
+            deletions.push(deletion);
+        }
+        deletions.len() < limit
+    })?;
+    Ok(deletions)
+}
+
+/// Calls `each` with the deletions in the destruction log, in the order of [`deletions`], until it returns false. With each comes its place,
+/// after which another call goes on.
+///
+/// # Errors
+/// The view's alone.
+pub fn each_deletion(
+    view: &dyn View,
+    network: &Network,
+    own: &TrustId,
+    after: Option<&[u8]>,
+    now: Timestamp,
+    mut each: impl FnMut(&[u8], DeletionResponse) -> bool,
+) -> Result<(), StorageError> {
+    let ours = keys::logged_by_trust(own);
+    let parts =
+        [(ours.clone(), [&ours[..], &[255; 41]].concat()), (vec![keys::LOG_ENDS], vec![keys::LOG_ENDS + 1])];
+    // The place of an own deletion has another first byte than those of others.
+    let skips = usize::from(after.is_some_and(|after| after.first() == Some(&keys::LOG_ENDS)));
+    for (part, (low, high)) in parts.into_iter().enumerate().skip(skips) {
+        let mut high = after.filter(|_| part == skips).map_or(high, <[u8]>::to_vec);
+        loop {
+            let range = (Bound::Included(low.as_slice()), Bound::Excluded(high.as_slice()));
+            let rows = view.scan_back(Tree::Deletions, range, PAGE_ROWS)?;
+            let Some((last, _)) = rows.last() else { break };
+            high = last.clone();
+            for (key, _) in rows {
+                let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
+                if part == 1 && Logged::get(view, &id)?.is_none_or(|logged| logged.by == *own) {
+                    continue;
+                }
+                if let Some(deletion) = deletion(view, network, &id, now)?
+                    && !each(&key, deletion)
+                {
+                    return Ok(());
+                }
+            }
         }
     }
-    Ok(deletions)
+    Ok(())
 }
 
 /// A replica that has not confirmed a deletion of this trust in time.
@@ -104,7 +149,7 @@ pub fn overdue(view: &dyn View, limit: usize) -> Result<Vec<Overdue>, StorageErr
     Ok(rows.iter().filter_map(overdue).collect())
 }
 
-/// Which replicas have neither erased nor said that they hold.
+/// Which replicas have neither erased nor said that they hold for longer than until now.
 pub(crate) fn missing(
     view: &dyn View,
     network: &Network,
@@ -113,14 +158,20 @@ pub(crate) fn missing(
     now: Timestamp,
 ) -> Result<Vec<(TrustId, Option<NodeId>)>, StorageError> {
     let Ok(tombstone) = Decoded::from_bytes(&logged.record) else { return Ok(Vec::new()) };
+    let mut reader = Reader { view, network, receipts: BTreeMap::new() };
     let mut missing = Vec::new();
     for (trust, node) in expected(view, network, id, &tombstone, now)? {
-        let mut confirmed = false;
-        for stated in [Stated::Erased, Stated::Held] {
-            if let Some(node) = &node {
-                confirmed |= view.contains(Tree::Tally, &keys::tally(id, &trust, &stated, node))?;
+        let confirmed = match &node {
+            None => false,
+            Some(node) if view.contains(Tree::Tally, &keys::tally(id, &trust, &Stated::Erased, node))? => {
+                true
             }
-        }
+            Some(node) => {
+                let key = keys::tally(id, &trust, &Stated::Held, node);
+                let held = reader.attestation(Some(key), id, &Stated::Held)?;
+                matches!(held, Some(Attestation { item: ReceiptItem::Held(held), .. }) if held.until > now)
+            }
+        };
         if !confirmed {
             missing.push((trust, node));
         }
@@ -226,8 +277,13 @@ impl Reader<'_> {
         };
         for (device, key) in lines.iter().take(DEVICES_SHOWN_MAX) {
             let attested = self.attestation(Some(key.clone()), id, &Stated::Device(*device))?;
-            if let Some(attested) = attested {
-                shown.erased.push((attested, self.known(device, now)?));
+            // Nothing that can't be shown: a certificate that never came, or came later and is another's.
+            if let Some(attested) = attested
+                && let ReceiptItem::DeviceErased(item) = &attested.item
+                && let Some(known) = self.known(device, now)?
+                && not_believed(self.view, self.network, &item.line, trust)?.is_none()
+            {
+                shown.erased.push((attested, Some(known)));
             }
         }
         let prefix = keys::tally_of(id, trust, &Stated::Waiting);

@@ -11,6 +11,7 @@ mod crowd;
 mod depth;
 mod destruction;
 mod erasure;
+mod evidence;
 mod heads;
 mod holds;
 mod honest;

@@ -69,7 +69,8 @@ fn verify(args: &VerifyDeletionsArgs) -> Result<(), CommandError> {
 }
 
 fn to_text(shown: &Shown) -> String {
-    let Shown { opening, complete, confirmed, held, missing, devices_erased, devices_total, list } = shown;
+    let Shown { opening, complete, confirmed, held, missing, devices_erased, devices_total, problems, list } =
+        shown;
     let mut text = format!(
         "sealed by {}, node {}, at {}: {} deletions{}\n{complete} confirmed by every replica; of all, {confirmed} replicas \
          confirmed, {held} held, {missing} missing; {devices_erased} of {devices_total} devices confirmed\n",
@@ -82,8 +83,24 @@ fn to_text(shown: &Shown) -> String {
     if !list.is_empty() {
         text += &table(list);
     }
-    text + "Each signature, certificate and proof holds, and nothing was changed, taken out or put elsewhere.\n"
-        + NOTE
+    for deletion in list {
+        for problem in &deletion.problems {
+            text += &format!(
+                "deletion {}: not believed, and counted as missing: {problem}\n",
+                deletion.tombstone
+            );
+        }
+    }
+    text += match problems {
+        0 => {
+            "Each signature, certificate and proof holds, and nothing was changed, taken out or put elsewhere.\n"
+        }
+        _ => {
+            "What is not believed above does not hold by this charter; of a trust that has left the network it can't be shown by \
+             a later one. Nothing was changed, taken out or put elsewhere since the node sealed it.\n"
+        }
+    };
+    text + NOTE
 }
 
 /// The columns of [`csv`].

@@ -181,8 +181,11 @@ fn a_seal_does_not_stand_for_what_the_evidence_does_not_show() {
     let altered = |change: &dyn Fn(&mut DeletionResponse)| {
         let mut answer = honest.clone();
         change(&mut answer);
-        let report = scene.report_of(&[answer]);
-        verify(&report, scene.network()).map(|_| ()).unwrap_err().to_string()
+        let shown = verify(&scene.report_of(&[answer]), scene.network()).unwrap();
+        assert_eq!((shown.complete, shown.problems), (0, shown.list[0].problems.len()));
+        assert!((1..=2).contains(&shown.confirmed), "what is honest counts all the same");
+        assert!(shown.missing >= 1);
+        shown.list[0].problems.join("; ")
     };
     // A replica that is left out, another's receipt, another deletion's receipt, another device's line.
     let left_out = altered(&|a| drop(a.replicas.remove(1)));
@@ -194,6 +197,19 @@ fn a_seal_does_not_stand_for_what_the_evidence_does_not_show() {
     assert!(elsewhere.contains("does not name this deletion"), "{elsewhere}");
     let device = altered(&|a| a.devices[0].erased[0].1 = Some(a.devices[0].known[0].clone()));
     assert!(device.contains("line is not believed"), "{device}");
+    let twice = altered(&|a| a.replicas.push(a.replicas[2].clone()));
+    assert!(twice.contains("shown twice"), "{twice}");
+    let nameless = altered(&|a| a.replicas[2].node = None);
+    assert!(nameless.contains("not which node"), "{nameless}");
+    let stranger = altered(&|a| a.replicas[1].trust = "RXZ".parse().unwrap());
+    assert!(stranger.contains("RXZ: it need not erase"), "{stranger}");
+    let devices = altered(&|a| a.devices.push(a.devices[0].clone()));
+    assert!(devices.contains("devices stand in it twice"), "{devices}");
+    altered(&|a| {
+        a.devices[0].more = u32::MAX;
+        a.devices[0].erased[0].1 = None;
+        a.devices[0].erased.push(honest.devices[0].erased[0].clone());
+    });
     // And words beside evidence that says otherwise.
     let report = scene.report_of(std::slice::from_ref(&honest));
     let content: String = report.split_inclusive('\n').take(2).collect();

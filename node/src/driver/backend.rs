@@ -167,7 +167,11 @@ impl Backend for Engine {
     }
 
     fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
-        self.0.read(|view, network| query::deletions(view, network, DELETIONS_MAX, time::now())).boxed()
+        let own = self.0.trust.clone();
+        let newest = move |view: &dyn View, network: &Network| {
+            query::deletions(view, network, &own, DELETIONS_MAX, time::now())
+        };
+        self.0.read(newest).boxed()
     }
 
     fn deletions_report(&self) -> Answer<'_, String> {
@@ -176,7 +180,7 @@ impl Backend for Engine {
             let content = self
                 .0
                 .read(move |view, network| {
-                    let newest = query::deletions(view, network, REPORT_MAX + 1, time::now())?;
+                    let newest = query::deletions(view, network, &trust, REPORT_MAX + 1, time::now())?;
                     let charter = query::trust(view, None)?.charter;
                     Ok(deletions_report::content(&newest, REPORT_MAX, &charter, &trust, &node, time::now()))
                 })

@@ -16,16 +16,16 @@ use crate::{Deleter, Replica, Reply, Request, query, upgrade};
 const ALL: [usize; 3] = [0, 1, 2];
 const SECRET: &[u8] = b"Mrs Example, ward 7, potassium 6.8";
 
-struct Scene {
-    world: World,
-    conversation: ConversationId,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) conversation: ConversationId,
     /// Two devices of RXC and one of RXB.
-    devices: Vec<(usize, SecretKey, Certificate)>,
-    message: RecordId,
+    pub(super) devices: Vec<(usize, SecretKey, Certificate)>,
+    pub(super) message: RecordId,
 }
 
 /// A message of RXB at all three trusts, and three devices that are served it.
-fn scene() -> Scene {
+pub(super) fn scene() -> Scene {
     let mut world = World::three();
     let conversation = fixtures::conversation(&world.trusts[0]);
     let mut devices = Vec::new();
@@ -43,7 +43,7 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    fn delete(&mut self) -> RecordId {
+    pub(super) fn delete(&mut self) -> RecordId {
         let request = Request::Delete {
             by: Deleter::Officer,
             conversation: self.conversation.clone(),
@@ -57,20 +57,20 @@ impl Scene {
         }
     }
 
-    fn line(&self, device: usize, tombstone: &RecordId) -> ByteBuf {
+    pub(super) fn line(&self, device: usize, tombstone: &RecordId) -> ByteBuf {
         let (_, key, certificate) = &self.devices[device];
         let now = self.world.now;
         let line = DeviceLine::sign(self.world.network, *tombstone, now, certificate.fingerprint(), key);
         ByteBuf::from(line.bytes().to_vec())
     }
 
-    fn hands_in(&mut self, device: usize, line: ByteBuf) -> Result<Reply, String> {
+    pub(super) fn hands_in(&mut self, device: usize, line: ByteBuf) -> Result<Reply, String> {
         let (at, _, certificate) = &self.devices[device];
         let (at, device) = (*at, certificate.fingerprint());
         self.world.ask(at, Request::Erased { device, lines: vec![line] })
     }
 
-    fn tally(&self, tombstone: &RecordId) -> Tally {
+    pub(super) fn tally(&self, tombstone: &RecordId) -> Tally {
         let node = &self.world.nodes[1];
         let network = node.replica.network();
         let now = self.world.now;
@@ -80,7 +80,7 @@ impl Scene {
         tally
     }
 
-    fn summary(&self, tombstone: &RecordId) -> String {
+    pub(super) fn summary(&self, tombstone: &RecordId) -> String {
         self.tally(tombstone).summary(self.world.now)
     }
 
@@ -237,7 +237,8 @@ fn the_log_outlives_the_tombstone_and_ends_with_the_receipts() {
     assert_eq!(tally.tombstone.reference, b"case 7");
     let listed = |s: &Scene| {
         let node = &s.world.nodes[1];
-        query::deletions(&node.store, &node.replica.network(), 10, s.world.now).unwrap().len()
+        let own = &s.world.trusts[1].id;
+        query::deletions(&node.store, &node.replica.network(), own, 10, s.world.now).unwrap().len()
     };
     assert_eq!(listed(&s), 1);
     s.world.pass(RECEIPT_LIFE_SECS);

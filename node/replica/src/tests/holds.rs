@@ -304,3 +304,23 @@ fn what_makes_no_sense_is_refused() {
     s.world.nodes[0].store.commit(lanyard_storage::Batch::new()).unwrap();
     assert!(s.world.nodes[0].store.get(Tree::Meta, b"charter").unwrap().is_some());
 }
+
+#[test]
+fn who_holds_is_overdue_when_the_hold_has_ended_and_nothing_is_confirmed() {
+    let mut s = scene();
+    let tombstone = s.delete(named(&ids(&s.messages)[..1]));
+    s.world.isolate(HOLDER);
+    let overdue = |s: &Scene| query::overdue(&s.world.nodes[0].store, 10).unwrap();
+    s.world.pass(2 * DAY);
+    assert_eq!(overdue(&s), [], "it holds");
+    s.world.pass(9 * DAY - 60);
+    assert_eq!(overdue(&s), [], "the hold has just ended");
+    s.world.pass(120);
+    let late = overdue(&s);
+    assert_eq!(late.len(), 1);
+    assert_eq!((late[0].tombstone, &late[0].trust), (tombstone, &s.world.trusts[HOLDER].id));
+    s.world.connect_all();
+    s.world.settle();
+    assert_eq!(overdue(&s), []);
+    assert_eq!(s.attested(HOLDER, &tombstone), Some(1));
+}

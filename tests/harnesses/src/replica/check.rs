@@ -220,7 +220,7 @@ fn readable(world: &World, at: usize) {
         let shown = query::ticks(view, &id).unwrap().expect("there are rows");
         assert_eq!(shown.custodians.len(), count, "how far a record has come is known of each custodian");
     }
-    let deletions = query::deletions(view, &network, usize::MAX, world.now).unwrap();
+    let deletions = query::deletions(view, &network, &own.id, usize::MAX, world.now).unwrap();
     let own = |d: &DeletionResponse| Tally::of(d, &mut (*network).clone()).is_ok();
     assert!(deletions.iter().all(own), "the log holds tombstones");
     query::directory(view, &network, "", world.now).unwrap();
