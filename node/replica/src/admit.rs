@@ -161,6 +161,8 @@ fn check_envelope(
     }
     let Some(sender) = node_trust(record.signer()) else { unreachable!("nodes alone sign envelopes") };
     let owner = envelope.conversation.owner();
+    // Custodians that are no members are passed over, here and by who orders its deletion: an earlier charter may have had them, or the next
+    // will, and replicas that learn of charters at other times must not differ in what they take.
     for (needed, what) in [(sender, "the sender's trust"), (owner, "the conversation's owner")] {
         if header.custodians.binary_search(needed).is_err() {
             return Ok(Err(Refusal::Custodians(format!("{what}, {needed}, is missing"))));

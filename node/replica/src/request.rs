@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::mls::PublicGroup;
+use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{
     self, Body, Class, Envelope, Header, Reason, Submission, Target, Tombstone, Verified,
 };
@@ -138,7 +139,7 @@ impl Replica {
         reason: Reason,
         reference: Vec<u8>,
     ) -> Result<Result<Reply, Refusal>, StorageError> {
-        let mut custodians = BTreeSet::from([self.own.trust.clone(), conversation.owner().clone()]);
+        let mut custodians = BTreeSet::new();
         let margin = 2 * CLOCK_SKEW_SECS_MAX;
         let mut expires = turn.now.plus_secs(margin);
         let target = match target {
@@ -178,6 +179,9 @@ impl Replica {
                         }
                     }
                 }
+                if let Some(group) = self.hub_group(turn, &conversation)? {
+                    custodians.extend(group.trusts().unwrap_or_default());
+                }
                 // Whatever an earlier charter let in, or a later one will.
                 expires = expires.max(up_to.plus_secs(limits::RETENTION_SECS_MAX + margin));
                 query::for_each(
@@ -195,10 +199,44 @@ impl Replica {
                 )?;
             }
         }
-        let custodians = custodians.into_iter().collect();
-        let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+        let parts = self.custodians_of_order(custodians, conversation.owner());
         let body = Body::Tombstone(Tombstone { conversation, target, reason, reference });
-        Ok(self.originate(turn, header, body)?.map(Reply::Deleted))
+        let mut first = None;
+        for custodians in parts {
+            let header = Header { network: Some(self.network.id()), custodians, issued: turn.now, expires };
+            match self.originate(turn, header, body.clone())? {
+                Ok(id) => first = first.or(Some(id)),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        Ok(first.map(Reply::Deleted).ok_or_else(|| Refusal::Custodians("there are none".into())))
+    }
+
+    /// Who is given an order about what these keep, in as many parts as records are needed for it: this trust and the owner are in each.
+    ///
+    /// Whoever signs an envelope states its custodians, and may make some up: an order goes to members of the charter alone.
+    fn custodians_of_order(&self, mut of: BTreeSet<TrustId>, owner: &TrustId) -> Vec<Vec<TrustId>> {
+        let always = BTreeSet::from([self.own.trust.clone(), owner.clone()]);
+        of.retain(|trust| !always.contains(trust) && self.network.charter().member(trust).is_some());
+        let others: Vec<_> = of.into_iter().collect();
+        let part = |others: &[TrustId]| {
+            let part: BTreeSet<_> = always.iter().chain(others).cloned().collect();
+            part.into_iter().collect()
+        };
+        if others.is_empty() {
+            return vec![part(&[])];
+        }
+        others.chunks(limits::CUSTODIANS_MAX - always.len()).map(part).collect()
+    }
+
+    /// A conversation of this trust, as its hub knows it.
+    pub(crate) fn hub_group(
+        &self,
+        turn: &Turn<'_>,
+        conversation: &ConversationId,
+    ) -> Result<Option<PublicGroup<Network>>, StorageError> {
+        let state = turn.rows.get(Tree::Hub, &keys::conversation(conversation))?;
+        Ok(state.and_then(|state| PublicGroup::load(self.network.clone(), &state, None).ok()))
     }
 
     /// Whether the person of this device administers a conversation of this trust, as its hub knows it.
@@ -208,8 +246,7 @@ impl Replica {
         device: &Fingerprint,
         conversation: &ConversationId,
     ) -> Result<bool, StorageError> {
-        let state = turn.rows.get(Tree::Hub, &keys::conversation(conversation))?;
-        let group = state.and_then(|state| PublicGroup::load(self.network.clone(), &state, None).ok());
+        let group = self.hub_group(turn, conversation)?;
         let Some(group) = group.filter(|_| *conversation.owner() == self.own.trust) else { return Ok(false) };
         let members = group.members().unwrap_or_default();
         Ok(members.iter().any(|m| {

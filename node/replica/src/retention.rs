@@ -5,14 +5,14 @@
 //! became shorter or a member's client does not keep to them, is found by looking through the conversations bit by bit, and ends by
 //! a standing order, at most one an hour for each conversation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::mls::{Class, Policy, PublicGroup};
+use lanyard_crypto::mls::{Class, Policy};
 use lanyard_crypto::record::{Class as Message, Reason, Target};
-use lanyard_crypto::{ConversationId, RecordId, cbor};
+use lanyard_crypto::{ConversationId, RecordId, Timestamp, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub(crate) struct Walk {
     at: Vec<u8>,
     /// Conversations that are looked at before that goes on.
     soon: BTreeSet<ConversationId>,
+    /// When an order was refused last, of conversations for which that is less than [`STANDING_EVERY_SECS`] ago.
+    refused: BTreeMap<ConversationId, Timestamp>,
 }
 
 impl Walk {
@@ -106,10 +108,7 @@ impl Replica {
             Some(setting) => Some(setting),
             // An earlier version has ordered its commits so far.
             None => {
-                let state = turn.rows.get(Tree::Hub, &keys::conversation(conversation))?;
-                let group =
-                    state.and_then(|state| PublicGroup::load(self.network.clone(), &state, None).ok());
-                let setting = group.map(|group| Setting::of(group.policy()));
+                let setting = self.hub_group(turn, conversation)?.map(|group| Setting::of(group.policy()));
                 if let Some(setting) = setting {
                     turn.rows.put(Tree::Meta, key, cbor::to_vec(&setting));
                 }
@@ -196,7 +195,7 @@ impl Replica {
         Ok(from)
     }
 
-    /// Orders that messages up to now live no longer than so many seconds, unless this was done within the hour.
+    /// Orders that messages up to now live no longer than so many seconds, unless this was done, or refused, within the hour.
     fn order_end(
         &mut self,
         turn: &mut Turn<'_>,
@@ -204,7 +203,8 @@ impl Replica {
         secs: u64,
     ) -> Result<(), StorageError> {
         let orders = standing::orders(&turn.rows, &conversation)?;
-        let last = orders.iter().map(|order| order.up_to).max();
+        let refused = self.walk.refused.get(&conversation).copied();
+        let last = orders.iter().map(|order| order.up_to).chain(refused).max();
         if last.is_some_and(|last| last.plus_secs(STANDING_EVERY_SECS) > turn.now) {
             return Ok(());
         }
@@ -212,10 +212,14 @@ impl Replica {
         let (by, reason, reference) = (Deleter::Officer, Reason::PolicyExpired, REFERENCE.to_vec());
         let detail = format!("messages of {conversation} up to now live for at most {secs} seconds");
         let entry = AuditEntry::new("retention-ordered", reason.name(), detail);
-        let entry = match self.delete(turn, by, conversation, target, reason, reference)? {
+        let entry = match self.delete(turn, by, conversation.clone(), target, reason, reference)? {
             Ok(Reply::Deleted(id)) => entry.record(id),
             Ok(_) => entry,
-            Err(why) => AuditEntry::new("retention-not-ordered", why.ruling().code, why.to_string()),
+            Err(why) => {
+                self.walk.refused.retain(|_, at| at.plus_secs(STANDING_EVERY_SECS) > turn.now);
+                self.walk.refused.insert(conversation, turn.now);
+                AuditEntry::new("retention-not-ordered", why.ruling().code, why.to_string())
+            }
         };
         turn.audit(entry)
     }

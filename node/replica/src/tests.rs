@@ -17,6 +17,7 @@ mod honest;
 mod hub;
 mod liars;
 mod order;
+mod orders;
 mod reconciling;
 mod restored;
 mod spreading;

@@ -19,7 +19,7 @@ use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::{CommitDirection, CommitOptions, CommitSource, EncryptionOptions, ProposalBundle};
 use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 
-use super::fixtures::{self, DAY, NOW};
+use super::fixtures::{self, DAY, NOW, RETENTION};
 use super::world::World;
 use crate::query;
 use crate::{Deleter, Reply, Request};
@@ -428,4 +428,11 @@ fn the_hub_holds_a_conversation_to_what_charter_and_trust_keep_and_orders_the_re
     assert_eq!(all(&mut world, 0, ben.device), Err("not-administrator".into()));
     assert_eq!(all(&mut world, 1, ben.device), Err("not-administrator".into()));
     assert!(matches!(all(&mut world, 0, ada.device), Ok(Reply::Deleted(_))));
+
+    // To the members' trusts, also when nothing of it is left here.
+    world.pass(RETENTION + DAY);
+    assert_eq!(world.rows(0, Tree::Conversations), 0);
+    let Ok(Reply::Deleted(order)) = all(&mut world, 0, ada.device) else { panic!("not deleted") };
+    world.settle();
+    assert_eq!(world.holders(&order), [0, 1]);
 }
