@@ -244,6 +244,9 @@ fn check_tombstone(
             }
         }
         Target::Envelopes(ids) => {
+            if erase::are_too_many(view, by, ids)? {
+                return Ok(Err(Refusal::TooManyOrders(by.to_string())));
+            }
             let mut outcome = Ok(());
             for id in ids {
                 // What is not here yet is judged when it arrives.

@@ -25,6 +25,7 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     }
     turn.portion(PORTION_CHANGES_MAX, |turn| {
         erase::go_on(turn, true)?;
+        erase::drop_left_orders(turn)?;
         keep::go_on(turn)?;
         erase::expire(turn)
     })?;

@@ -281,6 +281,13 @@ pub(crate) fn unfinished(tombstone: &RecordId) -> Vec<u8> {
     [UNFINISHED, tombstone.as_bytes()].concat()
 }
 
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the messages that are named by orders without force, which are yet to go.
+pub(crate) const VOID_ORDERS: &[u8] = b"void-";
+
+pub(crate) fn void_orders(record: &RecordId) -> Vec<u8> {
+    [VOID_ORDERS, record.as_bytes()].concat()
+}
+
 /// Begins the names under which [`lanyard_storage::Tree::Meta`] notes who has yet to get what came before their welcome.
 pub(crate) const BACKLOGS: &[u8] = b"backlog-";
 

@@ -149,8 +149,10 @@ impl Taken {
         match self {
             Taken::Stored => Arrived::Kept,
             Taken::Known | Taken::Relayed => Arrived::Known,
-            // Without what it names, which may go, it is acceptable.
-            Taken::Refused(Refusal::MayNotDelete(_) | Refusal::TombstoneTooShort) => Arrived::NotNow,
+            // Without what it names, or what else names it, which may go, it is acceptable.
+            Taken::Refused(
+                Refusal::MayNotDelete(_) | Refusal::TombstoneTooShort | Refusal::TooManyOrders(_),
+            ) => Arrived::NotNow,
             // A clock that was ahead is set right; what is newer expires.
             Taken::Refused(Refusal::Expired | Refusal::Superseded(_)) => Arrived::NotNow,
             Taken::Refused(why) if why.ruling().last => Arrived::Refused,

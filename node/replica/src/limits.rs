@@ -135,6 +135,9 @@ pub const LOCAL_MEMBERS_MAX: usize = 4096;
 /// trust, one of them new to the conversation; what waits for each trust; and the digests of each custodian.
 pub const RECORD_CHANGES_MAX: usize =
     6 * LOCAL_MEMBERS_MAX + 2 * CHARTER_TRUSTS_MAX + 2 * CUSTODIANS_MAX + 64;
+/// Orders of one trust that name one envelope: who may delete it needs one. Of those that turn out to have no force over it a step drops
+/// as many, whosever they are.
+pub const ORDERS_PER_TARGET_MAX: usize = 16;
 /// Rows of conversations that one tick looks at, for messages that live too long.
 pub const RETENTION_ROWS_PER_TICK: usize = 128;
 /// Between two standing orders of this node for one conversation, in seconds.

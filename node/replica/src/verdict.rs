@@ -43,6 +43,9 @@ pub enum Refusal {
     /// The tombstone would be gone before what it names has expired.
     #[error("the tombstone expires before what it names")]
     TombstoneTooShort,
+    /// The trust has ordered the deletion of one of these too often.
+    #[error("trust {0} has ordered the deletion of one of these as often as is kept")]
+    TooManyOrders(String),
     /// A commit or welcome that the owner trust did not publish.
     #[error("only {0}, which owns the conversation, publishes its commits and welcomes")]
     NotOwner(String),
@@ -147,6 +150,8 @@ impl Refusal {
             // Not `Reject`: a peer that does not hold what the tombstone names cannot tell.
             Refusal::MayNotDelete(_) => rule("may-not-delete", Ignore, 0, true),
             Refusal::TombstoneTooShort => rule("tombstone-too-short", Ignore, 0, true),
+            // It is the fault of who signed it, not of a peer that has had fewer of them.
+            Refusal::TooManyOrders(_) => rule("too-many-orders", Ignore, 0, true),
             Refusal::NotOwner(_) => rule("not-owner", Reject, 20, true),
             // It is the owner's fault, not that of an honest peer to which the owner has told another story.
             Refusal::DuplicateCommit(_) => rule("duplicate-commit", Ignore, 0, true),

@@ -6,12 +6,12 @@ use lanyard_crypto::charter::{ByClass, TrustRetention};
 use lanyard_crypto::limits::CUSTODIANS_MAX;
 use lanyard_crypto::record::{Body, Decoded, Header, Reason, Target};
 use lanyard_crypto::{ConversationId, TrustId};
-use lanyard_storage::Tree;
+use lanyard_storage::{Tree, View};
 
 use super::fixtures::{self, DAY, RETENTION};
-use super::world::World;
-use crate::limits::STANDING_EVERY_SECS;
-use crate::{Deleter, Reply, Request, query};
+use super::world::{World, assert_digests};
+use crate::limits::{ORDERS_PER_TARGET_MAX, STANDING_EVERY_SECS};
+use crate::{Deleter, Input, Output, Reply, Request, query};
 
 /// A message that RXC signs, with as many custodians as a record takes: RXA, RXC, and some that there are not.
 fn crowded(world: &World, conversation: &ConversationId, n: u64) -> Decoded {
@@ -96,4 +96,63 @@ fn a_standing_order_that_is_refused_is_tried_again_after_an_hour() {
     world.pass(STANDING_EVERY_SECS);
     world.pass(1);
     assert_eq!(tried(&world), 2);
+}
+
+/// A tombstone of this trust for a message, another one for each `n`.
+fn naming(world: &World, by: usize, conversation: &ConversationId, message: &Decoded, n: u64) -> Decoded {
+    let header = world.header(&[0, 1, 2], RETENTION + DAY + n);
+    world.trusts[by].sign(header, fixtures::tombstone(conversation, fixtures::named(&[message.id()])))
+}
+
+#[test]
+fn one_trust_has_so_many_orders_for_a_message_that_is_not_here_and_they_bar_no_other() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let message = world.message(1, &conversation, 1, &[0, 1, 2]);
+    let most = ORDERS_PER_TARGET_MAX as u64;
+    for n in 0..most {
+        let order = naming(&world, 2, &conversation, &message, n);
+        assert_eq!(world.bring(0, 1, &order), None);
+    }
+    for n in most..most + 200 {
+        let order = naming(&world, 2, &conversation, &message, n);
+        assert_eq!(world.bring(0, 1, &order).as_deref(), Some("too-many-orders"));
+    }
+    let dropped = |o: &Output| matches!(o, Output::Disconnect { .. });
+    assert!(!world.nodes[0].outputs.iter().any(dropped), "RXB has only passed them on");
+
+    let rightful = naming(&world, 1, &conversation, &message, 0);
+    assert_eq!(world.bring(0, 1, &rightful), None);
+    assert_eq!(world.bring(0, 1, &message).as_deref(), Some("deleted"));
+}
+
+#[test]
+fn orders_without_force_go_a_step_at_a_time_when_the_message_comes() {
+    let mut world = World::three();
+    let [conversation, elsewhere] =
+        [0, 1].map(|owner| ConversationId::new([9; 16], world.trusts[owner].id.clone()));
+    let message = world.message(1, &conversation, 1, &[0, 1, 2]);
+    for by in [0, 2] {
+        for n in 0..ORDERS_PER_TARGET_MAX as u64 {
+            let order = naming(&world, by, &elsewhere, &message, n);
+            assert_eq!(world.bring(0, by, &order), None);
+        }
+    }
+    assert_eq!(world.rows(0, Tree::Tombstones), 2 * ORDERS_PER_TARGET_MAX);
+    assert_eq!(world.bring(0, 1, &message), None);
+    assert!(world.holds(0, &message.id()));
+    assert_eq!(world.rows(0, Tree::Tombstones), ORDERS_PER_TARGET_MAX);
+    assert!(world.nodes[0].outputs.iter().any(|o| matches!(o, Output::GoOn)));
+    // Those that are left have no force, and no place for ever.
+    let mut steps = 0;
+    while world.rows(0, Tree::Tombstones) > 0 {
+        world.step(0, Input::GoOn);
+        steps += 1;
+        assert!(steps < 20);
+    }
+    world.step(0, Input::GoOn);
+    assert!(world.holds(0, &message.id()) && ordered(&world, 0).is_empty());
+    let left = world.nodes[0].store.scan_prefix(Tree::Meta, crate::keys::VOID_ORDERS, 1).unwrap();
+    assert!(left.is_empty());
+    assert_digests(&world, 0);
 }
