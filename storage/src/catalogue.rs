@@ -76,7 +76,8 @@ catalogue! {
     Packages = "packages", plain;
     /// Devices of this trust. Key: fingerprint of the device. Value: newest sequence in its inbox. Owner: replica.
     Devices = "devices", plain;
-    /// Who is served a conversation. Key: conversation ‖ fingerprint of the device. Value: none. Owner: hub.
+    /// Who is served a conversation. Key: conversation ‖ fingerprint of the device. Value: none. Who was: 0 ‖ the same. Value: until when
+    /// deletions reach the device, u64. In this order: 1 ‖ until u64 ‖ the same. Owner: hub.
     Members = "members", plain;
     /// What waits for a device. Key: fingerprint of the device ‖ sequence u64. Value: record id.
     /// Owner: replica.

@@ -436,7 +436,7 @@ fn deliver_tombstone(
     conversation: &ConversationId,
     id: &RecordId,
 ) -> Result<(), StorageError> {
-    for device in spread::local_members(&turn.rows, conversation)? {
+    for device in spread::local_readers(&turn.rows, conversation)? {
         destruction::is_due(turn, id, &device)?;
         turn.deliver(&device, id)?;
     }

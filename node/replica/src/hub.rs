@@ -16,6 +16,7 @@ use crate::admit;
 use crate::audit::AuditEntry;
 use crate::keys;
 use crate::mutation::{self, Mutation};
+use crate::spread;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -80,9 +81,9 @@ impl Replica {
         if !mutation::is(Mutation::HubForgets) || submission.group_info.is_some() {
             turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
         }
-        // Delivered to them once more, so that they learn of it; nothing after.
+        // Delivered to them once more, so that they learn of it; after that, deletions alone.
         for removed in accepted.removed.iter().filter(|d| d.trust == self.own.trust) {
-            turn.rows.delete(Tree::Members, keys::member(conversation, &removed.fingerprint));
+            spread::serve_no_more(turn, conversation, &removed.fingerprint)?;
         }
         if let Some(welcome) = submission.welcome {
             let welcome = welcome.into_vec();

@@ -190,9 +190,8 @@ fn follow_envelope(
         }
         Class::Welcome => {
             for device in welcomed(&turn.rows, &envelope.content)? {
-                let member = keys::member(conversation, &device);
-                let new = !turn.rows.contains(Tree::Members, &member)?;
-                turn.rows.put(Tree::Members, member, []);
+                let new = !turn.rows.contains(Tree::Members, &keys::member(conversation, &device))?;
+                spread::serve(turn, conversation, &device)?;
                 turn.deliver(&device, id)?;
                 if new && !mutation::is(Mutation::SkipBacklog) {
                     // The epoch began when the welcome was issued, by the owner's clock.
@@ -266,7 +265,9 @@ fn deliver_backlog(
 pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::BACKLOGS, SCAN_ROWS)? {
         match (keys::backlog_parts(&key), cbor::from_slice::<Backlog>(&row, 1024)) {
-            (Some((device, conversation)), Ok(backlog)) => {
+            (Some((device, conversation)), Ok(backlog))
+                if turn.rows.contains(Tree::Members, &keys::member(&conversation, &device))? =>
+            {
                 deliver_backlog(turn, &device, &conversation, &backlog)?
             }
             _ => turn.rows.delete(Tree::Meta, key),

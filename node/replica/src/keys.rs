@@ -31,6 +31,29 @@ pub(crate) fn member(id: &ConversationId, device: &Fingerprint) -> Vec<u8> {
     [&conversation(id)[..], device.as_bytes()].concat()
 }
 
+/// Begins the rows of devices that were served a conversation: no conversation is so short as this and the next byte say.
+const FORMER: u8 = 0;
+/// Begins the rows that say until when these are kept.
+pub(crate) const FORMER_ENDS: u8 = 1;
+
+/// Begins the rows of devices that were served this conversation.
+pub(crate) fn former_of(id: &ConversationId) -> Vec<u8> {
+    [&[FORMER][..], &conversation(id)].concat()
+}
+
+pub(crate) fn former(id: &ConversationId, device: &Fingerprint) -> Vec<u8> {
+    [&[FORMER][..], &member(id, device)].concat()
+}
+
+pub(crate) fn former_ends(until: Timestamp, id: &ConversationId, device: &Fingerprint) -> Vec<u8> {
+    [&[FORMER_ENDS][..], &until.as_secs().to_be_bytes(), &member(id, device)].concat()
+}
+
+/// The row of the device that such a row is about.
+pub(crate) fn former_that_ends(key: &[u8]) -> Vec<u8> {
+    [&[FORMER][..], key.get(9..).unwrap_or_default()].concat()
+}
+
 pub(crate) fn epoch(id: &ConversationId, epoch: u64) -> Vec<u8> {
     [&conversation(id)[..], &epoch.to_be_bytes()].concat()
 }

@@ -260,6 +260,7 @@ impl Replica {
                 standing::attest_due(&mut turn)?;
                 self.keep_retention(&mut turn)?;
                 destruction::expire(&mut turn)?;
+                spread::forget_former(&mut turn)?;
                 self.attest_devices(&mut turn)?;
                 self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));

@@ -320,7 +320,7 @@ pub fn record_bytes(view: &dyn View, id: &RecordId) -> Result<Option<Vec<u8>>, S
     }
 }
 
-/// Whether a device is served the conversation that a tombstone is about; not if the tombstone is not held.
+/// Whether a device is, or was, served the conversation that a tombstone is about; not if the tombstone is not held.
 pub fn is_member_of(
     view: &dyn View,
     device: &Fingerprint,
@@ -328,9 +328,7 @@ pub fn is_member_of(
 ) -> Result<bool, StorageError> {
     match stored(view, tombstone)? {
         Some((_, record)) => match record.body() {
-            Body::Tombstone(order) => {
-                view.contains(Tree::Members, &keys::member(&order.conversation, device))
-            }
+            Body::Tombstone(order) => spread::is_reader(view, &order.conversation, device),
             _ => Ok(false),
         },
         None => Ok(false),

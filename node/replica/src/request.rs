@@ -25,6 +25,7 @@ use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::restored;
+use crate::spread;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -50,7 +51,7 @@ impl Replica {
             Request::EndHold { conversation, reference } => hold::end(turn, &conversation, reference)?,
             Request::Seen { device, seq } => seen(turn, &device, seq)?,
             Request::Leave { device, conversation } => {
-                turn.rows.delete(Tree::Members, keys::member(&conversation, &device));
+                spread::serve_no_more(turn, &conversation, &device)?;
                 Ok(Reply::Done)
             }
             Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,

@@ -3,6 +3,9 @@
 //! A record of this node waits in the outbox of each custodian until one of that trust's nodes says that it is on
 //! its disk, or that it never will be. The driver sends what waits in batches, as fast as the peer takes them.
 
+use std::ops::Bound;
+
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::record::Class;
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
@@ -12,7 +15,7 @@ use crate::erase;
 use crate::frame::Refused;
 use crate::holding::Holding;
 use crate::keys;
-use crate::limits::LOCAL_MEMBERS_MAX;
+use crate::limits::{DEVICES_PER_TICK, LOCAL_MEMBERS_MAX};
 use crate::turn::Turn;
 
 /// A row of [`Tree::Ticks`]. Variant order is its format.
@@ -99,6 +102,73 @@ pub(crate) fn local_members(
 ) -> Result<Vec<Fingerprint>, StorageError> {
     let rows = view.scan_prefix(Tree::Members, &keys::conversation(conversation), LOCAL_MEMBERS_MAX)?;
     Ok(rows.iter().filter_map(|(key, _)| key.last_chunk::<32>().map(|f| Fingerprint::new(*f))).collect())
+}
+
+/// A device of this trust is served a conversation from now on.
+pub(crate) fn serve(
+    turn: &mut Turn<'_>,
+    conversation: &ConversationId,
+    device: &Fingerprint,
+) -> Result<(), StorageError> {
+    turn.rows.put(Tree::Members, keys::member(conversation, device), []);
+    let former = keys::former(conversation, device);
+    if let Some(row) = turn.rows.get(Tree::Members, &former)? {
+        let until = Timestamp::from_secs(keys::last_u64(&row));
+        turn.rows.delete(Tree::Members, keys::former_ends(until, conversation, device));
+        turn.rows.delete(Tree::Members, former);
+    }
+    Ok(())
+}
+
+/// A device is served a conversation no more. It has what it has read: until all of that has expired, deletions reach it.
+pub(crate) fn serve_no_more(
+    turn: &mut Turn<'_>,
+    conversation: &ConversationId,
+    device: &Fingerprint,
+) -> Result<(), StorageError> {
+    let member = keys::member(conversation, device);
+    if !turn.rows.contains(Tree::Members, &member)? {
+        return Ok(());
+    }
+    turn.rows.delete(Tree::Members, member);
+    let until = turn.now.plus_secs(RETENTION_SECS_MAX);
+    turn.rows.put(Tree::Members, keys::former(conversation, device), until.as_secs().to_be_bytes());
+    turn.rows.put(Tree::Members, keys::former_ends(until, conversation, device), []);
+    Ok(())
+}
+
+/// The devices of this trust that are, or were, served a conversation, and may have something of it.
+pub(crate) fn local_readers(
+    view: &dyn View,
+    conversation: &ConversationId,
+) -> Result<Vec<Fingerprint>, StorageError> {
+    let mut readers = local_members(view, conversation)?;
+    let left = LOCAL_MEMBERS_MAX - readers.len();
+    let rows = view.scan_prefix(Tree::Members, &keys::former_of(conversation), left)?;
+    readers.extend(rows.iter().filter_map(|(key, _)| key.last_chunk::<32>().map(|f| Fingerprint::new(*f))));
+    Ok(readers)
+}
+
+/// Whether this device is, or was, served a conversation.
+pub(crate) fn is_reader(
+    view: &dyn View,
+    conversation: &ConversationId,
+    device: &Fingerprint,
+) -> Result<bool, StorageError> {
+    Ok(view.contains(Tree::Members, &keys::member(conversation, device))?
+        || view.contains(Tree::Members, &keys::former(conversation, device))?)
+}
+
+/// Forgets who was served a conversation so long ago that nothing of it is left.
+pub(crate) fn forget_former(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    let end = [&[keys::FORMER_ENDS][..], &turn.now.plus_secs(1).as_secs().to_be_bytes()].concat();
+    let range = (Bound::Included(&[keys::FORMER_ENDS][..]), Bound::Excluded(end.as_slice()));
+    for (key, _) in turn.rows.scan(Tree::Members, range, DEVICES_PER_TICK)? {
+        let former = keys::former_that_ends(&key);
+        turn.rows.delete(Tree::Members, key);
+        turn.rows.delete(Tree::Members, former);
+    }
+    Ok(())
 }
 
 /// A submission that the owner trust has answered has done its work; only its outcome is kept, until it expires.

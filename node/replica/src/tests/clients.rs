@@ -1,6 +1,7 @@
 //! What a trust's own devices ask of their node.
 
 use lanyard_crypto::gateway::SendRequest;
+use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::record::{Class, Reason};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId};
 use lanyard_storage::{Batch, Store, Tree};
@@ -126,6 +127,29 @@ fn a_deleted_message_leaves_every_inbox_and_its_tombstone_comes() {
     for at in ALL {
         assert_eq!(s.world.inbox(at, &s.devices[at], 0), [(1, None), (2, Some(tombstone))]);
     }
+}
+
+#[test]
+fn a_device_that_left_is_served_deletions_alone_until_nothing_of_it_can_be_left() {
+    let mut s = scene();
+    let id = s.send(1, s.request(1)).unwrap();
+    s.world.settle();
+    let (device, left) = (s.devices[1], s.devices[2]);
+    let stranger = s.world.trusts[2].device(150).1.fingerprint();
+    for device in [left, stranger] {
+        s.world.ask(2, Request::Leave { device, conversation: s.conversation.clone() }).unwrap();
+    }
+    let kept = s.world.rows(2, Tree::Members);
+    s.send(1, s.request(2)).unwrap();
+    let Ok(Reply::Deleted(tombstone)) = s.delete(1, device, &[id]) else { panic!("not deleted") };
+    s.world.settle();
+    assert_eq!(s.world.inbox(2, &left, 0), [(1, None), (2, Some(tombstone))]);
+    assert_eq!(s.world.inbox(2, &stranger, 0), [], "who never read it");
+
+    s.world.pass(RETENTION_SECS_MAX - 1);
+    assert_eq!(s.world.rows(2, Tree::Members), kept);
+    s.world.pass(2);
+    assert_eq!(s.world.rows(2, Tree::Members), kept - 2);
 }
 
 #[test]

@@ -72,8 +72,17 @@ struct Member<C: MlsConfig> {
 
 /// A clinician with a device at a trust, listed in the directory with a key package.
 fn member<R: MlsRules + Clone>(world: &mut World, at: usize, rules: R) -> Member<impl MlsConfig + use<R>> {
+    member_with(world, at, 100 + at as u8, rules)
+}
+
+fn member_with<R: MlsRules + Clone>(
+    world: &mut World,
+    at: usize,
+    seed: u8,
+    rules: R,
+) -> Member<impl MlsConfig + use<R>> {
     let network = world.nodes[0].replica.network();
-    let (key, certificate) = world.trusts[at].device(100 + at as u8);
+    let (key, certificate) = world.trusts[at].device(seed);
     let chain = world.trusts[at].chain(&certificate);
     let client = Client::builder()
         .crypto_provider(Suite::new())
@@ -340,6 +349,40 @@ fn what_the_rules_forbid_is_refused_by_the_hub() {
     ben.hand_in(&mut world, &conversation, 1, &ours).unwrap();
     world.settle();
     assert_eq!(world.rows(0, Tree::Epochs), 2, "the refused one has changed nothing");
+}
+
+#[test]
+fn who_was_removed_is_served_deletions_alone() {
+    let mut world = World::three();
+    let law = rules(&world);
+    let mut ada = member(&mut world, 0, law.clone());
+    let mut eve = member_with(&mut world, 0, 120, law);
+    let (conversation, submission) = found(&world, &mut ada, &[package(&world, &eve.device)]);
+    ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
+    let (seen, _) = (ada.read(&world, 0).1, eve.read(&world, 0));
+    ada.write(&mut world, &conversation, "hello");
+    let removal = ada.commit(&[], &[1]);
+    let removal = ada.hand_in(&mut world, &conversation, 1, &removal).unwrap();
+    let seen = ada.read(&world, seen).1;
+    ada.write(&mut world, &conversation, "she is gone");
+    ada.read(&world, seen);
+    let inbox = world.inbox(0, &eve.device, 0);
+    assert_eq!(inbox.last().and_then(|(_, id)| *id), Some(removal), "nothing after it");
+
+    let (by, target) = (Deleter::Administrator(ada.device), Target::UpTo(world.now));
+    let (reason, reference, of) = (Reason::Transcribed, Vec::new(), conversation.clone());
+    let order = Request::Delete { by, conversation: of, target, reason, reference };
+    let Ok(Reply::Deleted(order)) = world.ask(0, order) else { panic!("not deleted") };
+    let inbox = world.inbox(0, &eve.device, inbox.len() as u64);
+    assert_eq!(inbox.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), [Some(order)]);
+    let store = &world.nodes[0].store;
+    assert_eq!(crate::destruction::devices(store, &order).unwrap(), 2, "it is waited for her device as well");
+    assert!(query::is_member_of(store, &eve.device, &order).unwrap());
+
+    // Added again, she is a member as any other.
+    let addition = ada.commit(&[package(&world, &eve.device)], &[]);
+    ada.hand_in(&mut world, &conversation, 2, &addition).unwrap();
+    assert_eq!(world.rows(0, Tree::Members), 2);
 }
 
 #[test]
