@@ -55,10 +55,11 @@ impl App {
         self.carry_out(&proposed, now)?;
         self.tell_left()?;
         self.flush(&mut synced)?;
-        self.tell_erased(&mut synced)?;
         synced.notices.extend(self.apply_retention()?);
-        // By what has arrived, more may have come to its end.
-        synced.expired += self.session.vault_mut().expire(clock::now())?;
+        // By what has arrived, more may have come to its end. What is told comes after that.
+        let now = clock::now();
+        synced.expired += self.session.vault_mut().expire(now)?;
+        self.tell_erased(now, &mut synced)?;
         Ok(synced)
     }
 
@@ -105,11 +106,12 @@ impl App {
         Ok(())
     }
 
-    /// Tells the node, by this device's signature, which deletions were carried out here; again until it has taken that.
-    fn tell_erased(&mut self, synced: &mut Synced) -> Result<(), AppError> {
+    /// Tells the node, by this device's signature, which deletions were carried out here by `now`, up to which everything has expired;
+    /// again until it has taken that.
+    fn tell_erased(&mut self, now: Timestamp, synced: &mut Synced) -> Result<(), AppError> {
         let (network, device) = (self.beliefs.read().id(), self.device.certificate().fingerprint());
         loop {
-            let erased = self.session.vault().erasures(ERASURES_MAX)?;
+            let erased = self.session.vault().erasures(now, ERASURES_MAX)?;
             if erased.is_empty() {
                 return Ok(());
             }
@@ -409,7 +411,12 @@ fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Res
         }
         Body::Tombstone(tombstone) => {
             let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
-            session.vault().put_erasure(&verified.id(), now)?;
+            let erased_at = match tombstone.target {
+                // The last message that it could name is gone then.
+                Target::Standing(up_to, secs) => up_to.plus_secs(secs).max(now),
+                Target::Envelopes(_) | Target::UpTo(_) => now,
+            };
+            session.vault().put_erasure(&verified.id(), erased_at)?;
             Ok(Outcome { received: Vec::new(), erased })
         }
         Body::Charter(_) | Body::Crl(_) | Body::Entry(_) | Body::Receipt(_) | Body::Head(_) => {

@@ -36,7 +36,7 @@ pub struct Incoming {
 }
 
 impl Vault {
-    /// Notes that this device has erased what it had for a deletion: its node is to be told.
+    /// Notes when this device has erased what it had for a deletion, or will have: its node is to be told then.
     ///
     /// # Errors
     /// The disk's.
@@ -46,15 +46,17 @@ impl Vault {
         Ok(())
     }
 
-    /// Deletions of which the node has yet to be told, and when this device had erased; at most `limit`.
+    /// Deletions of which the node has yet to be told, and when this device had erased, by this moment; at most `limit`.
     ///
     /// # Errors
     /// The disk's.
-    pub fn erasures(&self, limit: usize) -> Result<Vec<(RecordId, Timestamp)>, VaultError> {
+    pub fn erasures(&self, by: Timestamp, limit: usize) -> Result<Vec<(RecordId, Timestamp)>, VaultError> {
         let connection = self.lock();
-        let mut query = connection.prepare_cached("SELECT tombstone, erased FROM erasure LIMIT ?")?;
-        let rows =
-            query.query_map([limit as i64], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?)))?;
+        let mut query =
+            connection.prepare_cached("SELECT tombstone, erased FROM erasure WHERE erased <= ? LIMIT ?")?;
+        let rows = query.query_map([seconds(by), limit as i64], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))
+        })?;
         let mut erasures = Vec::new();
         for row in rows {
             let (id, at) = row?;

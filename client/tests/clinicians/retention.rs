@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use lanyard_client::app::AppError;
 use lanyard_client::app::view::Moment;
+use lanyard_client::clock;
 use lanyard_crypto::charter::{ByClass, TrustRetention};
 use lanyard_crypto::mls::Class;
 use lanyard_crypto::record::{Body, Decoded, Reason, Target, Tombstone};
+use lanyard_crypto::{ConversationId, RecordId};
 
 use crate::conversations::{MARKER, Person, three};
 use crate::world::World;
@@ -111,4 +113,56 @@ fn a_standing_order_counts_from_the_owner_alone_also_for_what_comes_later() {
     // The other Mira gets the message only now, after the orders.
     world.state().inbox.push(original);
     assert_eq!(life(&other_mira), 2 * DAY);
+}
+
+/// The owner trust orders this about a conversation.
+fn order(world: &World, conversation: &str, target: Target) -> RecordId {
+    let custodians: Vec<_> = world.trusts.iter().map(|t| t.id.clone()).collect();
+    let expires = clock::now().plus_secs(DAY);
+    let conversation: ConversationId = conversation.parse().unwrap();
+    let (reason, reference) = (Reason::PolicyExpired, Vec::new());
+    let body = Body::Tombstone(Tombstone { conversation, target, reason, reference });
+    world.publish(&mut world.state(), &world.trusts[0], &custodians, expires, body).0
+}
+
+#[test]
+fn a_device_says_that_a_standing_order_is_carried_out_when_its_last_message_is_gone() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, _] = three(&world);
+    let with = ["Jo Lund".to_owned()];
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    let sent = mira.app().send("Bed 4", MARKER, None).unwrap().sent.0;
+    assert_eq!(jo.texts(), [MARKER]);
+    order(&world, &view.id, Target::Standing(sent, DAY));
+    let soon = order(&world, &view.id, Target::Standing(sent, 1));
+    // Bounded: a second's life ends within a few.
+    for tries in 0..20 {
+        jo.app().sync().unwrap();
+        if !world.state().erased.is_empty() {
+            break;
+        }
+        assert!(tries < 19, "it is never told");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let told: Vec<_> = world.state().erased.iter().map(|line| (line.tombstone(), line.erased())).collect();
+    let [(told, erased)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((*told, jo.texts().as_slice()), (soon, [].as_slice()));
+    assert!(*erased >= sent.plus_secs(1));
+}
+
+#[test]
+fn who_left_carries_out_deletions_of_what_was_read() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, _] = three(&world);
+    let with = ["Jo Lund".to_owned()];
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    let sent = mira.app().send("Bed 4", MARKER, None).unwrap().sent.0;
+    assert_eq!(jo.texts(), [MARKER]);
+    mira.app().remove_members("Bed 4", &with).unwrap();
+    jo.app().sync().unwrap();
+    assert_eq!(jo.texts(), [MARKER], "what was read stays until it expires");
+    let deletion = order(&world, &view.id, Target::UpTo(sent));
+    jo.app().sync().unwrap();
+    assert!(jo.texts().is_empty());
+    assert!(world.state().erased.iter().any(|line| line.tombstone() == deletion));
 }

@@ -9,7 +9,7 @@ use std::ops::Bound;
 
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{
-    DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice,
+    Body, Decoded, DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice,
 };
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor, limits as signed};
@@ -53,6 +53,17 @@ impl Logged {
     pub(crate) fn get(view: &dyn View, id: &RecordId) -> Result<Option<Self>, StorageError> {
         let row = view.get(Tree::Deletions, &keys::logged(id))?;
         Ok(row.and_then(|row| cbor::from_slice(&row, 2 * signed::RECORD_BYTES_MAX).ok()))
+    }
+
+    /// When the last message that it could name has ended, if it is a standing order.
+    fn over(&self) -> Option<Timestamp> {
+        let record = Decoded::from_bytes(&self.record).ok()?;
+        match record.body() {
+            Body::Tombstone(Tombstone { target: Target::Standing(up_to, secs), .. }) => {
+                Some(up_to.plus_secs(*secs))
+            }
+            _ => None,
+        }
     }
 
     fn put(&self, turn: &mut Turn<'_>, id: &RecordId) {
@@ -126,7 +137,8 @@ pub(crate) fn tell(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageErro
     Ok(())
 }
 
-/// Notes the line of a device of this trust, by itself or through another node of the trust. Tells whether it is news.
+/// Notes the line of a device of this trust, by itself or through another node of the trust. Tells whether it is news. A line that says
+/// that all was gone while messages could still live by the order is passed over.
 pub(crate) fn has_erased(
     turn: &mut Turn<'_>,
     id: &RecordId,
@@ -135,6 +147,10 @@ pub(crate) fn has_erased(
 ) -> Result<bool, StorageError> {
     let key = keys::due(id, device);
     if turn.rows.get(Tree::Deletions, &key)?.is_none_or(|row| !row.is_empty()) {
+        return Ok(false);
+    }
+    let (logged, said) = (Logged::get(&turn.rows, id)?, DeviceLine::from_bytes(line).ok());
+    if said.is_none_or(|said| said.erased() < logged.and_then(|logged| logged.over()).unwrap_or_default()) {
         return Ok(false);
     }
     turn.rows.put(Tree::Deletions, key, line.to_vec());

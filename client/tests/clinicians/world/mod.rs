@@ -13,8 +13,8 @@ use lanyard_crypto::cbor;
 use lanyard_crypto::charter::{Authorities, Charter, Member, Policy, TrustRetention};
 use lanyard_crypto::gateway::*;
 use lanyard_crypto::record::{
-    self, Body, Class, Decoded, Entry, Envelope, Erased, Header, Receipt, ReceiptItem, Submission, Target,
-    Tombstone,
+    self, Body, Class, Decoded, DeviceLine, Entry, Envelope, Erased, Header, Receipt, ReceiptItem,
+    Submission, Target, Tombstone,
 };
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::issue::{self, Issuer, NodeDetails, Term};
@@ -58,6 +58,8 @@ pub struct State {
     pub retention: TrustRetention,
     /// Nodes refuse every device in the TLS handshake.
     pub refuses_devices: bool,
+    /// What devices say that they have erased.
+    pub erased: Vec<DeviceLine>,
 }
 
 pub struct World {
@@ -202,6 +204,11 @@ impl World {
             ("GET", path) if path.starts_with("/v1/deletions/") => {
                 let id = path.trim_start_matches("/v1/deletions/").parse().unwrap();
                 state.deletions.get(&id).map(cbor::to_vec).ok_or_else(|| refusal(404, "not-found"))
+            }
+            ("POST", "/v1/erasures") => {
+                let request: ErasuresRequest = read(body);
+                state.erased.extend(request.lines.iter().map(|line| DeviceLine::from_bytes(line).unwrap()));
+                Ok(Vec::new())
             }
             ("POST", path) if path.ends_with("/leave") => Ok(Vec::new()),
             _ => Err(refusal(404, "not-found")),

@@ -350,3 +350,33 @@ fn an_item_is_small() {
     });
     assert!(item.leaf().len() < 60, "{}", item.leaf().len());
 }
+
+#[test]
+fn a_device_that_says_too_soon_that_a_standing_order_is_carried_out_is_waited_for() {
+    let mut s = scene();
+    let hour = 3600;
+    let request = Request::Delete {
+        by: Deleter::Officer,
+        conversation: s.conversation.clone(),
+        target: Target::Standing(s.world.now, hour),
+        reason: Reason::PolicyExpired,
+        reference: Vec::new(),
+    };
+    let Ok(Reply::Deleted(order)) = s.world.ask(0, request) else { panic!("not ordered") };
+    s.world.settle();
+    let lines = |s: &Scene| {
+        let prefix = [crate::keys::UNATTESTED];
+        s.world.nodes[2].store.scan_prefix(Tree::Deletions, &prefix, 9).unwrap().len()
+    };
+    let (early, start) = (s.line(0, &order), s.world.now);
+    s.hands_in(0, early).unwrap();
+    s.world.now = start.plus_secs(hour - 1);
+    let early = s.line(0, &order);
+    s.hands_in(0, early).unwrap();
+    assert_eq!(lines(&s), 0, "messages may still be there");
+
+    s.world.now = start.plus_secs(hour);
+    let line = s.line(0, &order);
+    s.hands_in(0, line).unwrap();
+    assert_eq!(lines(&s), 1);
+}
