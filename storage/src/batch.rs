@@ -69,8 +69,7 @@ impl Batch {
     }
 
     /// Whether the commit waits for what earlier ones have deferred.
-    #[cfg(any(feature = "sled", test))]
-    pub(crate) fn settles(&self) -> bool {
+    pub fn settles(&self) -> bool {
         self.settles
     }
 

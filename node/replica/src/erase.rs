@@ -198,9 +198,13 @@ fn erase_named(
 ) -> Result<(), StorageError> {
     let mut count = before.count;
     for target in ids {
-        let Some(held) = Holding::get(&turn.rows, target)?.filter(|held| order.judge(held).is_ok()) else {
+        let Some(held) = Holding::get(&turn.rows, target)? else {
+            turn.settle();
             continue;
         };
+        if order.judge(&held).is_err() {
+            continue;
+        }
         if turn.is_full() {
             Unfinished { count, ..before }.note(turn, id);
             return Ok(());
@@ -245,6 +249,7 @@ fn erase_up_to(
             left.note(turn, id);
             return Ok(());
         }
+        turn.settle();
         finish(turn, order.by.clone(), &order.conversation, *id, Named::UpTo(up_to), count)?;
         if count > ERASE_AT_ONCE_MAX {
             left.note(turn, id);
@@ -268,6 +273,7 @@ fn erase_up_to(
     if attested {
         return Ok(());
     }
+    turn.settle();
     finish(turn, order.by.clone(), &order.conversation, *id, Named::UpTo(up_to), count)
 }
 

@@ -296,6 +296,7 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<bool, StorageError> {
                 return Ok(true);
             }
             if let (Some(tombstone), Some(Waiting { by, envelopes })) = (tombstone_in(&key), waiting(&row)) {
+                turn.settle();
                 receipts::carried_out(turn, by, tombstone, envelopes)?;
             }
             turn.rows.delete(Tree::Holds, key);

@@ -138,8 +138,7 @@ pub(crate) fn attest_due(turn: &mut Turn<'_>) -> Result<(), StorageError> {
             && let Body::Tombstone(Tombstone { conversation, target: Target::Standing(up_to, _), .. }) =
                 record.body()
         {
-            // What has expired may be destroyed a little later than it is dropped.
-            turn.rows.settle();
+            turn.settle();
             erase::finish(turn, by, conversation, id, Named::UpTo(*up_to), envelopes)?;
         }
     }

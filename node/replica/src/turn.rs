@@ -73,6 +73,12 @@ impl<'a> Turn<'a> {
         outcome
     }
 
+    /// Lets what this step attests be true although some of what it is about may have been dropped just before, by expiry or for a hold:
+    /// the keys of that are destroyed a little later, unless it is waited for.
+    pub(crate) fn settle(&mut self) {
+        self.rows.settle();
+    }
+
     /// Ends the step. Devices and trusts are told once, however much there is for them.
     pub(crate) fn finish(mut self) -> Result<Step, StorageError> {
         digest::settle(&mut self)?;

@@ -4,11 +4,11 @@ use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::tally::{ReplicaState, ReplicaTally, Tally};
 use lanyard_crypto::{ConversationId, RecordId, Timestamp};
-use lanyard_storage::Tree;
+use lanyard_storage::{Store, Tree};
 
 use super::fixtures::{self, DAY, RETENTION, named};
 use super::world::World;
-use crate::{Deleter, Reply, Request, query};
+use crate::{Deleter, Input, Reply, Request, Source, arrival, query};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -392,4 +392,44 @@ fn tally(world: &World, at: usize, tombstone: &RecordId) -> Vec<(&'static str, b
         (*codes.iter().find(|c| **c == r.trust.as_str()).unwrap(), erased)
     };
     shown(world, at, tombstone).replicas.iter().map(row).collect()
+}
+
+/// Whether what a replica does with this waits until everything is destroyed that was dropped before.
+fn settles(world: &mut World, at: usize, input: Input) -> bool {
+    let node = &mut world.nodes[at];
+    let step = node.replica.step(input, world.now, &node.store).unwrap();
+    let settles = step.batch.settles();
+    node.store.commit(step.batch).unwrap();
+    settles
+}
+
+fn arrives(world: &World, at: usize, record: &Decoded) -> Input {
+    let network = world.nodes[at].replica.network();
+    let arrivals = arrival::verify(vec![arrival::decode(record.bytes())], &network);
+    Input::Records { from: Source::Peer(world.trusts[1].node_id()), arrivals }
+}
+
+#[test]
+fn what_is_attested_of_messages_that_are_gone_already_is_destroyed_first() {
+    let mut s = scene();
+    let absent = s.world.message(1, &s.conversation, 2, &ALL).id();
+    assert_eq!(s.world.bring(2, 1, &s.message), None);
+    let all = s.order(0, Target::UpTo(s.world.now));
+    for (order, waits) in [(s.tombstone(1), false), (s.order(1, named(&[absent])), true), (all, true)] {
+        let input = arrives(&s.world, 2, &order);
+        assert_eq!(settles(&mut s.world, 2, input), waits);
+    }
+
+    // What a hold has kept was dropped when it was put away.
+    s.world.now = s.world.now.plus_secs(1);
+    let kept = s.world.message(1, &s.conversation, 3, &ALL);
+    assert_eq!(s.world.bring(2, 1, &kept), None);
+    let (reference, reason, until) = ("H1".to_owned(), "inquiry".to_owned(), s.world.now.plus_secs(DAY));
+    let conversation = s.conversation.clone();
+    s.world.ask(2, Request::PlaceHold { conversation, reference, reason, until }).unwrap();
+    let order = s.order(1, named(&[kept.id()]));
+    assert_eq!(s.world.bring(2, 1, &order), None);
+    let (conversation, reference) = (s.conversation.clone(), "H1".to_owned());
+    let request = Request::EndHold { conversation, reference };
+    assert!(settles(&mut s.world, 2, Input::Request { ticket: 1, request }));
 }
