@@ -52,7 +52,7 @@ fn custodians_that_somebody_made_up_stand_in_the_way_of_no_order() {
     let day = TrustRetention { secs_max: Some(DAY), by_class: ByClass::default() };
     world.nodes[0].replica.set_retention(day);
     world.pass(1);
-    assert_eq!(ordered(&world, 0), [real.clone()], "a standing order");
+    assert_eq!(ordered(&world, 0), vec![real.clone()], "a standing order");
 
     assert!(matches!(delete_all(&mut world, &conversation), Ok(Reply::Deleted(_))));
     world.settle();
