@@ -18,6 +18,7 @@ use crate::keys;
 use crate::mutation::{self, Mutation};
 use crate::standing;
 use crate::verdict::Refusal;
+use crate::void_orders;
 use std::cmp::Ordering;
 
 /// A record that may be stored. Made only by [`admit`].
@@ -244,7 +245,7 @@ fn check_tombstone(
             }
         }
         Target::Envelopes(ids) => {
-            if erase::are_too_many(view, by, ids)? {
+            if void_orders::are_too_many(view, by, ids)? {
                 return Ok(Err(Refusal::TooManyOrders(by.to_string())));
             }
             let mut outcome = Ok(());

@@ -11,6 +11,7 @@ use crate::hold;
 use crate::keep;
 use crate::limits::PORTION_CHANGES_MAX;
 use crate::turn::Turn;
+use crate::void_orders;
 
 /// While there is always something else to do, chores get one part in so many of the time.
 const SHARE: u32 = 5;
@@ -25,7 +26,7 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     }
     turn.portion(PORTION_CHANGES_MAX, |turn| {
         erase::go_on(turn, true)?;
-        erase::drop_left_orders(turn)?;
+        void_orders::drop_left_orders(turn)?;
         keep::go_on(turn)?;
         erase::expire(turn)
     })?;

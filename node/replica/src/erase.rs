@@ -15,13 +15,13 @@ use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::audit::{AuditEntry, heads};
+use crate::audit::heads;
 use crate::destruction;
 use crate::digest;
 use crate::hold::{self, Named};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
-use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, EXPIRE_PER_STEP_MAX, ORDERS_PER_TARGET_MAX, SCAN_ROWS};
+use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, ERASE_ROWS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::receipts;
@@ -34,7 +34,7 @@ use crate::verdict::Refusal;
 /// A row of [`Tree::Tombstones`]: what is ordered, and by whom. Field order is its format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
-    by: TrustId,
+    pub(crate) by: TrustId,
     conversation: ConversationId,
     /// Of a conversation's row: up to when.
     up_to: Option<Timestamp>,
@@ -105,12 +105,12 @@ pub(crate) fn issue_after(
     Ok(issued)
 }
 
-fn order(row: &[u8]) -> Order {
+pub(crate) fn order(row: &[u8]) -> Order {
     cbor::from_slice(row, 1024)
         .expect("an order is written by this module alone, and rows are checked by the store")
 }
 
-fn tombstone_in(key: &[u8]) -> Option<RecordId> {
+pub(crate) fn tombstone_in(key: &[u8]) -> Option<RecordId> {
     key.last_chunk::<32>().map(|id| RecordId::new(*id))
 }
 
@@ -293,7 +293,7 @@ pub(crate) fn each_message<'a>(
     let end = keys::conversation_row(conversation, up_to.plus_secs(1), &RecordId::new([0; 32]));
     loop {
         let range = (Bound::Excluded(from.as_slice()), Bound::Excluded(end.as_slice()));
-        let rows = turn.rows.scan(Tree::Conversations, range, SCAN_ROWS)?;
+        let rows = turn.rows.scan(Tree::Conversations, range, ERASE_ROWS)?;
         let Some((last, _)) = rows.last() else { return Ok(true) };
         from = last.clone();
         for (key, class) in rows {
@@ -360,83 +360,6 @@ pub(crate) fn is_withheld(
 pub(crate) fn is_over(view: &dyn View, id: &RecordId, now: Timestamp) -> Result<bool, StorageError> {
     let Some(held) = Holding::get(view, id)? else { return Ok(false) };
     Ok(held.expires <= now || is_withheld(view, id, &held, now)?)
-}
-
-/// Whether this trust has as many orders for one of these records as are kept.
-pub(crate) fn are_too_many(view: &dyn View, by: &TrustId, ids: &[RecordId]) -> Result<bool, StorageError> {
-    for id in ids {
-        let mut count = 0;
-        for_each(view, Tree::Tombstones, &keys::targets_of(id), |_, row| {
-            count += usize::from(order(row).by == *by);
-            Ok(())
-        })?;
-        if count >= ORDERS_PER_TARGET_MAX {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Now that a message is here, and is not deleted, the rows that name it have no force over it. Some of them go; what is left is
-/// noted, for [`drop_left_orders`]: such a row changes nothing.
-pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    let rows = turn.rows.scan_prefix(Tree::Tombstones, &keys::targets_of(id), ORDERS_PER_TARGET_MAX + 1)?;
-    for (at, (key, row)) in rows.into_iter().enumerate() {
-        if at == ORDERS_PER_TARGET_MAX || turn.is_full() {
-            turn.more = true;
-            turn.rows.put(Tree::Meta, keys::void_orders(id), []);
-            return Ok(());
-        }
-        if let Some(tombstone) = tombstone_in(&key) {
-            drop_void_order(turn, id, &tombstone, order(&row).by)?;
-        }
-    }
-    if turn.rows.contains(Tree::Meta, &keys::void_orders(id))? {
-        turn.rows.delete(Tree::Meta, keys::void_orders(id));
-    }
-    Ok(())
-}
-
-/// Goes on with what [`drop_void_orders`] has left.
-pub(crate) fn drop_left_orders(turn: &mut Turn<'_>) -> Result<(), StorageError> {
-    for (key, _) in turn.rows.scan_prefix(Tree::Meta, keys::VOID_ORDERS, SCAN_ROWS)? {
-        if turn.is_full() {
-            return Ok(());
-        }
-        let id = tombstone_in(&key);
-        let held = id.map(|id| Ok((id, Holding::get(&turn.rows, &id)?))).transpose()?;
-        match held {
-            // An order that has force may have come meanwhile: then the others stay as those that come after it.
-            Some((id, Some(held))) if tombstone_for(&turn.rows, &id, &held)?.is_none() => {
-                drop_void_orders(turn, &id)?;
-            }
-            _ => turn.rows.delete(Tree::Meta, key),
-        }
-    }
-    Ok(())
-}
-
-/// Removes a row, and its tombstone if that was the last one.
-fn drop_void_order(
-    turn: &mut Turn<'_>,
-    id: &RecordId,
-    tombstone: &RecordId,
-    by: TrustId,
-) -> Result<(), StorageError> {
-    turn.rows.delete(Tree::Tombstones, keys::target(id, tombstone));
-    let Some((held, record)) = crate::admit::stored(&turn.rows, tombstone)? else { return Ok(()) };
-    let Body::Tombstone(Tombstone { target: Target::Envelopes(ids), .. }) = record.body() else {
-        return Ok(());
-    };
-    for target in ids {
-        if turn.rows.contains(Tree::Tombstones, &keys::target(target, tombstone))? {
-            return Ok(());
-        }
-    }
-    let why = Refusal::MayNotDelete(by.to_string());
-    turn.audit(AuditEntry::new("refused", why.ruling().code, why.to_string()).record(*tombstone).trust(by))?;
-    destruction::forget(turn, tombstone)?;
-    erase(turn, tombstone, &held)
 }
 
 /// Clients erase their plaintext when they see the tombstone.

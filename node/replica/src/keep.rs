@@ -28,6 +28,7 @@ use crate::query;
 use crate::spread;
 use crate::standing;
 use crate::turn::Turn;
+use crate::void_orders;
 
 impl Replica {
     /// Stores a record. `origin` means that this node makes it known to others: it signed it, or its own trust's registrar
@@ -191,7 +192,7 @@ fn follow_envelope(
     turn.rows.put(Tree::Conversations, row, [envelope.class as u8]);
     match envelope.class {
         Class::Submission => return Ok(()),
-        Class::Application => erase::drop_void_orders(turn, id)?,
+        Class::Application => void_orders::drop_void_orders(turn, id)?,
         Class::Commit => {
             turn.rows.put(Tree::Epochs, keys::epoch(conversation, envelope.epoch), *id.as_bytes());
         }

@@ -48,6 +48,7 @@ mod sync;
 mod tally;
 mod turn;
 pub mod verdict;
+mod void_orders;
 
 #[cfg(test)]
 mod tests;

@@ -98,10 +98,12 @@ pub const UPGRADE_ROWS: usize = 512;
 /// A node that has not dropped what expired so long ago, in seconds, compares nothing until it has.
 pub const BEHIND_SECS: u64 = 5;
 /// Records that one step looks at to expire; the next step goes on.
-pub const EXPIRE_PER_STEP_MAX: usize = 1024;
+pub const EXPIRE_PER_STEP_MAX: usize = 128;
 /// Changes of rows in one portion of what waits for nobody: rows of what has expired, and of what is erased and attested. A portion takes
 /// about as long as storing one message, so that who comes meanwhile waits little.
 pub const PORTION_CHANGES_MAX: usize = 160;
+/// Rows of a conversation that are read at once to erase its messages: several portions, and little of a step.
+pub const ERASE_ROWS: usize = 256;
 /// A conversation of so few messages is erased with all rows in one step.
 pub const ERASE_AT_ONCE_MAX: u32 = 128;
 /// Changes of rows at which a step takes on no more work: what is left comes again, or in the next step. One record that
