@@ -47,6 +47,9 @@ impl App {
         let now = clock::now();
         let mut synced = Synced { expired: self.session.vault_mut().expire(now)?, ..Synced::default() };
         self.refresh(now, &mut synced)?;
+        // A life that is shorter by now does not wait for the rest, which may fail.
+        self.shorten()?;
+        synced.expired += self.session.vault_mut().expire(now)?;
         self.publish_key_package(now)?;
         let mut proposed = BTreeSet::new();
         self.retry(now, &mut synced, &mut proposed)?;
@@ -410,6 +413,14 @@ fn deliver(session: &mut AppSession, verified: &Verified, now: Timestamp) -> Res
             Ok(Outcome { received, erased: 0 })
         }
         Body::Tombstone(tombstone) => {
+            // No honest node hands it over. It would erase what nobody has written yet.
+            if let Target::UpTo(up_to) | Target::Standing(up_to, _) = tombstone.target
+                && up_to > verified.header().issued
+            {
+                let why = "a deletion that is about a later time than that of its order".into();
+                let received = vec![Received::Withheld { id: verified.id(), why }];
+                return Ok(Outcome { received, erased: 0 });
+            }
             let erased = erase(session, tombstone, signer, verified.header().expires, now)?;
             let erased_at = match tombstone.target {
                 // The last message that it could name is gone then.

@@ -280,14 +280,14 @@ impl ChainVerifier for Network {
     fn verify(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<DeviceIdentity, IdentityError> {
         match at {
             Some(at) => Ok(device(&self.verify_chain(chain, Purpose::Device, at)?.certificate)),
-            None => Ok(device(&self.timeless(chain, Purpose::Device)?)),
+            None => Ok(device(&self.certified(chain, Purpose::Device)?)),
         }
     }
 
     fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, IdentityError> {
         match at {
             Some(at) => Ok(self.verify_chain(chain, Purpose::Node, at)?.trust),
-            None => Ok(self.timeless(chain, Purpose::Node)?.subject().trust.clone()),
+            None => Ok(self.certified(chain, Purpose::Node)?.subject().trust.clone()),
         }
     }
 
@@ -297,13 +297,9 @@ impl ChainVerifier for Network {
 }
 
 impl Network {
-    /// Signatures, names and purpose alone, as they were when the chain began.
-    fn timeless(&self, chain: &[&[u8]], purpose: Purpose) -> Result<Certificate, IdentityError> {
-        self.certified(chain, purpose)
-    }
-
     /// The certificate of a chain that a member's registrar has made for this purpose, whether or not it has ended or was revoked
-    /// since: what was signed with it while it held is not undone by that.
+    /// since: what was signed with it while it held is not undone by that. Signatures, names and purpose alone count, as they were
+    /// when the chain began.
     ///
     /// # Errors
     /// [`IdentityError`] tells what does not hold.

@@ -39,6 +39,8 @@ pub struct ReplicaTally {
     pub node: Option<NodeId>,
     /// What it attests.
     pub state: ReplicaState,
+    /// How many devices of its trust are to erase what they have, as it attests with its erasure; 0 until then.
+    pub devices: u32,
     /// The receipt in which it does.
     pub receipt: Option<RecordId>,
     /// When it should have confirmed, if it has not, and that is over.
@@ -52,7 +54,7 @@ pub struct ReplicaTally {
 pub enum ReplicaState {
     /// It has not confirmed.
     Missing,
-    /// It keeps what is deleted until then, by this reference.
+    /// It keeps what is deleted until then, by this reference; after that it has not confirmed: see [`ReplicaTally::holds`].
     Held(Timestamp, Vec<u8>),
     /// It has erased so many envelopes by then.
     Erased(Timestamp, u32),
@@ -63,12 +65,14 @@ pub enum ReplicaState {
 pub struct DeviceTally {
     /// The trust.
     pub trust: TrustId,
-    /// How many are to erase what they have.
+    /// How many are to erase what they have, as far as that is proven.
     pub total: u32,
-    /// How many say that they have erased.
+    /// How many say so, each by a line that is shown and holds.
     pub erased: u32,
-    /// Those of them that are shown: whose certificate it is, and when.
+    /// Those: whose certificate it is, and when.
     pub confirmed: Vec<(DeviceName, Timestamp)>,
+    /// How many others have said so by the word of the node that answers. Nothing shows it, and no sum counts it.
+    pub more: u32,
     /// Those that are waited for, as far as their node names them.
     pub waiting: Vec<WaitedFor>,
 }
@@ -119,6 +123,7 @@ impl Tally {
                     trust: trust.clone(),
                     node: None,
                     state: ReplicaState::Missing,
+                    devices: 0,
                     receipt: None,
                     overdue: None,
                     problem: Some(problem),
@@ -133,7 +138,22 @@ impl Tally {
                 check.problems.push(format!("{trust}: its devices stand in it twice, or it need not erase"));
                 continue;
             }
-            devices.push(check.devices(of_trust, &answer.replicas));
+            devices.push(check.devices(of_trust, due(&replicas, trust)));
+        }
+        for trust in custodians.iter().filter(|trust| !seen.contains(trust)) {
+            let total = due(&replicas, trust);
+            if total > 0 {
+                check.problems.push(format!("nothing is said of {trust}'s devices"));
+                let (confirmed, waiting) = (Vec::new(), Vec::new());
+                devices.push(DeviceTally {
+                    trust: trust.clone(),
+                    total,
+                    erased: 0,
+                    confirmed,
+                    more: 0,
+                    waiting,
+                });
+            }
         }
         let problems = check.problems;
         Ok(Self { id, tombstone, issued, by, replicas, devices, problems })
@@ -144,10 +164,20 @@ impl Tally {
         self.replicas.iter().filter(|r| matches!(r.state, ReplicaState::Erased(..))).count()
     }
 
+    /// How many devices say that they have erased, each by a line that is shown and holds.
+    pub fn devices_erased(&self) -> u64 {
+        self.devices.iter().map(|d| u64::from(d.erased)).sum()
+    }
+
+    /// How many devices are to erase what they have, as far as that is proven.
+    pub fn devices_total(&self) -> u64 {
+        self.devices.iter().map(|d| u64::from(d.total)).sum()
+    }
+
     /// As one line: "replicas 7 of 7, devices 11 of 12, waiting for: RYJ tablet, last seen 3 h ago".
     pub fn summary(&self, now: Timestamp) -> String {
         let mut parts = vec![format!("replicas {} of {}", self.confirmed(), self.replicas.len())];
-        let held = self.replicas.iter().filter(|r| matches!(r.state, ReplicaState::Held(..))).count();
+        let held = self.replicas.iter().filter(|r| r.holds(now)).count();
         if held > 0 {
             parts.push(format!("{held} held"));
         }
@@ -155,11 +185,12 @@ impl Tally {
         if overdue > 0 {
             parts.push(format!("{overdue} overdue"));
         }
-        let (erased, total) = self
-            .devices
-            .iter()
-            .fold((0u64, 0u64), |(e, t), d| (e + u64::from(d.erased), t + u64::from(d.total)));
+        let (erased, total) = (self.devices_erased(), self.devices_total());
         parts.push(format!("devices {erased} of {total}"));
+        let more = self.devices.iter().map(|d| u64::from(d.more)).sum::<u64>();
+        if more > 0 {
+            parts.push(format!("and {more} by the node's word"));
+        }
         let waiting: Vec<_> = self
             .devices
             .iter()
@@ -171,11 +202,18 @@ impl Tally {
         if !waiting.is_empty() {
             line += &format!(", waiting for: {}", waiting.join("; "));
         }
-        let more = total.saturating_sub(erased.saturating_add(named));
-        if more > 0 && named > 0 {
-            line += &format!("; and {more} more");
+        let unnamed = total.saturating_sub(erased + more + named);
+        if unnamed > 0 && named > 0 {
+            line += &format!("; and {unnamed} more");
         }
         line
+    }
+}
+
+impl ReplicaTally {
+    /// Whether it keeps what is deleted beyond this moment.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        matches!(self.state, ReplicaState::Held(until, _) if until > now)
     }
 }
 
@@ -199,6 +237,11 @@ fn ago(secs: u64) -> String {
         7200..172_800 => format!("{} h ago", secs / 3600),
         _ => format!("{} days ago", secs / 86_400),
     }
+}
+
+/// How many of a trust's devices are to erase, as its replicas have proven: the most that one of them has told.
+fn due(replicas: &[ReplicaTally], trust: &TrustId) -> u32 {
+    replicas.iter().filter(|r| r.trust == *trust).map(|r| r.devices).max().unwrap_or(0)
 }
 
 /// A check under way.
@@ -245,8 +288,9 @@ impl Check<'_> {
 
     fn replica(&mut self, replica: &Replica) -> ReplicaTally {
         let Replica { trust, node, overdue, .. } = replica.clone();
+        let state = ReplicaState::Missing;
         let mut tally =
-            ReplicaTally { trust, node, state: ReplicaState::Missing, receipt: None, overdue, problem: None };
+            ReplicaTally { trust, node, state, devices: 0, receipt: None, overdue, problem: None };
         let before = self.problems.len();
         for shown in [&replica.held, &replica.erased].into_iter().flatten() {
             let Some(signer) = self.attested(shown, &replica.trust) else { continue };
@@ -257,6 +301,7 @@ impl Check<'_> {
             match &shown.item {
                 ReceiptItem::Erased(item) => {
                     tally.state = ReplicaState::Erased(item.erased, item.envelopes);
+                    tally.devices = item.devices;
                     tally.overdue = None;
                 }
                 ReceiptItem::Held(item) => {
@@ -293,7 +338,8 @@ impl Check<'_> {
         None
     }
 
-    fn devices(&mut self, shown: &TrustDevices, replicas: &[Replica]) -> DeviceTally {
+    /// `due`: how many of them are to erase, as far as that is proven.
+    fn devices(&mut self, shown: &TrustDevices, due: u32) -> DeviceTally {
         let trust = &shown.trust;
         let mut confirmed = BTreeMap::new();
         for (attested, device) in &shown.erased {
@@ -307,12 +353,15 @@ impl Check<'_> {
         }
         let names: BTreeMap<_, _> = shown.known.iter().filter_map(|k| self.known(k, trust)).collect();
         let mut waiting: BTreeMap<Fingerprint, WaitedFor> = BTreeMap::new();
+        // A node that has lost its store attests again that it has erased, before it knows its devices again.
+        let mut waited_for = 0;
         for attested in &shown.waiting {
-            let (Some(_), ReceiptItem::Waiting(Waiting { devices, .. })) =
+            let (Some(_), ReceiptItem::Waiting(Waiting { devices, count, .. })) =
                 (self.attested(attested, trust), &attested.item)
             else {
                 continue;
             };
+            waited_for = waited_for.max(*count);
             for named in devices {
                 let (name, revoked) = names.get(&named.device).cloned().unzip();
                 let device = DeviceName { device: named.device, name };
@@ -325,16 +374,13 @@ impl Check<'_> {
             }
         }
         waiting.retain(|device, _| confirmed.keys().all(|name: &DeviceName| name.device != *device));
-        let due = replicas.iter().filter(|r| r.trust == *trust).filter_map(|r| match &r.erased {
-            Some(Attestation { item: ReceiptItem::Erased(item), .. }) => Some(item.devices),
-            _ => None,
-        });
-        let erased = (confirmed.len() as u32).saturating_add(shown.more);
+        let erased = confirmed.len() as u32;
         DeviceTally {
             trust: trust.clone(),
-            total: due.max().unwrap_or(0).max(erased),
+            total: due.max(erased + waiting.len() as u32).max(waited_for),
             erased,
             confirmed: confirmed.into_iter().collect(),
+            more: shown.more,
             waiting: waiting.into_values().collect(),
         }
     }

@@ -11,7 +11,7 @@ use lanyard_crypto::ids::from_hex;
 use lanyard_crypto::limits::RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Decoded, VerifyError};
-use lanyard_crypto::{Fingerprint, NodeId};
+use lanyard_crypto::{Fingerprint, NetworkId, NodeId};
 use lanyard_replica::audit::check::{Broken, Holder, Sound, Walk};
 use lanyard_replica::audit::{AuditEntry, HeldHead, Place, Row};
 use serde::{Deserialize, Serialize};
@@ -241,16 +241,10 @@ fn open<F: BufRead>(lines: &mut Lines<F>, mut network: Network) -> Result<(Openi
     let first = lines.next()?.ok_or_else(|| lines.wrong(None, "the file is empty"))?;
     let opening: Opening = read(&first).map_err(|reason| lines.wrong(None, reason))?;
     if (opening.format.as_str(), opening.version) != (FORMAT, VERSION) {
-        let reason = format!(
-            "format {} version {}; {FORMAT} version {VERSION} is needed",
-            opening.format, opening.version
-        );
+        let reason = format!("another format or version; {FORMAT} version {VERSION} is needed");
         return Err(lines.wrong(None, reason));
     }
-    if opening.network != network.id().to_string() {
-        let reason = format!("it is of network {}, and the charter is of {}", opening.network, network.id());
-        return Err(lines.wrong(None, reason));
-    }
+    check_network(&opening.network, &network).map_err(|reason| lines.wrong(None, reason))?;
     learn(&mut network, &opening.chains).map_err(|reason| lines.wrong(None, reason))?;
     Ok((opening, network))
 }
@@ -289,14 +283,32 @@ fn place(number: u64, hash: &str) -> Option<Place> {
 }
 
 /// The bytes that digits stand for, in the one way that this program writes them.
-fn digits(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn digits(text: &str) -> Option<Vec<u8>> {
     if text.bytes().any(|b| b.is_ascii_uppercase()) { None } else { from_hex(text) }
 }
 
 /// Reads a line, which must be exactly what [`line_of`] gives for what it says.
-fn read<T: Serialize + for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, String> {
-    let value: T = serde_json::from_slice(line).map_err(|e| e.to_string())?;
-    if line_of(&value).as_bytes() == line { Ok(value) } else { Err("not as this program writes it".into()) }
+///
+/// # Errors
+/// What is wrong with it, for people.
+pub(crate) fn read<T: Serialize + for<'de> Deserialize<'de>>(line: &[u8]) -> Result<T, String> {
+    let unlike = || "not as this program writes it".to_owned();
+    // The parser's own words repeat what stands there, which may be anything, and goes to a terminal.
+    let value: T =
+        serde_json::from_slice(line).map_err(|e| format!("{}, from column {}", unlike(), e.column()))?;
+    if line_of(&value).as_bytes() == line { Ok(value) } else { Err(unlike()) }
+}
+
+/// Whether a file is of the network of this charter.
+pub(crate) fn check_network(stated: &str, network: &Network) -> Result<(), String> {
+    let own = network.id();
+    if stated == own.to_string() {
+        return Ok(());
+    }
+    Err(match stated.parse::<NetworkId>() {
+        Ok(stated) => format!("it is of network {stated}, and the charter is of {own}"),
+        Err(_) => format!("it does not name the network of the charter, {own}"),
+    })
 }
 
 /// Lines with their ends, bounded and counted.

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
+use crate::admin::deletion;
 use crate::audit_export::Beginning;
 
 /// An answer that comes once what it states is on the disk.
@@ -65,8 +66,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Takes what a device says by its own signature that it has erased.
     fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()>;
 
-    /// Notes that a device has spoken to this node. Nobody waits for it.
-    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()>;
+    /// Notes that a device has spoken to this node. Nobody waits for it, and while there is much else to do it is left out.
+    fn present(&self, device: Fingerprint);
 
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;
@@ -87,9 +88,9 @@ pub trait Backend: Send + Sync + 'static {
     fn deletion_for(&self, device: Fingerprint, tombstone: RecordId) -> Answer<'_, Option<DeletionResponse>>;
 
     /// Deletions that this trust ordered, then those that it carries out for others, each newest first.
-    fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>>;
+    fn deletions(&self) -> Answer<'_, Vec<deletion::Deletion>>;
 
-    /// A report of the deletions of the destruction log, with the certificates of this node, to be shown to somebody.
+    /// A report of the deletions of the destruction log, sealed by this node, to be shown to somebody (`docs/reference/deletions.md`).
     fn deletions_report(&self) -> Answer<'_, String>;
 
     /// The replicas that have not confirmed a deletion of this trust in time.

@@ -1,27 +1,39 @@
 //! A report of deletions in a file, to be shown to somebody: sealed by a running node, and checked without one.
 //!
-//! A file of JSON lines: what it is of ([`Opening`]), one line for each deletion ([`DeletionLine`]), newest first, and the node's seal on
-//! all of that ([`SealLine`]). `docs/reference/deletions.md` is its format. Each deletion stands in it twice: as people read it, and as
+//! A file of JSON lines: what it is of ([`Opening`]), one line for each deletion ([`DeletionLine`]), those that the node's trust has ordered
+//! first, each newest first, and the node's seal on all of that ([`SealLine`]). `docs/reference/deletions.md` is its format. Each deletion stands in it twice: as people read it, and as
 //! the evidence from which that is made again when it is checked. Each line is exactly what this program writes for what it
 //! says, so that a byte that was altered is found even where JSON would let it pass.
 
-use lanyard_crypto::gateway::DeletionResponse;
-use lanyard_crypto::ids::{from_hex, to_hex};
+use lanyard_crypto::gateway::{DeletionResponse, RESPONSE_BYTES_MAX};
+use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Decoded, Signer};
 use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId, cbor};
 use serde::{Deserialize, Serialize};
 
 use crate::address::peer_id;
+use crate::admin::ANSWER_BYTES_MAX;
 use crate::admin::deletion::Deletion;
+use crate::audit_export::{check_network, digits, line_of, read};
 use crate::time::{from_rfc3339, rfc3339};
 
 /// What [`Opening::format`] says.
 pub const FORMAT: &str = "lanyard-deletions";
 /// The version of the format.
 pub const VERSION: u64 = 1;
-/// The evidence of one deletion, in bytes.
-const EVIDENCE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The evidence of one deletion, in bytes: whatever the engine answers about one fits.
+const EVIDENCE_BYTES_MAX: usize = RESPONSE_BYTES_MAX;
+/// Deletions in one report.
+const DELETIONS_MAX: usize = 1000;
+/// Their lines, in bytes.
+const LINES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// The opening and the seal, in bytes.
+const ENDS_BYTES_MAX: usize = 64 * 1024;
+
+// The lines come over the operator's socket, and each deletion fits into an empty report in digits and in words.
+const _: () = assert!(LINES_BYTES_MAX + ENDS_BYTES_MAX < ANSWER_BYTES_MAX);
+const _: () = assert!(2 * EVIDENCE_BYTES_MAX < LINES_BYTES_MAX / 2);
 
 /// The first line of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +55,7 @@ pub struct Opening {
     pub at: String,
     /// How many deletions it lists.
     pub deletions: usize,
-    /// Whether the node knows of older ones, which are not listed.
+    /// Whether the node knows of more that are not listed.
     pub more: bool,
 }
 
@@ -111,38 +123,66 @@ pub struct Shown {
     pub list: Vec<Deletion>,
 }
 
-/// The lines before the seal. What is shown of a deletion is made with what the charter alone makes trustworthy, as whoever checks the
-/// report makes it.
-///
-/// # Errors
-/// What is wrong with what the store holds.
-pub fn content(
-    deletions: &[DeletionResponse],
-    max: usize,
-    charter: &[u8],
-    trust: &TrustId,
-    node: &NodeId,
-    now: Timestamp,
-) -> Result<String, String> {
-    let charter = Decoded::from_bytes(charter).map_err(|e| e.to_string())?;
-    let mut network = record::open_trusted(&charter).map_err(|e| e.to_string())?;
-    let opening = Opening {
-        format: FORMAT.into(),
-        version: VERSION,
-        network: network.id().to_string(),
-        charter_version: network.charter().version,
-        trust: trust.to_string(),
-        peer_id: peer_id(node),
-        at: rfc3339(now),
-        deletions: deletions.len().min(max),
-        more: deletions.len() > max,
-    };
-    let mut text = line_of(&opening);
-    for answer in deletions.iter().take(max) {
-        let deletion = Deletion::of(answer, &mut network, now)?;
-        text += &line_of(&DeletionLine { deletion, evidence: to_hex(&cbor::to_vec(answer)) });
+/// A report under way: deletions are added until it is full, and its opening is written when it is known how many they are. What is shown
+/// of a deletion is made with what the charter alone makes trustworthy, as whoever checks the report makes it.
+pub struct Draft {
+    network: Network,
+    at: Timestamp,
+    deletions_max: usize,
+    bytes_max: usize,
+    lines: String,
+    deletions: usize,
+    more: bool,
+}
+
+impl Draft {
+    /// An empty one, as of this moment, under a charter record.
+    ///
+    /// # Errors
+    /// What is wrong with the charter.
+    pub fn new(charter: &[u8], at: Timestamp) -> Result<Self, String> {
+        Self::within(DELETIONS_MAX, LINES_BYTES_MAX, charter, at)
     }
-    Ok(text)
+
+    fn within(deletions_max: usize, bytes_max: usize, charter: &[u8], at: Timestamp) -> Result<Self, String> {
+        let charter = Decoded::from_bytes(charter).map_err(|e| e.to_string())?;
+        let network = record::open_trusted(&charter).map_err(|e| e.to_string())?;
+        Ok(Self { network, at, deletions_max, bytes_max, lines: String::new(), deletions: 0, more: false })
+    }
+
+    /// Adds a deletion. False if there is no room for it: then the report says that there are more.
+    ///
+    /// # Errors
+    /// What is wrong with what the store holds.
+    pub fn add(&mut self, answer: &DeletionResponse) -> Result<bool, String> {
+        if self.deletions < self.deletions_max {
+            let deletion = Deletion::of(answer, &mut self.network, self.at)?;
+            let line = line_of(&DeletionLine { deletion, evidence: to_hex(&cbor::to_vec(answer)) });
+            if self.lines.len() + line.len() <= self.bytes_max {
+                self.lines += &line;
+                self.deletions += 1;
+                return Ok(true);
+            }
+        }
+        self.more = true;
+        Ok(false)
+    }
+
+    /// The lines before the seal.
+    pub fn content(self, trust: &TrustId, node: &NodeId) -> String {
+        let opening = Opening {
+            format: FORMAT.into(),
+            version: VERSION,
+            network: self.network.id().to_string(),
+            charter_version: self.network.charter().version,
+            trust: trust.to_string(),
+            peer_id: peer_id(node),
+            at: rfc3339(self.at),
+            deletions: self.deletions,
+            more: self.more,
+        };
+        line_of(&opening) + &self.lines
+    }
 }
 
 /// The SHA-256 of the lines before the seal.
@@ -163,10 +203,10 @@ pub fn sealed(content: String, seal: &[u8], chain: &[Vec<u8>]) -> String {
 pub fn verify(text: &str, mut network: Network) -> Result<Shown, ReportError> {
     let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
     let last = lines.pop().ok_or(ReportError::End)?;
-    let seal: SealLine = read(last).map_err(|_| ReportError::End)?;
+    let seal: SealLine = read(last.as_bytes()).map_err(|_| ReportError::End)?;
     let wrong = |line: usize, reason: String| ReportError::Line { line, reason };
     let [first, rest @ ..] = &lines[..] else { return Err(ReportError::End) };
-    let opening: Opening = read(first).map_err(|reason| wrong(1, reason))?;
+    let opening: Opening = read(first.as_bytes()).map_err(|reason| wrong(1, reason))?;
     let at = check_opening(&opening, &network).map_err(|reason| wrong(1, reason))?;
     if rest.len() != opening.deletions {
         let reason = format!("{} deletions are listed, and {} stand here", opening.deletions, rest.len());
@@ -204,12 +244,9 @@ pub fn verify(text: &str, mut network: Network) -> Result<Shown, ReportError> {
 
 fn check_opening(opening: &Opening, network: &Network) -> Result<Timestamp, String> {
     if (opening.format.as_str(), opening.version) != (FORMAT, VERSION) {
-        let (format, version) = (&opening.format, opening.version);
-        return Err(format!("format {format} version {version}; {FORMAT} version {VERSION} is needed"));
+        return Err(format!("another format or version; {FORMAT} version {VERSION} is needed"));
     }
-    if opening.network != network.id().to_string() {
-        return Err(format!("it is of network {}, and the charter is of {}", opening.network, network.id()));
-    }
+    check_network(&opening.network, network)?;
     let charter = network.charter().version;
     if opening.charter_version != charter {
         let needed = opening.charter_version;
@@ -221,7 +258,7 @@ fn check_opening(opening: &Opening, network: &Network) -> Result<Timestamp, Stri
 }
 
 fn check_deletion(line: &str, network: &mut Network, at: Timestamp) -> Result<Deletion, String> {
-    let line: DeletionLine = read(line)?;
+    let line: DeletionLine = read(line.as_bytes())?;
     let evidence = digits(&line.evidence).ok_or("the evidence is not in lower-case hexadecimal digits")?;
     let answer: DeletionResponse =
         cbor::from_slice(&evidence, EVIDENCE_BYTES_MAX).map_err(|e| format!("the evidence: {e}"))?;
@@ -258,22 +295,6 @@ fn check_seal(
         return Err("it was set before the report was made".into());
     }
     Ok(())
-}
-
-/// The bytes that digits stand for, in the one way that this program writes them.
-fn digits(text: &str) -> Option<Vec<u8>> {
-    if text.bytes().any(|b| b.is_ascii_uppercase()) { None } else { from_hex(text) }
-}
-
-/// One line, with its end.
-fn line_of(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("our own types have no keys but text") + "\n"
-}
-
-/// Reads a line, which must be exactly what [`line_of`] gives for what it says.
-fn read<T: Serialize + for<'de> Deserialize<'de>>(line: &str) -> Result<T, String> {
-    let value: T = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    if line_of(&value) == line { Ok(value) } else { Err("not as this program writes it".into()) }
 }
 
 #[cfg(test)]

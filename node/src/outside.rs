@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use lanyard_crypto::gateway::DeletionResponse;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::{NodeId, Timestamp, TrustId};
 
 use crate::address::NodeAddress;
 use crate::config::Config;
-use crate::{audit_export, driver, p2p};
+use crate::{audit_export, deletions_report, driver, p2p};
 
 /// Reads the text of a `node.toml`.
 ///
@@ -44,6 +45,60 @@ pub fn border(
 pub fn audit_export(network: &Network, bytes: &[u8]) -> Result<u64, String> {
     let shown = audit_export::verify(bytes, network.clone(), &audit_export::Others::new());
     shown.map(|shown| shown.last + 1 - shown.first).map_err(|e| e.to_string())
+}
+
+/// What an exported report of deletions shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportCounts {
+    /// Deletions.
+    pub deletions: usize,
+    /// Those that every replica has confirmed.
+    pub complete: usize,
+    /// Confirmations of replicas.
+    pub confirmed: usize,
+    /// Replicas that hold.
+    pub held: usize,
+    /// Devices that have confirmed.
+    pub devices_erased: u64,
+}
+
+/// Checks an exported report of deletions by the charter alone.
+///
+/// # Errors
+/// What the operator is told.
+pub fn deletions_report(network: &Network, text: &str) -> Result<ReportCounts, String> {
+    let shown = deletions_report::verify(text, network.clone()).map_err(|e| e.to_string())?;
+    Ok(ReportCounts {
+        deletions: shown.list.len(),
+        complete: shown.complete,
+        confirmed: shown.confirmed,
+        held: shown.held,
+        devices_erased: shown.devices_erased,
+    })
+}
+
+/// The lines of a report of these deletions, as the node with this key writes them before its seal.
+///
+/// # Errors
+/// What is wrong with the charter, or with what a deletion's evidence is of.
+pub fn report_content(
+    charter: &[u8],
+    deletions: &[DeletionResponse],
+    trust: &TrustId,
+    node: &NodeId,
+    at: Timestamp,
+) -> Result<String, String> {
+    let mut draft = deletions_report::Draft::new(charter, at)?;
+    for deletion in deletions {
+        draft.add(deletion)?;
+    }
+    Ok(draft.content(trust, node))
+}
+
+/// A whole report: its lines, and what `seal` makes of their SHA-256.
+pub fn report_sealed(content: String, seal: impl FnOnce([u8; 32]) -> Vec<u8>, chain: &[Vec<u8>]) -> String {
+    let seal = seal(deletions_report::digest(&content));
+    deletions_report::sealed(content, &seal, chain)
 }
 
 /// The peer id of a node, as exports spell it.

@@ -115,6 +115,14 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
+    /// Whether there is something to read: its file, or a command, which is not run for that.
+    pub fn is_there(&self) -> bool {
+        match self {
+            KeySource::File(path) => path.exists(),
+            KeySource::Command(_) => true,
+        }
+    }
+
     /// Reads the key, which must be there.
     ///
     /// # Errors

@@ -79,6 +79,34 @@ fn a_rotation_that_was_interrupted_goes_on() {
     runs(&bench);
 }
 
+/// A key that is not there is made again by nobody, and one that cannot be read is not taken for one that is not there.
+#[test]
+fn without_its_key_a_store_is_not_rotated() {
+    let bench = Bench::with_node("127.0.77.8");
+    Node::start(&bench).stop(&bench);
+    let [at, new] = ["", ".new"].map(|ending| bench.path(&format!("node1/data/store.key{ending}")));
+    let key = fs::read(&at).unwrap();
+    let refused = |reason: &str| {
+        let said = bench.fails(&[&["key", "rotate"][..], &CONFIG].concat(), 1);
+        assert!(said.contains("`storage.key`") && said.contains(reason), "{said}");
+        assert!(!new.exists(), "no key was made");
+    };
+    fs::write(&at, &key[..40]).unwrap();
+    refused("64 hexadecimal digits are needed");
+    fs::remove_file(&at).unwrap();
+    refused("which is not there, while the store is");
+    let said =
+        bench.fails(&[&["key", "rotate"][..], &CONFIG, &["--new-key", "node1/data/other.key"]].concat(), 1);
+    assert!(said.contains("which is not there, while the store is"), "{said}");
+    assert!(!bench.path("node1/data/other.key").exists());
+    fs::write(&at, &key).unwrap();
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o644)).unwrap();
+    refused("gives no key");
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o600)).unwrap();
+    rotate(&bench, &[]);
+    runs(&bench);
+}
+
 #[test]
 fn the_key_comes_from_a_command_and_from_another_file() {
     let bench = Bench::with_node("127.0.77.3");
@@ -117,9 +145,9 @@ fn the_key_comes_from_a_command_and_from_another_file() {
             "{said}"
         );
     }
-    configure("key_command = [\"echo\", \"no key\"]");
+    configure("key_command = [\"echo\", \"sesame\"]");
     let said = bench.fails(&[&["check"][..], &CONFIG].concat(), 1);
-    assert!(said.contains("printed something else than a key") && !said.contains("no key\""), "{said}");
+    assert!(said.contains("printed something else than a key") && !said.contains("sesame"), "{said}");
 
     // From the command to a file that is made, and whose place the configuration is told.
     configure(rotated["configure"].as_str().unwrap());

@@ -20,6 +20,7 @@ pub struct Batch {
     /// Whether anything of a sealed tree is deleted or shredded.
     erases: bool,
     defers: bool,
+    defers_sync: bool,
     settles: bool,
     len: usize,
     byte_len: usize,
@@ -56,10 +57,23 @@ impl Batch {
         }
     }
 
-    /// Lets the commit return before the keys of what this batch deletes are destroyed: that happens within
-    /// [`ERASE_MS_MAX`](crate::limits::ERASE_MS_MAX), or when the store is opened again. For what is erased without being attested.
+    /// Lets the commit return before the keys of what this batch deletes are destroyed: that begins after
+    /// [`ERASE_MS_MAX`](crate::limits::ERASE_MS_MAX) at the latest, or when the store is opened again. For what is erased without being attested.
     pub fn defer_erasure(&mut self) {
         self.defers = true;
+    }
+
+    /// Lets the commit return before its changes would survive a crash: they do so with the next commit that does not defer it, or after
+    /// [`LAZY_MS`](crate::limits::LAZY_MS). A crash takes back this commit and those after it that have deferred it, and no others. For work
+    /// that would only be done again, and of which nobody is told. Its erasure must be [deferred](Batch::defer_erasure) too: otherwise a row could come
+    /// back without its key.
+    pub fn defer_sync(&mut self) {
+        self.defers_sync = true;
+    }
+
+    /// Whether the commit may return before its changes would survive a crash.
+    pub fn is_lazy(&self) -> bool {
+        self.defers_sync && !self.is_empty() && self.is_deferred()
     }
 
     /// Makes the commit return only once everything is destroyed that was deleted, by this batch or by those before it that have deferred it. For
@@ -74,7 +88,6 @@ impl Batch {
     }
 
     /// Whether the commit may return before the keys of what is deleted are destroyed. What is shredded is never deferred.
-    #[cfg(any(feature = "sled", test))]
     pub(crate) fn is_deferred(&self) -> bool {
         self.defers && !self.settles && self.shredded.is_empty()
     }
@@ -89,8 +102,14 @@ impl Batch {
         !self.shredded.is_empty() && self.shredded.contains(&(tree, key.to_vec()))
     }
 
-    /// Adds the changes of `later`, which win. Erasure is deferred if whoever erases defers it.
+    /// Adds the changes of `later`, which win. Erasure is deferred if whoever erases defers it, and syncing if whoever changes anything
+    /// does.
     pub fn append(&mut self, later: Batch) {
+        if later.is_empty() {
+            self.settles |= later.settles;
+            return;
+        }
+        self.defers_sync = (self.defers_sync || self.is_empty()) && later.defers_sync;
         self.defers = match (self.erases, later.erases) {
             (true, true) => self.defers && later.defers,
             (true, false) => self.defers,
@@ -261,6 +280,39 @@ mod tests {
         let mut shredding = erasing(true);
         shredding.shred(Tree::Envelopes, "shredded");
         assert!(!shredding.is_deferred());
+    }
+
+    #[test]
+    fn a_sync_is_deferred_only_if_all_who_change_anything_defer_it() {
+        let lazy = |key: &str| {
+            let mut batch = Batch::new();
+            batch.delete(Tree::Envelopes, key);
+            batch.defer_erasure();
+            batch.defer_sync();
+            batch
+        };
+        let mut plain = Batch::new();
+        plain.put(Tree::Meta, "key", "value");
+        for (first, second, expected) in [
+            (lazy("a"), lazy("b"), true),
+            (Batch::new(), lazy("a"), true),
+            (lazy("a"), Batch::new(), true),
+            (lazy("a"), plain.clone(), false),
+            (plain, lazy("a"), false),
+            (Batch::new(), Batch::new(), false),
+        ] {
+            let mut both = first;
+            both.append(second);
+            assert_eq!(both.is_lazy(), expected, "{both:?}");
+        }
+        // What must be gone when the commit returns, must be so on the disk.
+        let mut erasing = Batch::new();
+        erasing.delete(Tree::Envelopes, "key");
+        erasing.defer_sync();
+        assert!(!erasing.is_lazy());
+        let mut settling = lazy("a");
+        settling.settle();
+        assert!(!settling.is_lazy());
     }
 
     #[test]

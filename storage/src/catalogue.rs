@@ -56,8 +56,9 @@ catalogue! {
     Conversations = "conversations", plain;
     /// What is known of each record that is held. Key: record id. Value: its holding. Owner: replica.
     Holdings = "holdings", plain;
-    /// What must not come back. Key: target (record id, or conversation) ‖ tombstone's record id. Value: who
-    /// ordered it, and up to when. Owner: replica.
+    /// What must not come back. Key: 0 ‖ record id ‖ tombstone's record id. Or 1 ‖ conversation ‖ tombstone's record id. Value: who
+    /// ordered it, and up to when. And standing orders: 2 ‖ conversation ‖ tombstone's record id. Value: up to when, and how long
+    /// messages may live. Owner: replica.
     Tombstones = "tombstones", plain;
     /// What a trust has yet to acknowledge. Key: trust (8 bytes) ‖ sequence u64. Value: record id.
     /// Owner: replica.
@@ -92,11 +93,13 @@ catalogue! {
     /// Who has confirmed a deletion. Key: record id of the tombstone ‖ trust (8 bytes) ‖ what: 0 erased, 1 held, 2 a device erased
     /// ‖ fingerprint of the device, 3 devices are waited for ‖ node. Value: receipt's record id. Owner: replica.
     Tally = "tally", plain;
-    /// The destruction log. Key and value: 0 ‖ tombstone's record id: the tombstone, and since when it is known. 1 ‖ time u64 ‖
-    /// tombstone: when it leaves the log. 2 ‖ tombstone ‖ fingerprint of a device of this trust that is to erase: its line, empty
+    /// The destruction log. Key and value: 0 ‖ tombstone's record id: who ordered (trust, 8 bytes), and when (u64), once the tombstone has
+    /// gone. 1 ‖ time u64 ‖ tombstone: when it leaves the log, likewise.
+    /// 2 ‖ tombstone ‖ fingerprint of a device of this trust that is to erase: its line, empty
     /// until it came. 3 ‖ time u64 ‖ tombstone: when to attest for which devices it is waited. 4 ‖ tombstone ‖ fingerprint: a line that
     /// is to be attested. 5 ‖ time u64 ‖ tombstone: until when replicas are to confirm. 6 ‖ tombstone ‖ trust (8 bytes) ‖ node:
-    /// since when a replica is overdue. 7 ‖ trust that ordered ‖ time u64 ‖ tombstone: the log's order. 8 ‖ trust: how many of
+    /// since when a replica is overdue. 7 ‖ trust that ordered ‖ issued u64 ‖ tombstone: the log's row of it, with the tombstone itself once it
+    /// has gone from the records. 8 ‖ trust: how many of
     /// those there are. 9 ‖ trust ‖ tombstone ‖ receipt: came before the tombstone, and when. 10 ‖ tombstone ‖ trust that ordered ‖
     /// what, as in the tally: what is to be signed. Owner: replica.
     Deletions = "deletions", plain;

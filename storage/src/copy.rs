@@ -7,8 +7,9 @@
 use std::ops::Bound;
 
 use crate::limits::{COPY_BYTES, COPY_ROWS, COPY_SYNC_BYTES};
-use crate::rows::{PARTS, SHREDDING};
-use crate::sled::{Changes, Trees};
+use crate::rows::{BELONGING, PARTS, SHREDDING};
+use crate::sled::{Changes, Replaced, Trees, added_bytes};
+use crate::space::check_room;
 use crate::{Row, StorageError, Tree};
 
 /// A copy under way. Fed by [`step`](RowCopy::step) and [`mirror`](RowCopy::mirror), until the former says that it is whole.
@@ -54,6 +55,8 @@ impl RowCopy {
             if self.unsynced >= COPY_SYNC_BYTES {
                 to.sync()?;
                 self.unsynced = 0;
+                // A copy may take more than was asked for at its beginning; those who commit must not be the first to find out.
+                check_room(to.dir(), 0)?;
             }
         }
         self.live_bytes += bytes as u64;
@@ -64,22 +67,26 @@ impl RowCopy {
         Ok(self.trees_done == self.order.len())
     }
 
-    /// Makes the changes that were made to rows which are copied already.
-    pub(crate) fn mirror(&self, changes: &Changes) -> Result<(), StorageError> {
-        let Some(to) = &self.to else { return Ok(()) };
-        let mut mirrored = Changes::new();
-        for (&tree, rows) in changes {
-            let copied = rows.iter().filter(|(key, _)| self.has(tree, key));
-            let copied: std::collections::BTreeMap<_, _> =
-                copied.map(|(key, row)| (key.clone(), row.clone())).collect();
-            if !copied.is_empty() {
-                mirrored.insert(tree, copied);
+    /// Makes changes that were made, of rows which are copied or counted already; with them goes what they have replaced.
+    pub(crate) fn mirror(&mut self, changes: &Changes, replaced: &Replaced) -> Result<(), StorageError> {
+        let (mut mirrored, mut gone_bytes) = (Changes::new(), 0);
+        for (&tree, rows) in replaced {
+            for (key, row) in rows.iter().filter(|(key, _)| self.has(tree, key)) {
+                gone_bytes += (key.len() + row.len()) as u64;
+                mirrored.entry(tree).or_default().insert(key.clone(), None);
             }
         }
-        to.apply(&mirrored)
+        for (&tree, rows) in changes {
+            for (key, row) in rows.iter().filter(|(key, _)| self.has(tree, key)) {
+                mirrored.entry(tree).or_default().insert(key.clone(), row.clone());
+            }
+        }
+        let added = added_bytes(&mirrored);
+        self.live_bytes = (self.live_bytes + added).saturating_sub(gone_bytes);
+        self.to.as_ref().map_or(Ok(()), |to| to.apply(&mirrored, BELONGING).map(drop))
     }
 
-    /// The bytes of the keys and values of all rows that were found.
+    /// The bytes of the keys and values of all rows that were found, as they are now.
     pub(crate) fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
@@ -93,5 +100,59 @@ impl RowCopy {
         let place = self.order.iter().position(|&other| other == tree).unwrap_or(usize::MAX);
         place < self.trees_done
             || place == self.trees_done && self.last.as_deref().is_some_and(|last| key <= last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound::Unbounded;
+
+    use super::*;
+    use crate::files::Files;
+    use crate::limits::CACHE_BYTES;
+    use crate::row::{Body, RowData};
+    use crate::rows::names;
+
+    fn sizes(trees: &Trees) -> (u64, Vec<Vec<Row>>) {
+        let tree = |tree: usize| trees.range(tree, (Unbounded, Unbounded)).collect::<Result<Vec<_>, _>>();
+        let rows: Vec<Vec<Row>> = (0..names().count()).map(|place| tree(place).unwrap()).collect();
+        (rows.iter().flatten().map(|(key, row)| (key.len() + row.len()) as u64).sum(), rows)
+    }
+
+    /// Rows are added, replaced and removed on both sides of where the copy is.
+    #[test]
+    fn a_copy_holds_and_counts_what_there_is_at_its_end() {
+        const ROWS: u32 = 2 * COPY_ROWS as u32 + 100;
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |dir: &std::path::Path| {
+            Trees::open(Files::default(), dir.to_owned(), *CACHE_BYTES.start(), names()).unwrap()
+        };
+        let from = open(dir.path());
+        let key = |number: u32| number.to_be_bytes().to_vec();
+        let changes = |step: u32, value: Option<&[u8]>| {
+            let rows = |row: &dyn Fn(&[u8]) -> Vec<u8>| {
+                (0..ROWS).step_by(step as usize).map(|n| (key(n), value.map(row))).collect()
+            };
+            let whole = |value: &[u8]| RowData { key: None, body: Body::Inline(value.to_vec()) }.encode();
+            Changes::from([(Tree::Audit as usize, rows(&whole)), (PARTS, rows(&<[u8]>::to_vec))])
+        };
+        from.apply(&changes(2, Some(b"first")), BELONGING).unwrap();
+        for to in [None, Some(open(other.path()))] {
+            let mut copy = RowCopy::new(to);
+            for step in 0.. {
+                if copy.step(&from).unwrap() {
+                    break;
+                }
+                let row = [Some(&b"longer than before"[..]), None, Some(b"short")][step as usize % 3];
+                let changes = changes(7 + step, row);
+                let replaced = from.apply(&changes, BELONGING).unwrap();
+                copy.mirror(&changes, &replaced).unwrap();
+            }
+            let (bytes, rows) = sizes(&from);
+            assert_eq!(copy.live_bytes(), bytes);
+            if let Some(copied) = copy.into_trees() {
+                assert_eq!(sizes(&copied).1, rows);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! their own.
 //!
 //! The order of a commit, and what a crash leaves: new keys are synced; then the rows, old and new, are changed in
-//! one transaction, and synced; then the keys of rows that were deleted or replaced are erased; then it returns. A
+//! one transaction, and synced; then the keys of rows that were deleted or replaced are erased, unless the batch defers that; then it returns. A
 //! crash before the second step leaves keys without rows, one before the third keys of rows that are gone: opening
 //! erases both. What is shredded keeps its rows for a while: the second step notes its keys, for opening to erase, and its rows are removed by
 //! opening, if no batch has done so before. Any other row without a key comes from a restored copy of the rows whose key was erased since:
@@ -20,6 +20,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use zeroize::Zeroizing;
 
 use crate::compact::Purpose;
+use crate::files::Files;
 use crate::format::{Marker, Opened, Secrets};
 use crate::group::GroupCommit;
 use crate::keys::KeyShards;
@@ -27,7 +28,7 @@ use crate::labels::DERIVE_SHARD_WRAP;
 use crate::rows::{Rows, names};
 use crate::seal::Secret;
 use crate::sled::Trees;
-use crate::space::{BackedUp, Compacted, Space, on_disk};
+use crate::space::{BackedUp, Compacted, Space};
 use crate::view::{check_scan, is_empty};
 use crate::writer::{Order, StoreWriter};
 use crate::{Batch, Range, Row, StorageError, Store, Tree, View, files, format};
@@ -49,19 +50,19 @@ pub struct SledOptions {
 /// What opening a store put right after a crash or a restored backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
-    /// Keys that no row named: erased.
+    /// Keys that no row named, or of rows that were being shredded: erased.
     pub keys_erased: usize,
-    /// Sealed rows whose key had been erased: removed.
+    /// Sealed rows whose key is erased: removed.
     pub rows_removed: usize,
 }
 
 /// The store on disk. Any number of threads may read and commit; `commit` blocks its thread until the disk is done,
 /// and dropping the store waits for commits that are under way.
 pub struct SledStore {
-    rows: Arc<Rows>,
+    pub(crate) rows: Arc<Rows>,
     group: GroupCommit<Order>,
     reconciled: Reconciled,
-    space: Arc<Space>,
+    pub(crate) space: Arc<Space>,
     dir: PathBuf,
     /// Released last.
     _lock: File,
@@ -76,18 +77,23 @@ impl SledStore {
     /// [`StorageError::OtherOwner`], [`StorageError::WrongStoreKey`], [`StorageError::Damaged`]; or what the
     /// disk says.
     pub fn open(options: SledOptions) -> Result<Self, StorageError> {
+        Self::open_with(options, Files::default())
+    }
+
+    /// As [`open`](SledStore::open), by a handle that a test has made.
+    pub(crate) fn open_with(options: SledOptions, files: Files) -> Result<Self, StorageError> {
         let SledOptions { dir, owner, store_key, cache_bytes } = options;
         let store_key = Secret::new(*store_key);
         files::create_dir(&dir)?;
         let lock = files::lock(&dir.join("LOCK"))?.ok_or_else(|| StorageError::InUse(dir.clone()))?;
-        let opened = format::read(&dir, &owner, &store_key)?;
+        let opened = format::read(&files, &dir, &owner, &store_key)?;
         let is_new = opened.is_none();
         let Opened { marker, secrets, found } = match opened {
             Some(opened) => opened,
             None => {
                 let secrets = Secrets { row_key: Secret::random()?, masters: vec![Secret::random()?] };
                 let marker = Marker::new(&dir, owner, &store_key, &secrets)?;
-                marker.write()?;
+                marker.write(&files)?;
                 Opened { marker, secrets, found: format::FORMAT }
             }
         };
@@ -97,28 +103,29 @@ impl SledStore {
             return Err(StorageError::damaged(&rows_dir, "it is missing, although there are keys"));
         }
         // A version before the lock above knows the lock of the rows alone, so nothing is changed before that is held too.
-        let trees = Trees::open(rows_dir.clone(), cache_bytes, names())?;
+        let trees = Trees::open(files.clone(), rows_dir.clone(), cache_bytes, names())?;
         if found < format::FORMAT {
-            marker.write()?;
+            marker.write(&files)?;
         }
         let wraps = secrets.masters.iter().map(|master| master.derive(DERIVE_SHARD_WRAP));
-        let keys = KeyShards::open(keys_dir, wraps.collect())?;
+        let keys = KeyShards::open(files.clone(), keys_dir, wraps.collect())?;
         // Only now, when these rows and their keys are known to be whole.
         for other in format::other_rows(&dir, Some(&rows_dir))? {
-            files::remove_dir(&other)?;
+            files.remove_dir(&other)?;
         }
-        files::sync_dir(&dir)?;
+        files.sync_dir(&dir)?;
         let rows = Arc::new(Rows::new(trees, secrets.row_key.clone(), keys.ring()));
         let space = Arc::<Space>::default();
-        let (ring, task) = (rows.clone(), None);
         let mut writer = StoreWriter {
-            rows: ring,
+            files,
+            rows: rows.clone(),
             keys,
             marker,
             secrets,
             space: space.clone(),
             cache_bytes,
-            task,
+            task: None,
+            unsynced: None,
             carried_out: 0..0,
         };
         if writer.secrets.masters.len() > 1 {
@@ -149,7 +156,7 @@ impl SledStore {
     /// holds both.
     ///
     /// # Errors
-    /// [`StorageError::Busy`], or what the disk says. The store goes on with the rows that it has, unless it could not be told which
+    /// [`StorageError::Busy`], [`StorageError::NoRoom`], or what the disk says. The store goes on with the rows that it has, unless it could not be told which
     /// are in force ([`StorageError::Stopped`] from then on).
     pub fn compact(&self) -> Result<Compacted, StorageError> {
         let (compacted, earlier) = self.ask(|done| Order::Copy(Purpose::Compact(done)))?;
@@ -158,13 +165,17 @@ impl SledStore {
     }
 
     /// Copies everything as it is at one moment to `to`, a directory that is not there yet. It is a store in its own right, of the same
-    /// owner and under the same key of the node, which is not in it. Others read and commit as before.
+    /// owner and under the same key of the node, which is not in it. Others read and commit as before; a commit may wait for a part of
+    /// the copy, or for the files of keys to be copied, but not until all of it is synced. What ends in the middle leaves
+    /// `to.unfinished`, with keys in it, for whoever asked for it to remove ([`destroy_copy`]).
     ///
     /// # Errors
-    /// [`StorageError::Busy`], [`StorageError::Io`] if `to` or `to.unfinished` exists, or what the disk says. The store goes on,
+    /// [`StorageError::Busy`], [`StorageError::NoRoom`], [`StorageError::Io`] if `to` or `to.unfinished` exists, or what the disk says. The store goes on,
     /// unless it could not erase from the disk what was to be erased before ([`StorageError::Stopped`] from then on).
     pub fn back_up(&self, to: &Path) -> Result<BackedUp, StorageError> {
-        self.ask(|done| Order::Copy(Purpose::BackUp(to.to_owned(), done)))
+        // With a parent, whose list of names is synced.
+        let to = std::path::absolute(to).map_err(|error| StorageError::io(to, error))?;
+        self.ask(|done| Order::Copy(Purpose::BackUp(to, done)))?.finish()
     }
 
     /// Whether a compaction is worth its while: the rows take more than 64 MiB of the disk, more than three times of what is of use in
@@ -174,7 +185,7 @@ impl SledStore {
     /// # Errors
     /// What the disk says.
     pub fn is_wasteful(&self) -> Result<bool, StorageError> {
-        let bytes = on_disk(&[self.rows.read().trees.dir().to_owned()])?;
+        let bytes = files::bytes_below(self.rows.read().trees.dir())?;
         let wasteful = self.space.is_wasteful(bytes);
         if wasteful.is_none() {
             self.group.order(Order::Copy(Purpose::Count))?;
@@ -198,7 +209,7 @@ impl SledStore {
 /// # Errors
 /// What the disk says.
 pub fn destroy_copy(dir: &Path) -> Result<(), StorageError> {
-    files::destroy_copy(dir)
+    Files::default().destroy_copy(dir)
 }
 
 impl View for SledStore {

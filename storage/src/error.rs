@@ -29,6 +29,19 @@ pub enum StorageError {
     /// The operator's: a compaction or a backup is under way.
     #[error("the store is being compacted or backed up: wait until that is done, then try again")]
     Busy,
+    /// The operator's: a compaction or a backup was not begun, since the disk may have no room for it. Nothing was changed.
+    #[error(
+        "{}: a copy of the store needs {needed_bytes} bytes of free space here, and {free_bytes} are left: free some, then try again",
+        dir.display()
+    )]
+    NoRoom {
+        /// A directory on the disk.
+        dir: PathBuf,
+        /// What the copy may need, with some to spare.
+        needed_bytes: u64,
+        /// What there is.
+        free_bytes: u64,
+    },
     /// The operator's: a newer version of the program wrote the store.
     #[error(
         "the store at {} has format {found}, and this program knows formats up to {supported}: \

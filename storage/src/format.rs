@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq;
 
+use crate::StorageError;
+use crate::files::Files;
 use crate::labels::{DERIVE_KEY_CHECK, DERIVE_ROW_KEY, DERIVE_STORE_SEAL, SEAL_STORE_SECRET};
 use crate::seal::{NONCE_BYTES, Secret, TAG_BYTES, random_bytes};
-use crate::{StorageError, files};
 
 /// The format that this version writes. Since 2, the engine keeps digests of its index, and hashes in its audit log; it makes them itself
 /// when it finds none. Since 3, the node's key seals secrets in `STORE`, and no longer makes them.
@@ -87,22 +88,22 @@ impl Marker {
         Ok(self)
     }
 
-    /// The same in another directory.
-    pub(crate) fn in_dir(mut self, dir: &Path) -> Self {
-        self.dir = dir.to_owned();
+    /// That of a copy of the store in another directory.
+    pub(crate) fn of_copy(mut self, dir: &Path) -> Self {
+        (self.dir, self.rows) = (dir.to_owned(), 0);
         self
     }
 
     /// Brings the marker into force, in place of the one that is there, which is destroyed: what it sealed can't be opened from it
     /// any more.
-    pub(crate) fn write(&self) -> Result<(), StorageError> {
+    pub(crate) fn write(&self, files: &Files) -> Result<(), StorageError> {
         let owner = to_hex(&self.owner);
         let head = format!(
             "{TITLE}\nformat {FORMAT}\nowner {owner}\nkey-check {}\nrows {}\n",
             self.key_check, self.rows
         );
         let text = self.sealed.iter().fold(head, |text, line| format!("{text}{line}\n"));
-        files::exchange(&path(&self.dir), &draft(&self.dir), &old(&self.dir), text.as_bytes())
+        files.exchange(&path(&self.dir), &draft(&self.dir), &old(&self.dir), text.as_bytes())
     }
 
     /// The directory of the rows that are in force.
@@ -113,8 +114,13 @@ impl Marker {
 
 /// Reads what `STORE` says and seals, for this owner and under this key, and removes what a crash has left of an earlier or later one.
 /// None if there is no store yet.
-pub(crate) fn read(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<Option<Opened>, StorageError> {
-    files::restore_exchanged(&path(dir), &old(dir))?;
+pub(crate) fn read(
+    files: &Files,
+    dir: &Path,
+    owner: &[u8; 32],
+    store_key: &Secret,
+) -> Result<Option<Opened>, StorageError> {
+    files.restore_exchanged(&path(dir), &old(dir))?;
     let file = path(dir);
     let text = match fs::read_to_string(&file) {
         Ok(text) => text,
@@ -128,8 +134,8 @@ pub(crate) fn read(dir: &Path, owner: &[u8; 32], store_key: &Secret) -> Result<O
         Err(error) => return Err(StorageError::io(&file, error)),
     };
     let opened = decode(dir, &file, &text, owner, store_key)?;
-    files::destroy(&draft(dir))?;
-    files::destroy(&old(dir))?;
+    files.destroy(&draft(dir))?;
+    files.destroy(&old(dir))?;
     Ok(Some(opened))
 }
 

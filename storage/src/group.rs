@@ -7,10 +7,13 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::limits::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX};
+use crate::limits::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, QUIET_MS};
 use crate::{Batch, StorageError};
+
+/// Without a commit for so long, nothing else is to be done.
+const QUIET: Duration = Duration::from_millis(QUIET_MS);
 
 /// What the writer thread does with a group.
 pub(crate) trait Writer: Send + 'static {
@@ -106,6 +109,7 @@ fn ended() -> StorageError {
 fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
     let mut stopped: Option<StorageError> = None;
     let mut next = None;
+    let mut written: Option<Instant> = None;
     loop {
         let first = match next.take() {
             Some(first) => Some(first),
@@ -115,7 +119,10 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
                 Err(TryRecvError::Disconnected) => break,
             },
             None => {
+                // Who commits one after the other is not idle between two commits.
+                let quiet = written.map_or(QUIET, |at| at.elapsed());
                 let pause = writer.tidy_in().filter(|_| stopped.is_none());
+                let pause = pause.map(|pause| pause.max(QUIET.saturating_sub(quiet)));
                 match pause.map_or_else(|| Ok(waiting.recv()?), |pause| waiting.recv_timeout(pause)) {
                     Ok(first) => Some(first),
                     Err(RecvTimeoutError::Timeout) => None,
@@ -133,6 +140,7 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
                     Some(reason) => Err(reason.clone()),
                     None => writer.write(batch),
                 };
+                written = Some(Instant::now());
                 for done in group {
                     // A caller that has gone away needs no answer.
                     let _ = done.send(result.clone());

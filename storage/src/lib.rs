@@ -3,8 +3,8 @@
 //! Reading goes through a [`View`]; every change is a [`Batch`], which a [`Store`] commits as a whole or not at
 //! all, over all trees of the [catalogue](Tree). An [`Overlay`] lets a step read its own writes before they are
 //! committed. Two backends keep these rules: `SledStore` on disk, where `commit` returns once the batch has
-//! been synced (P4) and once what it deleted from sealed trees can no longer be decrypted (P6), and
-//! [`MemoryStore`] for tests and the simulator, which can crash and fail on demand.
+//! been synced (P4) and, unless the batch defers that, once what it deleted from sealed trees can no longer be decrypted
+//! (P6), and [`MemoryStore`] for tests and the simulator, which can crash and fail on demand.
 
 mod batch;
 mod catalogue;
@@ -20,6 +20,9 @@ mod compact;
 mod copy;
 #[cfg(feature = "sled")]
 mod disk;
+#[cfg(feature = "sled")]
+#[cfg(test)]
+mod faults;
 #[cfg(feature = "sled")]
 mod files;
 #[cfg(feature = "sled")]

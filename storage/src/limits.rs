@@ -26,7 +26,13 @@ pub const GROUP_COMMITS_MAX: usize = 512;
 pub const ERASE_MS: u64 = 1_000;
 
 /// After so long, in milliseconds, it does not wait until nothing else is to be written.
-pub const ERASE_MS_MAX: u64 = 5_000;
+pub const ERASE_MS_MAX: u64 = 60_000;
+
+/// How long a commit that defers its sync waits for that, in milliseconds, if no other commit comes.
+pub const LAZY_MS: u64 = 1_000;
+
+/// Nothing else is to be written once nobody has committed for so long, in milliseconds.
+pub const QUIET_MS: u64 = 100;
 
 /// sled's cache, in bytes, if nobody says otherwise. Half of sled's own default, which would be most of a small node's memory.
 pub const CACHE_BYTES_DEFAULT: u64 = 512 << 20;
@@ -60,6 +66,12 @@ pub const COPY_BYTES: usize = 4 << 20;
 /// What is copied and not synced, in bytes.
 pub const COPY_SYNC_BYTES: usize = 16 << 20;
 
+/// A copy is begun only where there is free space of so many times what lives.
+pub const COPY_FACTOR: u64 = 2;
+
+/// And of so much more, in bytes, for those who commit meanwhile.
+pub const COPY_SPARE_BYTES: u64 = 64 << 20;
+
 /// Rows up to this size, in bytes, are copied as they are.
 pub const SMALL_ROW_BYTES: usize = 128;
 
@@ -75,13 +87,16 @@ pub const SHARD_KEYS_MAX: usize = 4_096;
 /// Longest shard file, in bytes: as many keys, each in a frame of its own, twice over.
 pub const SHARD_BYTES_MAX: u64 = 2 << 20;
 
+/// Shards that are written again together: their bytes are in memory, and their old files on the disk, until all are.
+pub const REWRITE_SHARDS: usize = 64;
+
 /// Most shards: the file names have six digits.
 pub const SHARDS_MAX: u32 = 1_000_000;
 
 // What a frame of one key takes in a shard file: length, nonce, row key, serial, key, tag.
 const FRAME_BYTES_MAX: usize = 4 + 12 + 32 + 8 + 32 + 16;
 
-const _: () = assert!(ERASE_MS < ERASE_MS_MAX);
+const _: () = assert!(QUIET_MS < ERASE_MS && ERASE_MS < ERASE_MS_MAX);
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(LEAF_ROWS_MAX * (PART_BYTES + KEY_BYTES_MAX + 64) < PAGE_BYTES_MAX);
 const _: () = assert!(INDEX_KEYS_MAX * (KEY_BYTES_MAX + 16) < PAGE_BYTES_MAX);

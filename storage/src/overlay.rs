@@ -44,6 +44,11 @@ impl<V: View> Overlay<V> {
         self.batch.defer_erasure();
     }
 
+    /// Lets a crash take the changes back: [`Batch::defer_sync`].
+    pub fn defer_sync(&mut self) {
+        self.batch.defer_sync();
+    }
+
     /// Has everything that was deleted erased when the commit returns: [`Batch::settle`].
     pub fn settle(&mut self) {
         self.batch.settle();

@@ -51,8 +51,7 @@ impl RowData {
         let sealed = if self.key.is_some() { SEALED } else { 0 };
         let mut bytes = vec![VERSION, in_parts | sealed];
         if let Some(key) = self.key {
-            bytes.extend(key.shard.to_be_bytes());
-            bytes.extend(key.id);
+            bytes.extend(key.to_bytes());
         }
         match &self.body {
             Body::Inline(value) => bytes.extend(value),
@@ -62,19 +61,6 @@ impl RowData {
             }
         }
         bytes
-    }
-
-    /// How many bytes the row takes, with its parts and their keys.
-    pub(crate) fn byte_len(&self) -> u64 {
-        let head = 2 + if self.key.is_some() { 12 } else { 0 };
-        let body = match &self.body {
-            Body::Inline(value) => value.len() as u64,
-            Body::Parts(parts) => {
-                let keys: usize = parts.keys().map(|key| key.len()).sum();
-                20 + u64::from(parts.len) + keys as u64
-            }
-        };
-        head + body
     }
 
     /// The row of these bytes, or what is wrong with them.
@@ -89,9 +75,8 @@ impl RowData {
         }
         let mut key = None;
         if form & SEALED != 0 {
-            let (shard, after) = rest.split_first_chunk().ok_or_else(short)?;
-            let (id, after) = after.split_first_chunk().ok_or_else(short)?;
-            key = Some(KeyRef { shard: u32::from_be_bytes(*shard), id: *id });
+            let (bytes, after) = rest.split_at_checked(KeyRef::BYTES).ok_or_else(short)?;
+            key = KeyRef::from_bytes(bytes);
             rest = after;
         }
         if form & IN_PARTS == 0 {
@@ -130,8 +115,6 @@ mod tests {
             ] {
                 let row = RowData { key, body };
                 assert_eq!(RowData::decode(&row.encode()).as_ref(), Ok(&row));
-                let parts = if matches!(row.body, Body::Parts(_)) { 5000 + 2 * 18 } else { 0 };
-                assert_eq!(row.byte_len(), row.encode().len() as u64 + parts);
             }
         }
     }

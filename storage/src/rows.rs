@@ -6,7 +6,7 @@ use crate::keys::Keyring;
 use crate::labels::SEAL_VALUE;
 use crate::row::{Body, Parts, RowData};
 use crate::seal::{NONCE_BYTES, Secret};
-use crate::sled::Trees;
+use crate::sled::{Belonging, Trees};
 use crate::{Row, StorageError, Tree};
 
 /// Each key seals one value only, so its nonce need not differ.
@@ -24,6 +24,20 @@ const SHREDDING_NAME: &str = "shredding";
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     Tree::ALL.iter().map(|tree| tree.name()).chain([PARTS_NAME, SHREDDING_NAME])
 }
+
+/// The parts of a value go with the row that names them.
+pub(crate) const BELONGING: Belonging = Belonging {
+    tree: PARTS,
+    keys: |tree, row| {
+        if tree == PARTS {
+            return Ok(Vec::new());
+        }
+        Ok(match RowData::decode(row)?.body {
+            Body::Parts(parts) => parts.keys().collect(),
+            Body::Inline(_) => Vec::new(),
+        })
+    },
+};
 
 /// What readers and the writer share.
 pub(crate) struct Rows {
@@ -111,7 +125,8 @@ impl Reading<'_> {
         }
     }
 
-    fn join(&self, parts: Parts) -> Result<Vec<u8>, StorageError> {
+    /// The value that is cut into these parts.
+    pub(crate) fn join(&self, parts: Parts) -> Result<Vec<u8>, StorageError> {
         let mut bytes = Vec::new();
         for key in parts.keys() {
             let part = self.trees.get(PARTS, &key)?;

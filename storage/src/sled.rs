@@ -13,20 +13,46 @@
 //! - Its cache defaults to 1 GiB: the caller says how much.
 //! - Deleted rows stay readable in its file: what must be erased is sealed before it comes here.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional};
+use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional, TransactionalTree};
 
+use crate::files::{self, Files};
 use crate::limits::{CACHE_BYTES, LOCK_RETRY_MS, LOCK_WAIT_MS_MAX, SMALL_ROW_BYTES};
-use crate::{Range, Row, StorageError, files};
+use crate::{Range, Row, StorageError};
 
 /// Rows to set or remove, by the tree's place in [`Trees`].
 pub(crate) type Changes = BTreeMap<usize, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+
+/// Rows that were set anew or removed, as they were, by the same places. They share the database's own bytes.
+pub(crate) type Replaced = BTreeMap<usize, BTreeMap<Vec<u8>, sled::IVec>>;
+
+/// Keys of rows.
+pub(crate) type Keys = Vec<Vec<u8>>;
+
+/// Rows of one tree that belong to rows of others, and go with them.
+#[derive(Clone, Copy)]
+pub(crate) struct Belonging {
+    /// The tree that they are in.
+    pub(crate) tree: usize,
+    /// The keys of those that belong to this row, or what is wrong with it.
+    pub(crate) keys: fn(usize, &[u8]) -> Result<Keys, String>,
+}
+
+/// How many bytes of keys and rows the changes set.
+pub(crate) fn added_bytes(changes: &Changes) -> u64 {
+    let rows = changes.values().flatten().filter_map(|(key, row)| Some(key.len() + row.as_ref()?.len()));
+    rows.map(|len| len as u64).sum()
+}
+
+/// How many bytes of keys and rows were there before.
+pub(crate) fn replaced_bytes(replaced: &Replaced) -> u64 {
+    replaced.values().flatten().map(|(key, row)| (key.len() + row.len()) as u64).sum()
+}
 
 /// An open database. Trees go by their place in the list of names that it was opened with.
 pub(crate) struct Trees {
@@ -35,23 +61,27 @@ pub(crate) struct Trees {
     file: File,
     dir: PathBuf,
     trees: Vec<sled::Tree>,
+    /// Is told of what the database does.
+    files: Files,
 }
 
 impl Trees {
     /// Opens the database in `dir`, or makes it. Only one process can.
     pub(crate) fn open(
+        files: Files,
         dir: PathBuf,
         cache_bytes: u64,
         names: impl Iterator<Item = &'static str>,
     ) -> Result<Self, StorageError> {
+        files.rows(&dir)?;
         let db = open_db(&dir, cache_bytes)?;
         let trees: Result<_, _> = names.map(|name| db.open_tree(name)).collect();
         let trees = trees.map_err(|error| storage_error(&dir, error))?;
         let path = dir.join("db");
         let file = File::options().write(true).open(&path).map_err(|error| StorageError::io(&path, error))?;
-        let opened = Self { db, file, dir, trees };
+        let opened = Self { db, file, dir, trees, files };
         opened.sync()?;
-        files::sync_dir(&opened.dir)?;
+        opened.files.sync_dir(&opened.dir)?;
         Ok(opened)
     }
 
@@ -78,29 +108,44 @@ impl Trees {
         })
     }
 
-    /// Makes all changes in one transaction. They survive a crash once [`sync`](Trees::sync) has returned, and
-    /// until then together or not at all.
-    pub(crate) fn apply(&self, changes: &Changes) -> Result<(), StorageError> {
-        let trees: Vec<&sled::Tree> = changes.keys().map(|&tree| &self.trees[tree]).collect();
-        if trees.is_empty() {
-            return Ok(());
+    /// Makes all changes in one transaction, and removes what belongs to the rows that they replace. They survive a crash once
+    /// [`sync`](Trees::sync) has returned, and until then together or not at all. Returns what was there before: sled reads it for a
+    /// transaction, and to read it first would cost as much again.
+    pub(crate) fn apply(&self, changes: &Changes, belonging: Belonging) -> Result<Replaced, StorageError> {
+        if changes.is_empty() {
+            return Ok(Replaced::new());
         }
+        self.files.rows(&self.dir)?;
+        let places: BTreeSet<usize> = changes.keys().copied().chain([belonging.tree]).collect();
+        let trees: Vec<&sled::Tree> = places.iter().map(|&place| &self.trees[place]).collect();
         let applied = trees[..].transaction(|trees| {
-            for (tree, changes) in trees.iter().zip(changes.values()) {
+            let trees: BTreeMap<usize, &TransactionalTree> = places.iter().copied().zip(trees).collect();
+            let mut replaced = Replaced::new();
+            let mut removed = Vec::new();
+            for (&place, changes) in changes {
                 for (key, row) in changes {
-                    match row {
-                        Some(row) => tree.insert(key.as_slice(), row.as_slice())?,
-                        None => tree.remove(key.as_slice())?,
+                    let old = match row {
+                        Some(row) => trees[&place].insert(key.as_slice(), row.as_slice())?,
+                        None => trees[&place].remove(key.as_slice())?,
                     };
+                    if let Some(old) = old {
+                        let keys = (belonging.keys)(place, &old);
+                        removed.extend(keys.map_err(ConflictableTransactionError::Abort)?);
+                        replaced.entry(place).or_default().insert(key.clone(), old);
+                    }
                 }
             }
-            Ok::<(), ConflictableTransactionError<Infallible>>(())
+            for key in removed {
+                if let Some(old) = trees[&belonging.tree].remove(key.as_slice())? {
+                    replaced.entry(belonging.tree).or_default().insert(key, old);
+                }
+            }
+            Ok(replaced)
         });
-        match applied {
-            Ok(()) => Ok(()),
-            Err(TransactionError::Storage(error)) => Err(storage_error(&self.dir, error)),
-            Err(TransactionError::Abort(never)) => match never {},
-        }
+        applied.map_err(|error| match error {
+            TransactionError::Storage(error) => storage_error(&self.dir, error),
+            TransactionError::Abort(what) => StorageError::damaged(&self.dir, what),
+        })
     }
 
     /// Adds rows, sorted by key, to a tree that nobody reads yet: not as one change, and without syncing it.
@@ -111,6 +156,7 @@ impl Trees {
     /// are fewer than ten, so that each value is written once. Where rows are hardly larger than keys, the pages are made with every second
     /// one, so that the others fill them without a split.
     pub(crate) fn fill(&self, tree: usize, rows: &[Row]) -> Result<(), StorageError> {
+        self.files.rows(&self.dir)?;
         let tree = &self.trees[tree];
         let insert =
             |key: &[u8], row: &[u8]| tree.insert(key, row).map_err(|error| storage_error(&self.dir, error));
@@ -122,6 +168,13 @@ impl Trees {
         every_second(0).chain(every_second(1)).try_for_each(|(key, row)| insert(key, row).map(drop))
     }
 
+    /// Closes the database and removes it.
+    pub(crate) fn remove(self) -> Result<(), StorageError> {
+        let (dir, files) = (self.dir.clone(), self.files.clone());
+        self.close()?;
+        files.remove_dir(&dir)
+    }
+
     /// Closes the database, and returns once its file is released, or does not seem to be.
     pub(crate) fn close(self) -> Result<(), StorageError> {
         let path = self.dir.join("db");
@@ -131,6 +184,7 @@ impl Trees {
 
     /// Makes everything that was applied survive a crash.
     pub(crate) fn sync(&self) -> Result<(), StorageError> {
+        self.files.rows(&self.dir)?;
         self.db.flush().map_err(|error| storage_error(&self.dir, error))?;
         self.file.sync_data().map_err(|error| StorageError::io(&self.dir, error))
     }

@@ -1,11 +1,11 @@
 //! How much of the disk the rows take, and how much of that is of use.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::StorageError;
 use crate::files;
-use crate::limits::{WASTEFUL_BYTES_MIN, WASTEFUL_FACTOR};
+use crate::limits::{COPY_FACTOR, COPY_SPARE_BYTES, WASTEFUL_BYTES_MIN, WASTEFUL_FACTOR};
 
 /// Not known yet.
 const UNKNOWN: u64 = u64::MAX;
@@ -77,9 +77,14 @@ impl Space {
     }
 }
 
-/// The bytes of the files in these directories.
-pub(crate) fn on_disk(dirs: &[PathBuf]) -> Result<u64, StorageError> {
-    dirs.iter().map(|dir| files::bytes_below(dir)).sum()
+/// Refuses a copy of so much that lives, keys included, in `dir`, where there may be no room for it.
+pub(crate) fn check_room(dir: &Path, live_bytes: u64) -> Result<(), StorageError> {
+    let needed_bytes = live_bytes.saturating_mul(COPY_FACTOR).saturating_add(COPY_SPARE_BYTES);
+    let free_bytes = files::free_bytes(dir)?;
+    if free_bytes < needed_bytes {
+        return Err(StorageError::NoRoom { dir: dir.to_owned(), needed_bytes, free_bytes });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,26 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use crate::compact::{Purpose, Task};
 use crate::disk::Reconciled;
+use crate::files::Files;
 use crate::format::{Marker, Secrets};
 use crate::group::Writer;
 use crate::keys::{KeyRef, KeyShards};
 use crate::labels::DERIVE_SHARD_WRAP;
-use crate::limits::{ERASE_MS, ERASE_MS_MAX, PART_BYTES};
+use crate::limits::{ERASE_MS, ERASE_MS_MAX, LAZY_MS, PART_BYTES};
 use crate::row::{Body, Parts, RowData};
-use crate::rows::{NONCE, PARTS, Rows, SHREDDING, value_aad};
+use crate::rows::{BELONGING, NONCE, PARTS, Rows, SHREDDING, value_aad};
 use crate::seal::{Secret, random_bytes};
-use crate::sled::Changes;
+use crate::sled::{Changes, Replaced, added_bytes, replaced_bytes};
 use crate::space::Space;
 use crate::{Batch, StorageError, Tree};
 
 /// The writer's rows, keys and marker.
 pub(crate) struct StoreWriter {
+    pub(crate) files: Files,
     pub(crate) rows: Arc<Rows>,
     pub(crate) keys: KeyShards,
     pub(crate) marker: Marker,
@@ -32,9 +34,14 @@ pub(crate) struct StoreWriter {
     /// For the next database.
     pub(crate) cache_bytes: u64,
     pub(crate) task: Option<Task>,
-    /// Numbers of the notes of what was to be shredded, and has been.
+    /// Since when changes of rows would not survive a crash.
+    pub(crate) unsynced: Option<Instant>,
+    /// The notes of what was to be shredded, and has been.
     pub(crate) carried_out: std::ops::Range<u64>,
 }
+
+/// How long changes may wait to be synced.
+const LAZY: Duration = Duration::from_millis(LAZY_MS);
 
 /// Keys that one note of what is shredded names.
 const NOTE_KEYS: usize = PART_BYTES / KeyRef::BYTES;
@@ -53,26 +60,28 @@ impl Writer for StoreWriter {
     fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
         let sealed_puts = batch.changes().filter(|(tree, _, value)| tree.sealed() && value.is_some()).count();
         let mut new_keys = self.keys.create(sealed_puts)?.into_iter();
-        let mut erased = BTreeSet::new();
         let mut changes = Changes::new();
-        let mut removed_bytes = 0;
         for (tree, key, value) in batch.changes() {
             let row_key = self.rows.row_key(tree, key);
-            if let Some(old) = self.rows.read().get(tree, &row_key)? {
-                removed_bytes += row_key.len() as u64 + old.byte_len();
-                remove_parts(&mut changes, &old);
-                erased.extend(old.key.filter(|&key| self.rows.keyring.holds(key)));
-            }
             let new_key = if tree.sealed() && value.is_some() { new_keys.next() } else { None };
             let row = value.map(|value| self.encode(&mut changes, &row_key, value, new_key)).transpose()?;
             changes.entry(tree as usize).or_default().insert(row_key, row);
         }
         let shredded = self.shredded(&batch)?;
         let notes = self.note(&mut changes, &shredded);
-        self.apply(&changes)?;
-        let rows = changes.values().flatten().filter_map(|(key, row)| Some(key.len() + row.as_ref()?.len()));
-        self.space.change_live(rows.map(|len| len as u64).sum(), removed_bytes);
-        self.mirror(&changes);
+        let replaced = self.apply(&changes)?;
+        if !batch.is_lazy() {
+            self.sync()?;
+        }
+        self.mirror(&changes, &replaced);
+        self.space.change_live(added_bytes(&changes), replaced_bytes(&replaced));
+        let mut erased = BTreeSet::new();
+        for tree in Tree::ALL.iter().filter(|tree| tree.sealed()) {
+            for row in replaced.get(&(*tree as usize)).into_iter().flat_map(BTreeMap::values) {
+                let key = self.rows.read().decode(row)?.key;
+                erased.extend(key.filter(|&key| self.rows.keyring.holds(key)));
+            }
+        }
         if batch.is_deferred() {
             self.keys.forget(&erased);
         } else {
@@ -117,11 +126,18 @@ impl Writer for StoreWriter {
     }
 
     fn tidy_in(&self) -> Option<Duration> {
-        self.keys.tidy_in(Duration::from_millis(ERASE_MS))
+        let sync = self.unsynced.map(|since| LAZY.saturating_sub(since.elapsed()));
+        sync.into_iter().chain(self.keys.tidy_in(Duration::from_millis(ERASE_MS))).min()
     }
 
     fn tidy(&mut self, idle: bool) -> Result<(), StorageError> {
-        self.keys.tidy(Duration::from_millis(if idle { ERASE_MS } else { ERASE_MS_MAX })).map(drop)
+        let wait = Duration::from_millis(if idle { ERASE_MS } else { ERASE_MS_MAX });
+        let due = self.keys.tidy_in(wait).is_some_and(|wait| wait.is_zero());
+        if due || self.unsynced.is_some_and(|since| since.elapsed() >= LAZY) {
+            self.sync()?;
+        }
+        // Only what was due before the sync: a row must not come back without its key.
+        if due { self.keys.tidy(wait).map(drop) } else { Ok(()) }
     }
 
     fn finish(&mut self) {
@@ -139,10 +155,12 @@ impl StoreWriter {
     /// `STORE` opens anything that is on disk once this returns. A crash leaves a `STORE` under the earlier key with everything as it
     /// was, or one under the new key, from which [`finish_rotation`](StoreWriter::finish_rotation) goes on.
     fn rotate(&mut self, store_key: &Secret) -> Result<(), StorageError> {
+        // Every shard is written again without the keys that are forgotten.
+        self.sync()?;
         let master = Secret::random()?;
         self.secrets.masters.insert(0, master.clone());
         self.marker = self.marker.clone().sealing(store_key, &self.secrets)?;
-        self.marker.write()?;
+        self.marker.write(&self.files)?;
         self.keys.wrap_under(master.derive(DERIVE_SHARD_WRAP));
         self.finish_rotation(store_key)
     }
@@ -152,57 +170,57 @@ impl StoreWriter {
         self.keys.move_all()?;
         self.secrets.masters.truncate(1);
         self.marker = self.marker.clone().sealing(store_key, &self.secrets)?;
-        self.marker.write()
+        self.marker.write(&self.files)
     }
 
     /// Erases from the disk all that is erased in memory alone.
     pub(crate) fn finish_tidying(&mut self) -> Result<(), StorageError> {
+        self.sync()?;
         while self.keys.tidy(Duration::ZERO)? {}
         Ok(())
     }
 
-    /// Erases keys that no row names, and removes sealed rows that have no key.
+    /// Erases keys that no row names or that were to be shredded, and removes sealed rows that have no key.
     pub(crate) fn reconcile(&mut self) -> Result<Reconciled, StorageError> {
         let mut live = BTreeSet::new();
         let mut changes = Changes::new();
-        self.shred_noted(&mut changes)?;
+        let shredded = self.noted(&mut changes)?;
         let mut rows_removed = 0;
         let reading = self.rows.read();
         for tree in Tree::ALL.iter().copied().filter(|tree| tree.sealed()) {
             for row in reading.trees.range(tree as usize, (Bound::Unbounded, Bound::Unbounded)) {
                 let (row_key, bytes) = row?;
                 let row = reading.decode(&bytes)?;
-                if let Some(key) = row.key.filter(|&key| self.rows.keyring.get(key).is_some()) {
+                let held = |key: &KeyRef| !shredded.contains(key) && self.rows.keyring.holds(*key);
+                if let Some(key) = row.key.filter(held) {
                     live.insert(key);
                     continue;
                 }
-                remove_parts(&mut changes, &row);
                 changes.entry(tree as usize).or_default().insert(row_key, None);
                 rows_removed += 1;
             }
         }
         drop(reading);
         self.apply(&changes)?;
+        self.sync()?;
         Ok(Reconciled { keys_erased: self.keys.retain(&live)?, rows_removed })
     }
 
-    /// Erases the keys that a crash has left of what was to be shredded, and removes the notes of them.
-    fn shred_noted(&mut self, changes: &mut Changes) -> Result<(), StorageError> {
+    /// The keys of what was to be shredded, as the notes name them that a crash has left. Adds the notes' removal to the changes.
+    fn noted(&self, changes: &mut Changes) -> Result<BTreeSet<KeyRef>, StorageError> {
         let mut noted = BTreeSet::new();
         let reading = self.rows.read();
+        let damaged = |what: &str| StorageError::damaged(reading.trees.dir(), what);
         for row in reading.trees.range(SHREDDING, (Bound::Unbounded, Bound::Unbounded)) {
             let (number, bytes) = row?;
             let Body::Inline(note) = reading.decode(&bytes)?.body else {
-                return Err(StorageError::damaged(
-                    reading.trees.dir(),
-                    "a note of what is shredded is in parts",
-                ));
+                return Err(damaged("a note of what is shredded is in parts"));
             };
-            noted.extend(note.chunks_exact(KeyRef::BYTES).filter_map(KeyRef::from_bytes));
+            let keys: Option<Vec<KeyRef>> = note.chunks(KeyRef::BYTES).map(KeyRef::from_bytes).collect();
+            noted.extend(keys.ok_or_else(|| damaged("a note of what is shredded is cut short"))?);
             changes.entry(SHREDDING).or_default().insert(number, None);
         }
-        drop(reading);
-        self.keys.erase(&noted)
+        Ok(noted)
     }
 
     /// The keys of what the batch shreds.
@@ -256,15 +274,74 @@ impl StoreWriter {
         Ok(RowData { key, body: Body::Parts(parts) }.encode())
     }
 
-    /// Makes the changes in one transaction, and syncs them.
-    fn apply(&mut self, changes: &Changes) -> Result<(), StorageError> {
-        self.rows.write().apply(changes)?;
-        self.rows.read().trees.sync()
+    /// Makes the changes in one transaction, which is yet to be synced. Returns what they have replaced.
+    fn apply(&mut self, changes: &Changes) -> Result<Replaced, StorageError> {
+        let replaced = self.rows.write().apply(changes, BELONGING)?;
+        self.unsynced.get_or_insert_with(Instant::now);
+        Ok(replaced)
+    }
+
+    /// Makes all changes so far survive a crash.
+    fn sync(&mut self) -> Result<(), StorageError> {
+        if self.unsynced.is_some() {
+            self.rows.read().trees.sync()?;
+            self.unsynced = None;
+        }
+        Ok(())
     }
 }
 
-fn remove_parts(changes: &mut Changes, old: &RowData) {
-    if let Body::Parts(parts) = old.body {
-        changes.entry(PARTS).or_default().extend(parts.keys().map(|key| (key, None)));
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{SledOptions, SledStore, Store, View, limits};
+
+    fn open(dir: &Path) -> Result<SledStore, StorageError> {
+        let store_key = Zeroizing::new([2; 32]);
+        let cache_bytes = *limits::CACHE_BYTES.start();
+        SledStore::open(SledOptions { dir: dir.to_owned(), owner: [1; 32], store_key, cache_bytes })
+    }
+
+    /// A store with envelopes 0..4, and as a crash leaves it before keys are erased: that of 0 is noted as shredded, the row of 1 is gone.
+    fn stopped(dir: &Path, cut: usize) {
+        let store = open(dir).unwrap();
+        for number in 0..4 {
+            let mut batch = Batch::new();
+            batch.put(Tree::Envelopes, [number], "value");
+            store.commit(batch).unwrap();
+        }
+        let row_key = |number| store.rows.row_key(Tree::Envelopes, &[number]);
+        let key = store.rows.read().get(Tree::Envelopes, &row_key(0)).unwrap().unwrap().key.unwrap();
+        let note = RowData { key: None, body: Body::Inline(key.to_bytes()[cut..].to_vec()) }.encode();
+        let mut changes = Changes::new();
+        changes.entry(SHREDDING).or_default().insert(0u64.to_be_bytes().to_vec(), Some(note));
+        changes.entry(Tree::Envelopes as usize).or_default().insert(row_key(1), None);
+        let trees = store.rows.write();
+        trees.apply(&changes, BELONGING).unwrap();
+        trees.sync().unwrap();
+    }
+
+    #[test]
+    fn what_a_crash_has_left_is_erased_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        stopped(dir.path(), 0);
+        let store = open(dir.path()).unwrap();
+        assert_eq!(store.reconciled(), Reconciled { keys_erased: 2, rows_removed: 1 });
+        let there: Vec<u8> =
+            (0..4).filter(|&number| store.contains(Tree::Envelopes, &[number]).unwrap()).collect();
+        assert_eq!(there, [2, 3]);
+        // The first generation is in slot a: the shard was written again once.
+        assert!(dir.path().join("keys/000000.b").exists());
+        drop(store);
+        assert_eq!(open(dir.path()).unwrap().reconciled(), Reconciled::default());
+    }
+
+    #[test]
+    fn a_note_that_is_cut_short_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        stopped(dir.path(), 1);
+        assert!(matches!(open(dir.path()), Err(StorageError::Damaged { .. })));
     }
 }

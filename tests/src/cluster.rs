@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::loopback::Subnet;
 use crate::node::text;
-use crate::process::{self, Programs};
+use crate::process::{self, Programs, Surroundings};
 use crate::{HarnessError, Node, Person, PersonPlan};
 
 /// What a trust is to be. All names are fictional; the codes have the form of ODS codes.
@@ -77,6 +77,13 @@ pub const REGION: [TrustPlan; 3] = [
             },
         ],
     },
+];
+
+/// The same trusts, with one clinician each.
+pub const ONE_EACH: [TrustPlan; 3] = [
+    TrustPlan { people: REGION[0].people.split_at(1).0, ..REGION[0] },
+    TrustPlan { people: REGION[1].people.split_at(1).0, ..REGION[1] },
+    TrustPlan { people: REGION[2].people.split_at(1).0, ..REGION[2] },
 ];
 
 /// One trust.
@@ -205,6 +212,14 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Where all its programs run from their next start on: its nodes', and those of everybody who is enrolled.
+    pub fn surround(&mut self, surroundings: &Surroundings) {
+        for trust in &mut self.trusts {
+            trust.node.surround(surroundings.clone());
+            trust.people.iter_mut().for_each(|person| person.surround(surroundings.clone()));
+        }
     }
 
     /// Everybody who is enrolled.

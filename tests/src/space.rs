@@ -11,6 +11,8 @@ use crate::node::text;
 use crate::process::{self, Surroundings};
 
 const BALLAST: &str = "ballast";
+/// How often it is tried to fill a disk on which somebody writes.
+const FILL_TRIES: u32 = 50;
 /// Mounts, says so, and keeps the namespace until its input ends.
 const HOLD: &str = "mount -t tmpfs -o size=$1,mode=700 lanyard-tests \"$2\" && echo mounted && exec cat";
 
@@ -63,14 +65,23 @@ impl Space {
         ])
     }
 
-    /// Writes ballast until only so many bytes are left.
+    /// Writes ballast until only so many bytes are left. A node that runs may take some of them between the look at what is free and the
+    /// writing, which then fails and is tried again.
     ///
     /// # Errors
     /// What the system says.
     pub fn fill_but(&self, bytes: u64) -> Result<(), HarnessError> {
-        let size = self.free_bytes()?.saturating_sub(bytes);
         let ballast = text(&self.dir.join(BALLAST));
-        self.run("fallocate", &["--length", &size.max(1).to_string(), &ballast])
+        let mut tries = FILL_TRIES;
+        loop {
+            let size = self.free_bytes()?.saturating_sub(bytes);
+            let filled = self.run("fallocate", &["--length", &size.max(1).to_string(), &ballast]);
+            tries -= 1;
+            if filled.is_ok() || tries == 0 {
+                return filled;
+            }
+            self.run("rm", &["--force", &ballast])?;
+        }
     }
 
     /// Removes the ballast.

@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use lanyard_crypto::ids::from_hex;
 use lanyard_crypto::record::Decoded;
@@ -46,12 +44,7 @@ fn verify(cluster: &Cluster, arguments: &[&str]) -> Result<Value, String> {
 
 /// What a program in another language, made from the documents alone, finds when it follows the hashes of an export.
 fn follow_elsewhere(export: &str) -> Option<Value> {
-    let python = python::find("hashlib")?;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/audit.py");
-    let mut child =
-        Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(export.as_bytes()).unwrap();
-    Some(serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap())
+    python::find("hashlib").map(|python| python::answer(&python, "audit.py", export))
 }
 
 #[test]

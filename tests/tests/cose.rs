@@ -7,9 +7,7 @@
 
 mod records;
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::labels;
@@ -72,15 +70,9 @@ fn message(scene: &Scene, record: &Decoded, bytes: &[u8]) -> Value {
     json!({ "bytes": to_hex(bytes), "external_aad": to_hex(label), "keys": keys })
 }
 
-fn verify(python: &PathBuf, messages: &[Value]) -> Vec<bool> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/verify.py");
-    let mut child =
-        Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+fn verify(python: &Path, messages: &[Value]) -> Vec<bool> {
     let input = json!({ "messages": messages }).to_string();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "verify.py failed");
-    let verified: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
+    let verified: Vec<bool> = serde_json::from_value(python::answer(python, "verify.py", &input)).unwrap();
     assert_eq!(verified.len(), messages.len());
     verified
 }

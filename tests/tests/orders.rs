@@ -154,15 +154,8 @@ fn what_is_on_hold_is_shown_to_nobody_and_erased_at_its_end() {
     let mut cluster = started();
     let id = conversation(&cluster, "Handover");
     let until = in_two_years(&cluster.trusts[2].node);
-    let place = |reference: &'static str, until: &str| {
-        let words = ["--reason", "an inquiry", "--reference", reference, "--until", until];
-        [&["hold", "place", &id], &words[..]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let hold = {
-        let arguments = place("INQ-7", &until);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        cluster.trusts[2].node.json(&arguments).unwrap()
-    };
+    let words = ["--reason", "an inquiry", "--reference", "INQ-7", "--until", &until];
+    let hold = cluster.trusts[2].node.json(&[&["hold", "place", &id], &words[..]].concat()).unwrap();
     assert_eq!((&hold["reference"], &hold["envelopes"]), (&"INQ-7".into(), &0.into()), "{hold}");
 
     let (mira, piotr) = (cluster.trusts[1].people[0].clone(), cluster.trusts[2].people[0].clone());

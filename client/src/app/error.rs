@@ -33,7 +33,7 @@ pub enum AppError {
     /// The conversation.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// What the node shows of a deletion is not about one.
+    /// What the node shows of a deletion is not about one, or about another than was asked for.
     #[error("what the node shows of the deletion is not believed: {0}; tell your trust's IT")]
     Evidence(String),
     /// No conversation, message or person fits what was typed.
@@ -68,7 +68,7 @@ pub enum AppError {
     /// Nothing to say.
     #[error("the message is empty: give the text as an argument or on standard input")]
     Empty,
-    /// Longer than the network keeps anything.
+    /// Longer than messages of the conversation may live.
     #[error("messages may live for {} at most in this conversation; choose a shorter --expires", readable_secs(*.max_secs))]
     TooLong {
         /// What is allowed, in seconds.
@@ -84,7 +84,7 @@ pub enum AppError {
     },
     /// For the owner trust's people alone.
     #[error(
-        "{owner} owns the conversation: an administrator from {owner} can do this, or its records officer"
+        "{owner} owns the conversation: its administrators from {owner} can do this, and {owner}'s records officer can delete it"
     )]
     NotOwner {
         /// ODS code of the trust.

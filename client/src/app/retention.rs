@@ -1,7 +1,7 @@
 //! How long messages live: the shortest of what the charter allows for the class, of what the trust that owns the conversation
 //! keeps, and of the conversation's own setting.
 //!
-//! The last is in the conversation's MLS state, the same for every member. What a trust keeps its node tells its own devices: it
+//! The last is in the conversation's MLS state, the same for every member; the session keeps it beside that. What a trust keeps its node tells its own devices: it
 //! counts here for conversations of this device's trust, and those of others hear of it by standing orders.
 
 use lanyard_crypto::charter::{Policy, TrustRetention};
@@ -67,17 +67,38 @@ impl App {
         Ok(self.effective_secs(conversation)?.min(own))
     }
 
-    /// Notes what this device's trust keeps.
-    pub(crate) fn keep_retention(&self, told: &TrustRetention) -> Result<(), VaultError> {
+    /// Notes what this device's trust keeps, if it is something else than before.
+    pub(crate) fn keep_retention(&mut self, told: &TrustRetention) -> Result<(), VaultError> {
+        let by_class = Class::ALL.map(|class| (of_class(class), told.by_class.of(class)));
+        let vault = self.session.vault_mut();
+        let mut changed = Vec::new();
+        for (name, secs) in [(ALL.to_owned(), told.secs_max)].into_iter().chain(by_class) {
+            let secs = secs.unwrap_or(0);
+            if vault.cursor(&name)? != secs {
+                changed.push((name, secs));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        vault.transaction(|vault| changed.iter().try_for_each(|(name, secs)| vault.set_cursor(name, *secs)))
+    }
+
+    /// Lets what is in the vault end as the conversations say now, where they say something else than before; it is for
+    /// [`App::apply_retention`] to tell that.
+    pub(crate) fn shorten(&self) -> Result<(), AppError> {
         let vault = self.session.vault();
-        vault.set_cursor(ALL, told.secs_max.unwrap_or(0))?;
-        Class::ALL
-            .into_iter()
-            .try_for_each(|class| vault.set_cursor(&of_class(class), told.by_class.of(class).unwrap_or(0)))
+        for conversation in vault.conversations()? {
+            let secs = self.effective_secs(&conversation)?;
+            if vault.cursor(&applied(&conversation.id))? != secs {
+                vault.limit(&conversation.id, secs)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets what is in the vault end as the conversations say now. Returns what to tell of those that changed.
-    pub(crate) fn apply_retention(&self) -> Result<Vec<String>, AppError> {
+    pub(crate) fn apply_retention(&mut self) -> Result<Vec<String>, AppError> {
         let mut notices = Vec::new();
         for conversation in self.session.vault().conversations()? {
             notices.extend(self.apply_retention_of(&conversation)?);
@@ -85,15 +106,17 @@ impl App {
         Ok(notices)
     }
 
-    fn apply_retention_of(&self, conversation: &Conversation) -> Result<Option<String>, AppError> {
+    fn apply_retention_of(&mut self, conversation: &Conversation) -> Result<Option<String>, AppError> {
         let secs = self.effective_secs(conversation)?;
-        let (vault, applied) = (self.session.vault(), applied(&conversation.id));
+        let (vault, applied) = (self.session.vault_mut(), applied(&conversation.id));
         let before = vault.cursor(&applied)?;
         if before == secs {
             return Ok(None);
         }
-        vault.limit(&conversation.id, secs)?;
-        vault.set_cursor(&applied, secs)?;
+        vault.transaction(|vault| {
+            vault.limit(&conversation.id, secs)?;
+            vault.set_cursor(&applied, secs)
+        })?;
         let (title, life) = (&conversation.title, clock::readable_secs(secs));
         let told = (before != 0).then(|| {
             let before = clock::readable_secs(before);
@@ -115,10 +138,7 @@ impl Bounds {
         session: &Session<V>,
         conversation: &Conversation,
     ) -> Result<u64, SessionError> {
-        let setting = match session.policy(&conversation.id) {
-            Err(SessionError::NotIn(_)) => None,
-            policy => policy?.retention_secs(),
-        };
+        let setting = session.retention_secs(&conversation.id)?;
         let ours = *conversation.id.owner() == self.own;
         let owner = if ours { kept(session.vault())? } else { TrustRetention::default() };
         Ok(self.policy.effective_secs(&owner, conversation.class, setting))

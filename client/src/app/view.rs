@@ -214,7 +214,7 @@ pub struct MessageView {
     pub sender: SenderView,
     /// When the sender's node took it; while queued, when it was written.
     pub sent: Moment,
-    /// When every replica drops it.
+    /// When every replica drops it, or sooner where the conversation's messages live no longer.
     pub expires: Moment,
     /// What it says.
     pub text: String,
@@ -277,6 +277,8 @@ pub struct ReplicaView {
     pub erased: Option<Moment>,
     /// Until when it keeps what is deleted, sealed and served to nobody, because its trust must.
     pub held_until: Option<Moment>,
+    /// Whether that is over, and no erasure has been told since.
+    pub hold_over: bool,
     /// Since when it is overdue.
     pub overdue: Option<Moment>,
     /// The id of the receipt.

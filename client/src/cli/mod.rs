@@ -101,7 +101,7 @@ Examples:
         #[arg(long, value_enum)]
         reason: Reason,
     },
-    /// Show which trusts have confirmed a deletion
+    /// Show which replicas and devices have confirmed a deletion
     #[command(after_help = "\
 A receipt proves that a trust's node attested erasure, no more.
 

@@ -191,6 +191,10 @@ impl Display for Text<'_, DeletionView> {
             write!(f, "\n    {:9}", replica.trust)?;
             match (&replica.erased, &replica.held_until, &replica.problem) {
                 (Some(erased), ..) => write!(f, "erased {erased}")?,
+                (None, Some(until), _) if replica.hold_over => {
+                    let overdue = if replica.overdue.is_some() { "; overdue" } else { "" };
+                    write!(f, "no receipt yet: held until {until}, which is over{overdue}")?;
+                }
                 (None, Some(until), _) => write!(f, "holds it, sealed, until {until}")?,
                 (None, None, Some(_)) => write!(f, "no receipt that is believed")?,
                 (None, None, None) if replica.overdue.is_some() => write!(f, "no receipt yet: overdue")?,

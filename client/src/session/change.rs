@@ -101,6 +101,7 @@ impl<V: ChainVerifier> Session<V> {
             let id = conversation.to_bytes();
             let mut group = session.client.create_group_with_id(id, extensions, ExtensionList::new(), at)?;
             group.write_to_storage()?;
+            session.note_retention(&conversation, &policy)?;
             session.vault.put_conversation(&Conversation {
                 id: conversation.clone(),
                 title: founding.title.clone(),

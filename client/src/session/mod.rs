@@ -245,6 +245,27 @@ impl<V: ChainVerifier> Session<V> {
         Ok(Policy::of(&self.group(conversation)?.context().extensions)?)
     }
 
+    /// How long a conversation's messages live at most by its own setting, in seconds, if it has one. Of a conversation that this
+    /// device has left, as it was then. It stands in the vault beside the group, which need not be loaded for it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn retention_secs(&self, conversation: &ConversationId) -> Result<Option<u64>, SessionError> {
+        match self.vault.cursor(&setting(conversation))? {
+            // It has none, or an earlier version has not noted it.
+            0 => match self.policy(conversation) {
+                Err(SessionError::NotIn(_)) => Ok(None),
+                policy => Ok(policy?.retention_secs()),
+            },
+            secs => Ok(Some(secs)),
+        }
+    }
+
+    /// Notes a conversation's setting: in the transaction that stores the group's state.
+    fn note_retention(&self, conversation: &ConversationId, policy: &Policy) -> Result<(), VaultError> {
+        self.vault.set_cursor(&setting(conversation), policy.retention_secs().unwrap_or(0))
+    }
+
     /// The epoch that a conversation is in.
     ///
     /// # Errors
@@ -267,4 +288,9 @@ impl<V: ChainVerifier> Session<V> {
             loaded => Ok(loaded?),
         }
     }
+}
+
+/// The vault's cursor that holds a conversation's own setting of how long messages live, in seconds; 0 if it has none.
+fn setting(conversation: &ConversationId) -> String {
+    format!("setting/{conversation}")
 }

@@ -52,10 +52,10 @@ pub enum Received {
     Nothing,
     /// It was deleted, or expired, before it could be read.
     Gone(RecordId),
-    /// A certificate does not hold, or the envelope is not of the sender's trust: nothing is shown. If a later
-    /// charter or revocation list may change that, the envelope is kept for [`Session::retry`].
+    /// A certificate does not hold, or the envelope is not of the sender's trust, or it is a deletion that nobody may order: nothing
+    /// is done. If a later charter or revocation list may change that, the envelope is kept for [`Session::retry`].
     Withheld {
-        /// The envelope.
+        /// The envelope, or the deletion.
         id: RecordId,
         /// Why.
         why: String,
@@ -179,8 +179,9 @@ impl<V: ChainVerifier> Session<V> {
     fn application(&mut self, incoming: &Incoming, now: Timestamp) -> Result<Received, SessionError> {
         let envelope = &incoming.envelope;
         let conversation = &envelope.conversation;
-        if self.vault.is_erased(&incoming.id, conversation, &incoming.signer, incoming.issued)?
-            || self.vault.end_of(conversation, incoming.issued, incoming.expires)? <= now
+        let ends = self.vault.end_of(conversation, incoming.issued, incoming.expires)?;
+        if ends <= now
+            || self.vault.is_erased(&incoming.id, conversation, &incoming.signer, incoming.issued)?
         {
             return Ok(Received::Gone(incoming.id));
         }
@@ -216,7 +217,7 @@ impl<V: ChainVerifier> Session<V> {
                 // Only now, since it uses up the message's key, which the genuine envelope still needs if this
                 // one is a copy.
                 group.write_to_storage()?;
-                self.read(incoming, sender, &read, &content_hash)
+                self.read(incoming, sender, &read, &content_hash, ends)
             }
             other => Err(other.err().unwrap_or(MlsError::UnexpectedMessageType).into()),
         }
@@ -249,9 +250,9 @@ impl<V: ChainVerifier> Session<V> {
         sender: DeviceIdentity,
         read: &ApplicationMessageDescription,
         content_hash: &[u8; 32],
+        expires: Timestamp,
     ) -> Result<Received, SessionError> {
         let conversation = incoming.envelope.conversation.clone();
-        let expires = self.vault.end_of(&conversation, incoming.issued, incoming.expires)?;
         match Content::decode(read.data()) {
             Ok(Content::Text(text)) => {
                 let mut message = Message {
@@ -310,6 +311,7 @@ impl<V: ChainVerifier> Session<V> {
         };
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
+        self.note_retention(conversation, &Policy::of(&group.context().extensions)?)?;
         self.vault.drop_outgoing_changes(conversation)?;
         let own = committer == own_leaf;
         let device = |leaf: u32| before.iter().find(|m| m.index == leaf).map(|m| m.device.clone());
@@ -373,6 +375,7 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.forget_group(&conversation.to_bytes())?;
         self.vault.drop_held_before(conversation, group.current_epoch())?;
         group.write_to_storage()?;
+        self.note_retention(conversation, &policy)?;
         self.vault.put_conversation(&Conversation {
             id: conversation.clone(),
             title: title.filter(|t| t.len() <= TITLE_BYTES_MAX).unwrap_or_default(),
@@ -384,6 +387,8 @@ impl<V: ChainVerifier> Session<V> {
     }
 
     fn leave(&mut self, conversation: &ConversationId, epoch: u64) -> Result<(), SessionError> {
+        // An earlier version has not noted it, and the group that still says it is about to go.
+        self.note_retention(conversation, &self.policy(conversation)?)?;
         self.vault.forget_group(&conversation.to_bytes())?;
         self.vault.drop_outgoing_changes(conversation)?;
         if let Some(known) = self.vault.conversation(conversation)? {

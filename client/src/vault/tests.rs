@@ -69,8 +69,13 @@ fn a_newer_format_is_refused() {
 #[test]
 fn a_vault_of_the_first_format_is_brought_up() {
     let (_dir, path) = place();
-    open(&path).lock().execute_batch("DROP TABLE erasure; PRAGMA user_version = 1;").unwrap();
+    open(&path)
+        .lock()
+        .execute_batch("DROP TABLE erasure; DROP TABLE erased_after; PRAGMA user_version = 1;")
+        .unwrap();
     let mut vault = open(&path);
+    vault.erase_after(&conversation(), NOW, 30, LATER).unwrap();
+    assert_eq!(vault.end_of(&conversation(), NOW, LATER).unwrap(), NOW.plus_secs(30));
     let (one, other) = (RecordId::new([1; 32]), RecordId::new([2; 32]));
     vault.put_erasure(&one, Timestamp::from_secs(7)).unwrap();
     vault.put_erasure(&one, Timestamp::from_secs(8)).unwrap();

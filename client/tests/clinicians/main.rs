@@ -4,6 +4,7 @@
 
 mod beliefs;
 mod conversations;
+mod deletions;
 mod healing;
 mod retention;
 mod world;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use lanyard_client::app::AppError;
 use lanyard_client::app::view::Moment;
 use lanyard_client::clock;
+use lanyard_client::node::NodeError;
+use lanyard_client::vault::{Vault, VaultKey};
 use lanyard_crypto::charter::{ByClass, TrustRetention};
 use lanyard_crypto::mls::Class;
 use lanyard_crypto::record::{Body, Decoded, Reason, Target, Tombstone};
@@ -89,25 +91,17 @@ fn a_standing_order_counts_from_the_owner_alone_also_for_what_comes_later() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, other_mira] = three(&world);
     let with = ["Jo Lund".to_owned(), "Mira Okafor@RYJ".to_owned()];
-    mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
     let sent = mira.app().send("Bed 4", MARKER, None).unwrap();
     let long = life(&jo);
     let original = world.state().inbox.pop().unwrap();
-    let Body::Envelope(envelope) = Decoded::from_bytes(&original.bytes).unwrap().body().clone() else {
-        panic!("the message is the newest")
-    };
-    let custodians: Vec<_> = world.trusts.iter().map(|t| t.id.clone()).collect();
-    let up_to = sent.sent.0.plus_secs(5);
+    let newest = Decoded::from_bytes(&original.bytes).unwrap();
+    assert!(matches!(newest.body(), Body::Envelope(_)), "the message is the newest");
+    let up_to = sent.sent.0;
     for (trust, secs, expected) in
         [(1, DAY, long), (0, 3 * DAY, 3 * DAY), (0, 2 * DAY, 2 * DAY), (0, 4 * DAY, 2 * DAY)]
     {
-        let body = Body::Tombstone(Tombstone {
-            conversation: envelope.conversation.clone(),
-            target: Target::Standing(up_to, secs),
-            reason: Reason::PolicyExpired,
-            reference: Vec::new(),
-        });
-        world.publish(&mut world.state(), &world.trusts[trust], &custodians, sent.expires.0, body);
+        order(&world, trust, &view.id, Target::Standing(up_to, secs));
         assert_eq!(life(&jo), expected);
     }
     // The other Mira gets the message only now, after the orders.
@@ -115,14 +109,14 @@ fn a_standing_order_counts_from_the_owner_alone_also_for_what_comes_later() {
     assert_eq!(life(&other_mira), 2 * DAY);
 }
 
-/// The owner trust orders this about a conversation.
-fn order(world: &World, conversation: &str, target: Target) -> RecordId {
+/// A trust orders this about a conversation, which the first one owns.
+fn order(world: &World, trust: usize, conversation: &str, target: Target) -> RecordId {
     let custodians: Vec<_> = world.trusts.iter().map(|t| t.id.clone()).collect();
     let expires = clock::now().plus_secs(DAY);
     let conversation: ConversationId = conversation.parse().unwrap();
     let (reason, reference) = (Reason::PolicyExpired, Vec::new());
     let body = Body::Tombstone(Tombstone { conversation, target, reason, reference });
-    world.publish(&mut world.state(), &world.trusts[0], &custodians, expires, body).0
+    world.publish(&mut world.state(), &world.trusts[trust], &custodians, expires, body).0
 }
 
 #[test]
@@ -133,8 +127,8 @@ fn a_device_says_that_a_standing_order_is_carried_out_when_its_last_message_is_g
     let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
     let sent = mira.app().send("Bed 4", MARKER, None).unwrap().sent.0;
     assert_eq!(jo.texts(), [MARKER]);
-    order(&world, &view.id, Target::Standing(sent, DAY));
-    let soon = order(&world, &view.id, Target::Standing(sent, 1));
+    order(&world, 0, &view.id, Target::Standing(sent, DAY));
+    let soon = order(&world, 0, &view.id, Target::Standing(sent, 1));
     // Bounded: a second's life ends within a few.
     for tries in 0..20 {
         jo.app().sync().unwrap();
@@ -155,14 +149,61 @@ fn who_left_carries_out_deletions_of_what_was_read() {
     let world = World::start(&["RTD", "RXH", "RYJ"]);
     let [mira, jo, _] = three(&world);
     let with = ["Jo Lund".to_owned()];
-    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, None).unwrap();
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, Some(DAY)).unwrap();
     let sent = mira.app().send("Bed 4", MARKER, None).unwrap().sent.0;
     assert_eq!(jo.texts(), [MARKER]);
     mira.app().remove_members("Bed 4", &with).unwrap();
-    jo.app().sync().unwrap();
+    assert_eq!(jo.app().sync().unwrap().notices, ["you were taken out of a conversation"]);
+    assert_eq!(jo.app().sync().unwrap().notices, Vec::<String>::new());
+    assert_eq!(jo.app().conversation("Bed 4").unwrap().retention_secs, DAY, "as it was when Jo left");
     assert_eq!(jo.texts(), [MARKER], "what was read stays until it expires");
-    let deletion = order(&world, &view.id, Target::UpTo(sent));
+    let deletion = order(&world, 0, &view.id, Target::UpTo(sent));
     jo.app().sync().unwrap();
     assert!(jo.texts().is_empty());
     assert!(world.state().erased.iter().any(|line| line.tombstone() == deletion));
+}
+
+#[test]
+fn who_left_keeps_a_setting_that_an_earlier_version_had_not_noted() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, jo, _] = three(&world);
+    let with = ["Jo Lund".to_owned()];
+    let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with, Some(DAY)).unwrap();
+    mira.app().send("Bed 4", MARKER, None).unwrap();
+    assert_eq!(life(&jo), DAY);
+    {
+        let key = VaultKey::new(*jo.profile.vault_key().unwrap());
+        let vault = Vault::open(&jo.profile.vault_path(), &key).unwrap();
+        let setting = format!("setting/{}", view.id);
+        assert_eq!(vault.cursor(&setting).unwrap(), DAY);
+        vault.set_cursor(&setting, 0).unwrap();
+    }
+    mira.app().remove_members("Bed 4", &with).unwrap();
+    assert_eq!(jo.app().sync().unwrap().notices, ["you were taken out of a conversation"]);
+    assert_eq!(jo.app().conversation("Bed 4").unwrap().retention_secs, DAY);
+}
+
+#[test]
+fn a_shorter_life_does_not_wait_for_the_rest_of_a_sync() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let [mira, ..] = three(&world);
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
+    mira.app().send("Bed 4", MARKER, None).unwrap();
+    assert!(life(&mira) > DAY);
+    {
+        let mut state = world.state();
+        state.retention = TrustRetention { secs_max: Some(DAY), ..TrustRetention::default() };
+        state.refuses_inbox = true;
+    }
+    for _ in 0..2 {
+        assert!(matches!(mira.app().sync(), Err(AppError::Node(NodeError::Refused { status: 503, .. }))));
+    }
+    let message = mira.app().messages(None, 10).unwrap().messages.remove(0);
+    assert_eq!(message.expires.0, message.sent.0.plus_secs(DAY));
+
+    // It is told by the first sync that comes to its end.
+    world.state().refuses_inbox = false;
+    let notices = mira.app().sync().unwrap().notices;
+    assert!(notices.len() == 1 && notices[0].contains("live for at most 1 day from now on"), "{notices:?}");
+    assert_eq!(mira.app().sync().unwrap().notices, Vec::<String>::new());
 }

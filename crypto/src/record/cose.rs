@@ -268,6 +268,41 @@ impl Statement {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Sign1<U>(pub(super) ByteBuf, pub(super) U, pub(super) ByteBuf, pub(super) ByteBuf);
 
+/// A COSE_Sign1 that is no record: by a certificate's key, under a label of its own, with no unprotected header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plain {
+    pub(super) signer: Fingerprint,
+    pub(super) payload: Vec<u8>,
+    pub(super) signature: [u8; 64],
+    /// What the signature is over.
+    pub(super) signed: Vec<u8>,
+}
+
+/// Makes one.
+pub(super) fn sign_plain(label: &[u8], payload: Vec<u8>, signer: Fingerprint, key: &SecretKey) -> Plain {
+    let signed = sign1_structure(&cbor::to_vec(&Protected::Certificate(signer)), label, &payload);
+    Plain { signer, signature: key.sign(&signed), payload, signed }
+}
+
+/// Reads one. Whether the signature holds, the caller asks.
+pub(super) fn open_plain(label: &[u8], bytes: &[u8], bytes_max: usize) -> Result<Plain, DecodeError> {
+    let Sign1(protected, Empty {}, payload, signature) =
+        cbor::from_slice_tagged(TAG_SIGN1, bytes, bytes_max)?;
+    let (signer, signature) = (Protected::certificate_in(&protected)?, signature_of(&signature)?);
+    let signed = sign1_structure(&protected, label, &payload);
+    Ok(Plain { signer, payload: payload.into_vec(), signature, signed })
+}
+
+impl Plain {
+    /// As it travels.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let protected = cbor::to_vec(&Protected::Certificate(self.signer));
+        let [protected, payload, signature] =
+            [&protected[..], &self.payload, &self.signature].map(ByteBuf::from);
+        cbor::to_vec_tagged(TAG_SIGN1, &Sign1(protected, Empty {}, payload, signature))
+    }
+}
+
 /// The unprotected header of a record: none, or of a receipt its items.
 struct Unprotected(Option<Leaves>);
 
@@ -320,7 +355,7 @@ struct SignatureLine(ByteBuf, Empty, ByteBuf);
 
 /// An empty map.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Empty {}
+struct Empty {}
 
 type OpenSign1 = (Vec<u8>, Option<Vec<ReceiptItem>>, Signatures);
 

@@ -4,10 +4,9 @@
 //! content: the network, the tombstone, and when. It proves that the device's program attested it, no more.
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use super::DecodeError;
-use super::cose::{Empty, Protected, Sign1, TAG_SIGN1, sign1_structure, signature_of};
+use super::cose::{Plain, open_plain, sign_plain};
 use crate::limits::DEVICE_LINE_BYTES_MAX;
 use crate::x509::{Certificate, KeyError, SecretKey, verify};
 use crate::{Fingerprint, NetworkId, RecordId, Timestamp, cbor, labels};
@@ -16,10 +15,8 @@ use crate::{Fingerprint, NetworkId, RecordId, Timestamp, cbor, labels};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceLine {
     bytes: Vec<u8>,
-    signer: Fingerprint,
     statement: Statement,
-    payload: Vec<u8>,
-    signature: [u8; 64],
+    plain: Plain,
 }
 
 /// What the device signs. Field order is wire format.
@@ -40,17 +37,8 @@ impl DeviceLine {
         key: &SecretKey,
     ) -> Self {
         let statement = Statement { network, tombstone, erased };
-        let (protected, payload) =
-            (cbor::to_vec(&Protected::Certificate(certificate)), cbor::to_vec(&statement));
-        let signature = key.sign(&sign1_structure(&protected, labels::DEVICE_LINE, &payload));
-        let sign1 = Sign1(
-            ByteBuf::from(protected),
-            Empty {},
-            ByteBuf::from(payload.clone()),
-            ByteBuf::from(signature.to_vec()),
-        );
-        let bytes = cbor::to_vec_tagged(TAG_SIGN1, &sign1);
-        Self { bytes, signer: certificate, statement, payload, signature }
+        let plain = sign_plain(labels::DEVICE_LINE, cbor::to_vec(&statement), certificate, key);
+        Self { bytes: plain.to_bytes(), statement, plain }
     }
 
     /// Reads a line.
@@ -58,15 +46,9 @@ impl DeviceLine {
     /// # Errors
     /// [`DecodeError`] unless it is a COSE_Sign1 with these headers and contents, encoded deterministically.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Sign1(protected, Empty {}, payload, signature) =
-            cbor::from_slice_tagged(TAG_SIGN1, bytes, DEVICE_LINE_BYTES_MAX)?;
-        Ok(Self {
-            bytes: bytes.to_vec(),
-            signer: Protected::certificate_in(&protected)?,
-            statement: cbor::from_slice(&payload, DEVICE_LINE_BYTES_MAX)?,
-            payload: payload.into_vec(),
-            signature: signature_of(&signature)?,
-        })
+        let plain = open_plain(labels::DEVICE_LINE, bytes, DEVICE_LINE_BYTES_MAX)?;
+        let statement = cbor::from_slice(&plain.payload, DEVICE_LINE_BYTES_MAX)?;
+        Ok(Self { bytes: bytes.to_vec(), statement, plain })
     }
 
     /// As it travels.
@@ -76,7 +58,7 @@ impl DeviceLine {
 
     /// The certificate that it names.
     pub fn signer(&self) -> Fingerprint {
-        self.signer
+        self.plain.signer
     }
 
     /// The network.
@@ -99,11 +81,9 @@ impl DeviceLine {
     /// # Errors
     /// [`KeyError::Signature`] if it names another certificate, or the signature does not hold.
     pub fn verify(&self, certificate: &Certificate) -> Result<(), KeyError> {
-        if certificate.fingerprint() != self.signer {
+        if certificate.fingerprint() != self.plain.signer {
             return Err(KeyError::Signature);
         }
-        let protected = cbor::to_vec(&Protected::Certificate(self.signer));
-        let signed = sign1_structure(&protected, labels::DEVICE_LINE, &self.payload);
-        verify(certificate.public_key(), &signed, &self.signature)
+        verify(certificate.public_key(), &self.plain.signed, &self.plain.signature)
     }
 }

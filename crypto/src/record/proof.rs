@@ -24,7 +24,7 @@ const PROOFS: i64 = 396;
 /// Inclusion proofs, among them.
 const INCLUSION: i64 = -1;
 
-type Proofs = BTreeMap<i64, BTreeMap<i64, Vec<ByteBuf>>>;
+pub(super) type Proofs = BTreeMap<i64, BTreeMap<i64, Vec<ByteBuf>>>;
 
 /// Why a proof shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +74,8 @@ pub fn check_proof(proof: &[u8], item: &ReceiptItem, network: &Network) -> Resul
             .map_err(DecodeError::from)?;
     let (header, batch) = cose::open_batch(&payload)?;
     let path = proofs.get(&PROOFS).and_then(|p| p.get(&INCLUSION)).map(Vec::as_slice);
-    let (1, Some([path])) = (proofs.values().map(BTreeMap::len).sum::<usize>(), path) else {
+    let kinds = proofs.values().map(BTreeMap::len).sum::<usize>();
+    let (1, 1, Some([path])) = (proofs.len(), kinds, path) else {
         return Err(DecodeError::Cose("one inclusion proof is needed, and no other header").into());
     };
     let InclusionPath(size, index, hashes) =

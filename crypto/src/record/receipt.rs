@@ -4,6 +4,8 @@
 //! tree's leaves, travel beside it in an unprotected header of the COSE_Sign1. Whoever reads a receipt computes the tree again,
 //! so that nothing that is not signed can be changed; and one item can be shown to others without the rest ([`super::prove`]).
 
+use std::collections::BTreeSet;
+
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -204,8 +206,8 @@ impl Receipt {
             return Err(DecodeError::Bounds("what a receipt attests is sorted, each once"));
         }
         self.items.iter().try_for_each(ReceiptItem::check_bounds)?;
-        let subjects: Vec<_> = self.items.iter().map(ReceiptItem::subject).collect();
-        if subjects.windows(2).any(|w| w[0] == w[1]) {
+        let subjects: BTreeSet<_> = self.items.iter().map(ReceiptItem::subject).collect();
+        if subjects.len() < self.items.len() {
             return Err(DecodeError::Bounds("a receipt attests one thing once"));
         }
         Ok(())

@@ -22,11 +22,16 @@ use crate::void_orders;
 use std::cmp::Ordering;
 
 /// A record that may be stored. Made only by [`admit`].
-pub(crate) struct Admitted(Verified);
+pub(crate) struct Admitted(Verified, Holding);
 
 impl Admitted {
     pub(crate) fn record(&self) -> &Verified {
         &self.0
+    }
+
+    /// What is to be known of it, with the end that standing orders give it.
+    pub(crate) fn held(&self) -> &Holding {
+        &self.1
     }
 }
 
@@ -66,7 +71,7 @@ pub(crate) fn admit(
         }
     };
     Ok(match check(&record, own, network, view, now)? {
-        Ok(()) => Admission::New(Box::new(Admitted(record))),
+        Ok(held) => Admission::New(Box::new(Admitted(record, held))),
         Err(why) => Admission::No(why),
     })
 }
@@ -77,10 +82,11 @@ fn check(
     network: &Network,
     view: &dyn View,
     now: Timestamp,
-) -> Result<Result<(), Refusal>, StorageError> {
+) -> Result<Result<Holding, Refusal>, StorageError> {
     if let Err(why) = check_time(record, now) {
         return Ok(Err(why));
     }
+    let held = standing::under_orders(view, Holding::of(record))?;
     let outcome = match record.body() {
         Body::Charter(charter) => network
             .charter()
@@ -88,16 +94,16 @@ fn check(
             .map_err(|e| Refusal::Unverified(e.into())),
         Body::Crl(_) => check_crl(record, network, view)?,
         Body::Entry(_) => check_entry(record, view)?,
-        Body::Envelope(envelope) => check_envelope(record, envelope, network, view, now)?,
+        Body::Envelope(envelope) => check_envelope(record, envelope, &held, network, view, now)?,
         Body::Tombstone(tombstone) => check_tombstone(record, tombstone, view)?,
         Body::Receipt(_) => Ok(()),
         Body::Head(_) => heads::check(record, view)?,
     };
     let trusts = mutation::is(Mutation::TrustPeersCustody);
-    if outcome.is_ok() && !Holding::of(record).is_for(own) && !trusts {
+    if outcome.is_ok() && !held.is_for(own) && !trusts {
         return Ok(Err(Refusal::NotCustodian));
     }
-    Ok(outcome)
+    Ok(outcome.map(|()| held))
 }
 
 fn check_time(record: &Verified, now: Timestamp) -> Result<(), Refusal> {
@@ -150,6 +156,7 @@ fn check_entry(record: &Verified, view: &dyn View) -> Result<Result<(), Refusal>
 fn check_envelope(
     record: &Verified,
     envelope: &Envelope,
+    held: &Holding,
     network: &Network,
     view: &dyn View,
     now: Timestamp,
@@ -179,13 +186,11 @@ fn check_envelope(
     match envelope.class {
         Class::Application => {
             if !mutation::is(Mutation::SkipTombstoneCheck)
-                && let Some(tombstone) = erase::tombstone_for(view, &record.id(), &Holding::of(record))?
+                && let Some(tombstone) = erase::tombstone_for(view, &record.id(), held)?
             {
                 return Ok(Err(Refusal::Deleted(tombstone.to_string())));
             }
-            if standing::under_orders(view, Holding::of(record))?.expires <= now
-                && !mutation::is(Mutation::AcceptExpired)
-            {
+            if held.expires <= now && !mutation::is(Mutation::AcceptExpired) {
                 return Ok(Err(Refusal::Expired));
             }
         }

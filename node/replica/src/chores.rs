@@ -9,7 +9,9 @@ use crate::Output;
 use crate::erase;
 use crate::hold;
 use crate::keep;
+use crate::late_orders;
 use crate::limits::PORTION_CHANGES_MAX;
+use crate::restored;
 use crate::turn::Turn;
 use crate::void_orders;
 
@@ -18,21 +20,25 @@ const SHARE: u32 = 5;
 /// What is owed to them at most.
 const OWED_MAX: Duration = Duration::from_secs(1);
 
-/// Does a portion.
-pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+/// Does a portion. Tells whether a crash may take it back: nobody waits for it, and it would only be done again.
+pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<bool, StorageError> {
     // Somebody waits for a receipt.
     if hold::go_on(turn)? || erase::go_on(turn, false)? {
-        return Ok(());
+        return Ok(false);
     }
+    let mut delivered = 0;
     turn.portion(PORTION_CHANGES_MAX, |turn| {
+        restored::go_on(turn)?;
+        keep::go_on(turn)?;
+        late_orders::go_on(turn)?;
+        delivered = turn.rows.batch().len();
         erase::go_on(turn, true)?;
         void_orders::drop_left_orders(turn)?;
-        keep::go_on(turn)?;
         erase::expire(turn)
     })?;
     // Nothing of this is attested.
     turn.rows.defer_erasure();
-    Ok(())
+    Ok(delivered == 0)
 }
 
 /// When a driver steps [`crate::Input::GoOn`]: when nothing else waits, and otherwise for a fifth of the time. It needs to be told how long

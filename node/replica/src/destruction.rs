@@ -2,30 +2,31 @@
 //! longer than the tombstone itself; which devices of this trust are to erase, and which say that they have; and which
 //! replicas have not confirmed in time.
 //!
-//! A row holds the tombstone as it was signed, and so who asked, what, why and when; it holds no content. Who confirmed stands
+//! The log has the tombstone as it was signed ([`log`]), and so who asked, what, why and when; it holds no content. Who confirmed stands
 //! in the receipts, which live as long.
 
-use std::ops::Bound;
+use std::collections::BTreeMap;
 
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{
-    Body, Decoded, DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice,
+    DeviceErased, DeviceLine, ReceiptItem, Target, Tombstone, Verified, Waiting, WaitingDevice,
 };
 use lanyard_crypto::x509::Certificate;
-use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor, limits as signed};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, limits as signed};
 use lanyard_storage::{StorageError, Tree, View};
-use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::audit::AuditEntry;
-use crate::holding::{Holding, node_trust};
+use crate::holding::node_trust;
 use crate::input::Reply;
 use crate::keys;
 use crate::limits::{
-    DEVICES_ATTEST_SECS, DEVICES_PER_TICK, LOGGED_PER_TRUST_MAX, RECEIPT_LIFE_SECS, SCAN_ROWS,
-    SEEN_EVERY_SECS, WAITING_FIRST_SECS, WAITING_TELL_SECS,
+    DEVICES_ATTEST_SECS, DEVICES_PER_TICK, OVERDUE_PER_TRUST_MAX, SCAN_ROWS, SEEN_EVERY_SECS,
+    WAITING_FIRST_SECS, WAITING_TELL_SECS,
 };
+use crate::log::{self, Logged, until};
+use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::tally;
 use crate::turn::Turn;
@@ -34,48 +35,9 @@ use crate::verdict::Refusal;
 /// When devices' lines were attested last.
 const ATTESTED: &str = "devices-attested";
 
-/// A row of the log. Field order is its format.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Logged {
-    /// The tombstone, as it was signed.
-    pub(crate) record: ByteBuf,
-    /// The trust whose node signed it.
-    pub(crate) by: TrustId,
-    /// When this node has learnt of it.
-    pub(crate) since: Timestamp,
-    /// When it was last told for which devices this node waits.
-    told: Option<Timestamp>,
-    /// When that is to be told again.
-    tells: Option<Timestamp>,
-    /// Whether it stays when the tombstone goes: this trust has ordered it, or something was erased here.
-    stays: bool,
-}
-
-impl Logged {
-    pub(crate) fn get(view: &dyn View, id: &RecordId) -> Result<Option<Self>, StorageError> {
-        let row = view.get(Tree::Deletions, &keys::logged(id))?;
-        Ok(row.and_then(|row| cbor::from_slice(&row, 2 * signed::RECORD_BYTES_MAX).ok()))
-    }
-
-    /// When the last message that it could name has ended, if it is a standing order.
-    fn over(&self) -> Option<Timestamp> {
-        let record = Decoded::from_bytes(&self.record).ok()?;
-        match record.body() {
-            Body::Tombstone(Tombstone { target: Target::Standing(up_to, secs), .. }) => {
-                Some(up_to.plus_secs(*secs))
-            }
-            _ => None,
-        }
-    }
-
-    fn put(&self, turn: &mut Turn<'_>, id: &RecordId) {
-        turn.rows.put(Tree::Deletions, keys::logged(id), cbor::to_vec(self));
-    }
-}
-
-/// Enters a tombstone that is kept, unless it has been entered before. `own` is this trust: it looks after the answers to what it has
+/// Enters a tombstone that was just stored in the log, unless it has been entered before. `own` is this trust: it looks after the answers to what it has
 /// ordered.
-pub(crate) fn log(
+pub(crate) fn enter(
     turn: &mut Turn<'_>,
     record: &Verified,
     tombstone: &Tombstone,
@@ -98,67 +60,17 @@ pub(crate) fn log(
         let deadline = begins.plus_secs(network.charter().policy.confirm_secs());
         turn.rows.put(Tree::Deletions, keys::deadline(deadline, &id), []);
     }
-    let record = ByteBuf::from(record.bytes().to_vec());
-    let logged = Logged { record, by: by.clone(), since: turn.now, told: None, tells: None, stays: ours };
-    let count = enter(turn, &id, &logged)?;
-    if !ours && count > LOGGED_PER_TRUST_MAX {
-        let oldest = turn.rows.scan_prefix(Tree::Deletions, &keys::logged_by_trust(&by), 1)?;
-        for (key, _) in oldest {
-            if let Some(oldest) = key.last_chunk::<32>() {
-                forget(turn, &RecordId::new(*oldest))?;
-            }
-        }
-    }
-    Ok(())
+    log::enter(turn, &id, &by, record.header().issued, ours)
 }
 
-/// Enters a tombstone that an earlier version has carried out.
-pub(crate) fn log_earlier(
-    turn: &mut Turn<'_>,
-    id: &RecordId,
-    held: &Holding,
-    by: &TrustId,
-    record: Vec<u8>,
-) -> Result<(), StorageError> {
-    let (by, since) = (by.clone(), held.issued);
-    let record = ByteBuf::from(record);
-    enter(turn, id, &Logged { record, by, since, told: None, tells: None, stays: true }).map(|_| ())
-}
-
-/// Writes the rows of the log. Returns how many deletions of this trust it has now.
-fn enter(turn: &mut Turn<'_>, id: &RecordId, logged: &Logged) -> Result<u64, StorageError> {
-    logged.put(turn, id);
-    turn.rows.put(Tree::Deletions, keys::log_ends(logged.since.plus_secs(RECEIPT_LIFE_SECS), id), []);
-    turn.rows.put(Tree::Deletions, keys::logged_by(&logged.by, logged.since, id), []);
-    let key = keys::log_count(&logged.by);
-    let count = turn.rows.get(Tree::Deletions, &key)?.map_or(0, |row| keys::last_u64(&row)) + 1;
-    turn.rows.put(Tree::Deletions, key, count.to_be_bytes());
-    Ok(count)
-}
-
-/// Notes that a tombstone has erased something here, or is to when a hold ends.
-pub(crate) fn has_force(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    if let Some(logged) = Logged::get(&turn.rows, id)?.filter(|logged| !logged.stays) {
-        Logged { stays: true, ..logged }.put(turn, id);
-    }
-    Ok(())
-}
-
-/// The tombstone goes. What another trust has ordered and has erased nothing here goes with it.
-pub(crate) fn tombstone_goes(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    match Logged::get(&turn.rows, id)? {
-        Some(logged) if !logged.stays => forget(turn, id),
-        _ => Ok(()),
-    }
-}
-
-/// Notes that a device of this trust is to erase: the tombstone is delivered to it.
-pub(crate) fn is_due(turn: &mut Turn<'_>, id: &RecordId, device: &Fingerprint) -> Result<(), StorageError> {
+/// Notes that a device of this trust is to erase. Tells whether that is news, and the tombstone is to be delivered to it.
+pub(crate) fn is_due(turn: &mut Turn<'_>, id: &RecordId, device: &Fingerprint) -> Result<bool, StorageError> {
     let key = keys::due(id, device);
-    if !turn.rows.contains(Tree::Deletions, &key)? {
+    let news = !turn.rows.contains(Tree::Deletions, &key)?;
+    if news {
         turn.rows.put(Tree::Deletions, key, []);
     }
-    Ok(())
+    Ok(news)
 }
 
 /// How many devices of this trust are to erase, whether or not they have.
@@ -174,16 +86,20 @@ pub(crate) fn devices(view: &dyn View, id: &RecordId) -> Result<u32, StorageErro
 /// Sees to it that it is told soon for which devices this node waits, and not more often than once an hour.
 pub(crate) fn tell(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
     let Some(mut logged) = Logged::get(&turn.rows, id)? else { return Ok(()) };
-    if logged.tells.is_some() {
+    if logged.tells().is_some() {
         return Ok(());
     }
     // Devices that are connected answer at once, and need not be named.
     let soon = turn.now.plus_secs(WAITING_FIRST_SECS);
-    let at = logged.told.map_or(soon, |told| told.plus_secs(WAITING_TELL_SECS).max(soon));
-    logged.tells = Some(at);
-    logged.put(turn, id);
+    let at = logged.told().map_or(soon, |told| told.plus_secs(WAITING_TELL_SECS).max(soon));
+    logged.note_telling(turn, id, logged.told(), Some(at));
     turn.rows.put(Tree::Deletions, keys::tell(at, id), []);
     Ok(())
+}
+
+/// The same, if any device is to erase and it was said before that none was.
+pub(crate) fn tell_if_due(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
+    if devices(&turn.rows, id)? > 0 { tell(turn, id) } else { Ok(()) }
 }
 
 /// Notes the line of a device of this trust, by itself or through another node of the trust. Tells whether it is news. A line that says
@@ -198,13 +114,13 @@ pub(crate) fn has_erased(
     if turn.rows.get(Tree::Deletions, &key)?.is_none_or(|row| !row.is_empty()) {
         return Ok(false);
     }
-    let (logged, said) = (Logged::get(&turn.rows, id)?, DeviceLine::from_bytes(line).ok());
-    if said.is_none_or(|said| said.erased() < logged.and_then(|logged| logged.over()).unwrap_or_default()) {
-        return Ok(false);
+    let over = Logged::get(&turn.rows, id)?.map(|logged| logged.over(&turn.rows, id)).transpose()?.flatten();
+    if DeviceLine::from_bytes(line).is_ok_and(|said| said.erased() >= over.unwrap_or_default()) {
+        turn.rows.put(Tree::Deletions, key, line.to_vec());
+        tell(turn, id)?;
+        return Ok(true);
     }
-    turn.rows.put(Tree::Deletions, key, line.to_vec());
-    tell(turn, id)?;
-    Ok(true)
+    Ok(false)
 }
 
 /// A device speaks to this node: kept to the minute, and written no more often.
@@ -239,7 +155,9 @@ impl Replica {
             if line.network() != self.network.id() {
                 return Ok(Err(Refusal::Line("it is of another network".into())));
             }
-            if let Err(why) = line.verify(&certificate) {
+            if let Err(why) = line.verify(&certificate)
+                && !mutation::is(Mutation::UnsignedLine)
+            {
                 return Ok(Err(Refusal::Line(why.to_string())));
             }
             opened.push(line);
@@ -282,9 +200,9 @@ impl Replica {
             turn.rows.delete(Tree::Deletions, key);
             let Some(mut logged) = Logged::get(&turn.rows, &id)? else { continue };
             let item = waiting(&turn.rows, &id)?;
-            let nothing_told = item.count == 0 && logged.told.is_none();
-            (logged.tells, logged.told) = (None, logged.told.max((!nothing_told).then_some(turn.now)));
-            logged.put(turn, &id);
+            let nothing_told = item.count == 0 && logged.told().is_none();
+            let told = logged.told().max((!nothing_told).then_some(turn.now));
+            logged.note_telling(turn, &id, told, None);
             if nothing_told {
                 continue;
             }
@@ -293,19 +211,31 @@ impl Replica {
         Ok(())
     }
 
-    /// Looks at the deletions of this trust whose time to confirm is over.
+    /// Looks at the deletions of this trust whose time to confirm is over, as many as one step takes.
     pub(crate) fn mark_overdue(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
         for (key, id) in until(turn, keys::DEADLINES, DEVICES_PER_TICK)? {
+            if turn.is_full() {
+                return Ok(());
+            }
             turn.rows.delete(Tree::Deletions, key);
             let Some(logged) = Logged::get(&turn.rows, &id)? else { continue };
+            let mut missing: BTreeMap<TrustId, Vec<Option<NodeId>>> = BTreeMap::new();
             for (trust, node) in tally::missing(&turn.rows, &self.network, &id, &logged, turn.now)? {
-                let key = keys::overdue(&id, &trust, node.as_ref());
-                turn.rows.put(Tree::Deletions, key, turn.now.as_secs().to_be_bytes());
-                let what = "a replica has not confirmed a deletion in time";
+                missing.entry(trust).or_default().push(node);
+            }
+            for (trust, nodes) in missing {
+                for node in nodes.iter().take(OVERDUE_PER_TRUST_MAX) {
+                    let key = keys::overdue(&id, &trust, node.as_ref());
+                    turn.rows.put(Tree::Deletions, key, turn.now.as_secs().to_be_bytes());
+                }
+                let what = match nodes.len() {
+                    1 => "a replica has not confirmed a deletion in time".to_owned(),
+                    many => format!("{many} replicas have not confirmed a deletion in time"),
+                };
                 let entry = AuditEntry::new("deletion-overdue", "", what).record(id).trust(trust);
-                turn.audit(match node {
-                    Some(node) => entry.node(node),
-                    None => entry,
+                turn.audit(match nodes[..] {
+                    [Some(node)] => entry.node(node),
+                    _ => entry,
                 })?;
             }
         }
@@ -346,48 +276,6 @@ fn waiting(view: &dyn View, id: &RecordId) -> Result<Waiting, StorageError> {
         Ok(())
     })?;
     Ok(Waiting { tombstone: *id, devices, count })
-}
-
-/// Rows under this prefix whose time has come: keys and tombstones.
-fn until(turn: &Turn<'_>, prefix: u8, limit: usize) -> Result<Vec<(Vec<u8>, RecordId)>, StorageError> {
-    let end = [&[prefix][..], &turn.now.plus_secs(1).as_secs().to_be_bytes()].concat();
-    let range = (Bound::Included(&[prefix][..]), Bound::Excluded(end.as_slice()));
-    let rows = turn.rows.scan(Tree::Deletions, range, limit)?;
-    let id = |key: Vec<u8>| key.last_chunk::<32>().map(|id| RecordId::new(*id)).map(|id| (key, id));
-    Ok(rows.into_iter().filter_map(|(key, _)| id(key)).collect())
-}
-
-/// Drops what the log has kept for long enough, as much as one step takes.
-pub(crate) fn expire(turn: &mut Turn<'_>) -> Result<(), StorageError> {
-    for (key, id) in until(turn, keys::LOG_ENDS, DEVICES_PER_TICK)? {
-        if turn.is_full() {
-            return Ok(());
-        }
-        turn.rows.delete(Tree::Deletions, key);
-        forget(turn, &id)?;
-    }
-    Ok(())
-}
-
-/// Forgets a deletion: its time is over, or nothing that it names may be deleted by who ordered it.
-pub(crate) fn forget(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    if let Some(Logged { by, since, .. }) = Logged::get(&turn.rows, id)? {
-        let rows = &mut turn.rows;
-        rows.delete(Tree::Deletions, keys::logged(id));
-        rows.delete(Tree::Deletions, keys::log_ends(since.plus_secs(RECEIPT_LIFE_SECS), id));
-        rows.delete(Tree::Deletions, keys::logged_by(&by, since, id));
-        let key = keys::log_count(&by);
-        match rows.get(Tree::Deletions, &key)?.map_or(0, |row| keys::last_u64(&row)) {
-            0 | 1 => rows.delete(Tree::Deletions, key),
-            count => rows.put(Tree::Deletions, key, (count - 1).to_be_bytes()),
-        }
-    }
-    for prefix in [keys::due_of(id), keys::unattested_of(id), keys::overdue_of(id), keys::unsigned_of(id)] {
-        for (key, _) in turn.rows.scan_prefix(Tree::Deletions, &prefix, SCAN_ROWS)? {
-            turn.rows.delete(Tree::Deletions, key);
-        }
-    }
-    Ok(())
 }
 
 const _: () = assert!(SCAN_ROWS >= crate::limits::LOCAL_MEMBERS_MAX);

@@ -1,4 +1,4 @@
-//! Erasure (promises P6 and P7): tombstones, expiry, and the receipts for what was carried out.
+//! Erasure (promise P6): tombstones and expiry. What is carried out is attested in [`crate::receipts`].
 //!
 //! Deleting wins in every order of arrival. A tombstone leaves a row for each of its targets, whether or not the target has
 //! arrived; admission looks there. The row goes when the tombstone expires, which is after everything that it names has
@@ -22,6 +22,7 @@ use crate::hold::{self, Named};
 use crate::holding::{Holding, node_trust};
 use crate::keys;
 use crate::limits::{BEHIND_SECS, ERASE_AT_ONCE_MAX, ERASE_ROWS, EXPIRE_PER_STEP_MAX, SCAN_ROWS};
+use crate::log;
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::receipts;
@@ -126,15 +127,17 @@ pub(crate) fn carry_out(
     deliver_tombstone(turn, &tombstone.conversation, &id)?;
     match &tombstone.target {
         Target::Envelopes(ids) => {
+            let mut targets = Vec::with_capacity(ids.len());
             for target in ids {
                 let held = Holding::get(&turn.rows, target)?;
                 let forgets = mutation::is(Mutation::ForgetAbsentTarget) && held.is_none();
-                let void = forgets || held.is_some_and(|held| order.judge(&held).is_err());
+                let void = forgets || held.as_ref().is_some_and(|held| order.judge(held).is_err());
                 if !void {
                     turn.rows.put(Tree::Tombstones, keys::target(target, &id), row.clone());
                 }
+                targets.push(held);
             }
-            erase_named(turn, &id, &order, ids, Unfinished::default())
+            erase_named(turn, &id, &order, ids, targets, Unfinished::default())
         }
         Target::UpTo(up_to) => {
             turn.rows.put(Tree::Tombstones, keys::conversation_target(&order.conversation, &id), row);
@@ -157,7 +160,7 @@ pub(crate) fn finish(
     envelopes: u32,
 ) -> Result<(), StorageError> {
     if envelopes > 0 {
-        destruction::has_force(turn, &tombstone)?;
+        log::has_force(turn, &tombstone)?;
     }
     if !hold::keeps(turn, &by, conversation, &tombstone, named, envelopes)? {
         receipts::carried_out(turn, by, tombstone, envelopes)?;
@@ -191,17 +194,18 @@ impl Unfinished {
     }
 }
 
-/// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`].
+/// Erases the messages that a tombstone names, as many as one step takes, as [`erase_up_to`]. `targets` is what is held of each.
 fn erase_named(
     turn: &mut Turn<'_>,
     id: &RecordId,
     order: &Order,
     ids: &[RecordId],
+    targets: Vec<Option<Holding>>,
     before: Unfinished,
 ) -> Result<(), StorageError> {
     let mut count = before.count;
-    for target in ids {
-        let Some(held) = Holding::get(&turn.rows, target)? else {
+    for (target, held) in ids.iter().zip(targets) {
+        let Some(held) = held else {
             turn.settle();
             continue;
         };
@@ -217,7 +221,6 @@ fn erase_named(
         }
         count += 1;
     }
-    turn.rows.delete(Tree::Meta, keys::unfinished(id));
     finish(turn, order.by.clone(), &order.conversation, *id, Named::Envelopes(ids), count)
 }
 
@@ -272,7 +275,6 @@ fn erase_up_to(
         Unfinished { count, reached: None, attested }.note(turn, id);
         return Ok(());
     }
-    turn.rows.delete(Tree::Meta, keys::unfinished(id));
     if attested {
         return Ok(());
     }
@@ -317,8 +319,9 @@ pub(crate) fn go_on(turn: &mut Turn<'_>, attested: bool) -> Result<bool, Storage
         let left = Unfinished::from_row(&row);
         let Some(id) = tombstone_in(&key).filter(|_| left.attested == attested) else { continue };
         found = true;
+        // Noted again if more is left.
+        turn.rows.delete(Tree::Meta, key);
         let Some((Holding { signer: Some(by), .. }, record)) = crate::admit::stored(&turn.rows, &id)? else {
-            turn.rows.delete(Tree::Meta, key);
             continue;
         };
         let Body::Tombstone(Tombstone { conversation, target, .. }) = record.body() else { continue };
@@ -329,7 +332,9 @@ pub(crate) fn go_on(turn: &mut Turn<'_>, attested: bool) -> Result<bool, Storage
                 erase_up_to(turn, &id, &order, *up_to, left)?;
             }
             Target::Envelopes(ids) => {
-                erase_named(turn, &id, &Order { by, conversation, up_to: None, expires }, ids, left)?;
+                let targets: Result<_, _> = ids.iter().map(|id| Holding::get(&turn.rows, id)).collect();
+                let order = Order { by, conversation, up_to: None, expires };
+                erase_named(turn, &id, &order, ids, targets?, left)?;
             }
             Target::Standing(up_to, secs) => {
                 let order = Standing { up_to: *up_to, secs: *secs };
@@ -362,17 +367,20 @@ pub(crate) fn is_over(view: &dyn View, id: &RecordId, now: Timestamp) -> Result<
     Ok(held.expires <= now || is_withheld(view, id, &held, now)?)
 }
 
-/// Clients erase their plaintext when they see the tombstone.
-fn deliver_tombstone(
+/// Clients erase their plaintext when they see the tombstone: it is delivered to those of this trust to whom it was not. Returns how many
+/// devices may have something of the conversation.
+pub(crate) fn deliver_tombstone(
     turn: &mut Turn<'_>,
     conversation: &ConversationId,
     id: &RecordId,
-) -> Result<(), StorageError> {
-    for device in spread::local_readers(&turn.rows, conversation)? {
-        destruction::is_due(turn, id, &device)?;
-        turn.deliver(&device, id)?;
+) -> Result<usize, StorageError> {
+    let readers = spread::local_readers(turn, conversation)?;
+    for device in &readers {
+        if destruction::is_due(turn, id, device)? {
+            turn.deliver(device, id)?;
+        }
     }
-    Ok(())
+    Ok(readers.len())
 }
 
 /// Removes a record and every row about it, and puts it away if a hold keeps it. The store makes sealed values unreadable with the
@@ -508,7 +516,7 @@ fn is_in_force(turn: &Turn<'_>, id: &RecordId, held: &Holding) -> Result<bool, S
 }
 
 fn forget_tombstone(turn: &mut Turn<'_>, id: &RecordId) -> Result<(), StorageError> {
-    destruction::tombstone_goes(turn, id)?;
+    log::tombstone_goes(turn, id)?;
     let Some((_, record)) = crate::admit::stored(&turn.rows, id)? else { return Ok(()) };
     let Body::Tombstone(tombstone) = record.body() else { return Ok(()) };
     match &tombstone.target {

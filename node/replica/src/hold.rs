@@ -16,6 +16,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditEntry;
+use crate::erase::tombstone_in;
 use crate::holding::Holding;
 use crate::input::Reply;
 use crate::keys;
@@ -313,10 +314,6 @@ pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<bool, StorageError> {
 
 fn waiting(row: &[u8]) -> Option<Waiting> {
     cbor::from_slice(row, 64).ok()
-}
-
-fn tombstone_in(key: &[u8]) -> Option<RecordId> {
-    key.last_chunk::<32>().map(|id| RecordId::new(*id))
 }
 
 impl Turn<'_> {

@@ -15,6 +15,7 @@ use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::admit::{self, Admitted};
+use crate::audit::repeats::Repeated;
 use crate::audit::{AuditEntry, heads};
 use crate::destruction;
 use crate::digest;
@@ -22,11 +23,11 @@ use crate::erase;
 use crate::holding::{Holding, node_trust};
 use crate::input::Output;
 use crate::keys;
+use crate::late_orders;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
 use crate::query;
 use crate::spread;
-use crate::standing;
 use crate::turn::Turn;
 use crate::void_orders;
 
@@ -40,12 +41,12 @@ impl Replica {
         origin: bool,
     ) -> Result<(), StorageError> {
         let record = admitted.record();
-        let (id, held) = (record.id(), standing::under_orders(&turn.rows, Holding::of(record))?);
+        let (id, held) = (record.id(), admitted.held());
         turn.rows.put(held.tree(), *id.as_bytes(), record.bytes().to_vec());
         turn.rows.put(Tree::Holdings, *id.as_bytes(), held.to_row());
         turn.rows.put(Tree::Expiry, keys::expiry(held.expires, &id), [held.kind]);
-        digest::enter(turn, &id, &held);
-        self.follow(turn, record, &held)?;
+        digest::enter(turn, &id, held);
+        self.follow(turn, record, held)?;
         if let (Body::Envelope(envelope), false) = (record.body(), origin)
             && envelope.class == Class::Commit
             && *envelope.conversation.owner() == self.own.trust
@@ -53,7 +54,7 @@ impl Replica {
             self.catch_up(turn, &envelope.conversation)?;
         }
         if origin {
-            self.spread(turn, record, &held)?;
+            self.spread(turn, record, held)?;
         }
         Ok(())
     }
@@ -65,16 +66,20 @@ impl Replica {
             Body::Entry(entry) => self.follow_entry(turn, record, entry),
             Body::Envelope(envelope) => follow_envelope(turn, &record.id(), envelope, held),
             Body::Tombstone(tombstone) => {
-                let entry =
-                    AuditEntry::new("deletion-ordered", tombstone.reason.name(), "").record(record.id());
-                turn.audit(match node_trust(record.signer()) {
-                    Some(trust) => entry.trust(trust.clone()),
-                    None => entry,
-                })?;
+                let Some(by) = node_trust(record.signer()) else {
+                    unreachable!("nodes alone sign tombstones")
+                };
+                let entry = AuditEntry::new("deletion-ordered", tombstone.reason.name(), "");
+                let entry = entry.record(record.id()).trust(by.clone());
+                if *by == self.own.trust {
+                    turn.audit(entry)?;
+                } else {
+                    turn.repeated.push((Some(by.clone()), Repeated::Deletion, entry));
+                }
                 if let Some(signer) = record.decoded().signer() {
                     self.keep_chain(turn, &signer)?;
                 }
-                destruction::log(turn, record, tombstone, &self.network, &self.own.trust)?;
+                destruction::enter(turn, record, tombstone, &self.network, &self.own.trust)?;
                 self.follow_early(turn, record)?;
                 erase::carry_out(turn, record, tombstone)
             }
@@ -201,9 +206,10 @@ fn follow_envelope(
                 let new = !turn.rows.contains(Tree::Members, &keys::member(conversation, &device))?;
                 spread::serve(turn, conversation, &device)?;
                 turn.deliver(&device, id)?;
+                // The epoch began when the welcome was issued, by the owner's clock.
+                let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
+                late_orders::since(turn, since)?;
                 if new && !mutation::is(Mutation::SkipBacklog) {
-                    // The epoch began when the welcome was issued, by the owner's clock.
-                    let since = held.issued.minus_secs(2 * limits::CLOCK_SKEW_SECS_MAX);
                     let from = keys::conversation_row(conversation, since, &RecordId::new([0; 32]));
                     deliver_backlog(
                         turn,

@@ -141,7 +141,7 @@ pub(crate) fn tally_device(key: &[u8]) -> Option<Fingerprint> {
 }
 
 const LOGGED: u8 = 0;
-/// Begins the rows of [`lanyard_storage::Tree::Deletions`] that say when a deletion leaves the log.
+/// Begins the rows of [`lanyard_storage::Tree::Deletions`] that say when a deletion whose tombstone has gone leaves the log.
 pub(crate) const LOG_ENDS: u8 = 1;
 const DUE: u8 = 2;
 /// Begins the rows that say when it is told for which devices it is waited.
@@ -152,10 +152,11 @@ pub(crate) const UNATTESTED: u8 = 4;
 pub(crate) const DEADLINES: u8 = 5;
 /// Begins the rows of replicas that are overdue.
 pub(crate) const OVERDUE: u8 = 6;
-/// Begins the rows of the log by who ordered, oldest first.
-pub(crate) const LOGGED_BY: u8 = 7;
-const LOG_COUNTS: u8 = 8;
-const EARLY: u8 = 9;
+/// Begins the rows of the log: by who ordered, oldest first.
+const LOGGED_BY: u8 = 7;
+/// Begins the rows that count what each trust has ordered.
+pub(crate) const LOG_COUNTS: u8 = 8;
+pub(crate) const EARLY: u8 = 9;
 /// Begins the rows of what is to be attested when this node can sign again.
 pub(crate) const UNSIGNED: u8 = 10;
 
@@ -167,8 +168,20 @@ fn at(kind: u8, at: Timestamp, tombstone: &RecordId) -> Vec<u8> {
     [&[kind][..], &at.as_secs().to_be_bytes(), tombstone.as_bytes()].concat()
 }
 
+/// Where it stands in the log, once the tombstone has gone.
 pub(crate) fn logged(tombstone: &RecordId) -> Vec<u8> {
     of_deletion(LOGGED, tombstone)
+}
+
+/// The value of such a row: who ordered, and when.
+pub(crate) fn log_place(by: &TrustId, issued: Timestamp) -> Vec<u8> {
+    [&trust(by)[..], &issued.as_secs().to_be_bytes()].concat()
+}
+
+/// Of [`log_place`].
+pub(crate) fn logged_place(row: &[u8]) -> Option<(TrustId, Timestamp)> {
+    let (by, issued) = row.split_first_chunk::<8>()?;
+    Some((trust_in(by)?, Timestamp::from_secs(u64::from_be_bytes(issued.try_into().ok()?))))
 }
 
 pub(crate) fn log_ends(time: Timestamp, tombstone: &RecordId) -> Vec<u8> {
@@ -180,8 +193,8 @@ pub(crate) fn logged_by_trust(by: &TrustId) -> Vec<u8> {
     [&[LOGGED_BY][..], &trust(by)].concat()
 }
 
-pub(crate) fn logged_by(by: &TrustId, since: Timestamp, tombstone: &RecordId) -> Vec<u8> {
-    [&logged_by_trust(by)[..], &since.as_secs().to_be_bytes(), tombstone.as_bytes()].concat()
+pub(crate) fn logged_by(by: &TrustId, issued: Timestamp, tombstone: &RecordId) -> Vec<u8> {
+    [&logged_by_trust(by)[..], &issued.as_secs().to_be_bytes(), tombstone.as_bytes()].concat()
 }
 
 /// Where it is counted how many of the log's rows this trust has ordered.

@@ -16,7 +16,7 @@
 //! - P4: a record is answered for ([`frame::Frame::Answers`], [`Output::Reply`]) only by an output, hence after its commit.
 //! - P5: [`sync`] compares and completes; admission is the same in every order of arrival.
 //! - P6: [`erase`]: rows of tombstones forbid what they name, before or after it arrives; [`sync`] serves nothing expired.
-//! - P7: a receipt is signed in the step that erases, and leaves after its commit.
+//! - P7: a receipt is signed in a step that erases, or in a later one, and leaves after its commit.
 //! - P8: [`limits`]; every refusal is ruled by one table, [`verdict`].
 
 mod admit;
@@ -35,7 +35,9 @@ mod hub;
 mod input;
 mod keep;
 mod keys;
+mod late_orders;
 pub mod limits;
+mod log;
 pub mod mutation;
 pub mod query;
 mod receipts;
@@ -64,9 +66,9 @@ use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
 use admit::Admission;
+use audit::repeats::Repeated;
 use audit::{AuditEntry, HeldHead};
 use frame::{Frame, Refused};
-use holding::Holding;
 pub use input::{Arrival, Deleter, Input, Output, Reply, Request, Source, Step};
 use mutation::Mutation;
 use sync::Arrived;
@@ -258,12 +260,12 @@ impl Replica {
             }
             Input::Frame { from, frame } => self.frame(&mut turn, from, frame)?,
             Input::Note(entry) => turn.audit(entry)?,
-            Input::GoOn => chores::go_on(&mut turn)?,
+            Input::GoOn => turn.lazy = chores::go_on(&mut turn)?,
             Input::Tick => {
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
                 self.keep_retention(&mut turn)?;
-                destruction::expire(&mut turn)?;
+                log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;
                 self.attest_late(&mut turn)?;
                 self.attest_devices(&mut turn)?;
@@ -280,6 +282,11 @@ impl Replica {
             }
         }
         self.attest(&mut turn)?;
+        for (trust, what, entry) in std::mem::take(&mut turn.repeated) {
+            if self.repeats.admit(trust, what, turn.now) {
+                turn.audit(entry)?;
+            }
+        }
         if turn.trust_changed {
             self.sessions.forget_refusals();
         }
@@ -396,9 +403,8 @@ impl Replica {
             match from {
                 Source::Local { .. } => turn.audit(entry)?,
                 Source::Peer(node) | Source::Gossip { from: node, .. } => {
-                    if self.repeats.admit(self.connected.get(node), turn.now) {
-                        turn.audit(entry.node(*node))?;
-                    }
+                    let trust = self.connected.get(node).cloned();
+                    turn.repeated.push((trust, Repeated::Refusal, entry.node(*node)));
                 }
             }
         }
@@ -407,10 +413,7 @@ impl Replica {
             Source::Gossip { from, message } => {
                 let ruling = ruling.filter(|_| !mutation::is(Mutation::RelayRefused));
                 let over = matches!(taken, Taken::Known) && erase::is_over(&turn.rows, &id, turn.now)?;
-                let waits = match (&self.restored, Holding::get(&turn.rows, &id)?) {
-                    (Some(_), Some(held)) => restored::withholds(&turn.rows, &held)?,
-                    _ => false,
-                };
+                let waits = self.restored.is_some() && restored::withholds_record(&turn.rows, &id)?;
                 let held = if over || waits { Verdict::Ignore } else { Verdict::Accept };
                 let verdict = ruling.map_or(held, |r| r.verdict);
                 turn.outputs.push(Output::Verdict { from: *from, message: message.clone(), verdict });

@@ -1,7 +1,9 @@
 //! The engine's limits (promise P8): one table, with the relations between them asserted.
 
+use lanyard_crypto::gateway::RESPONSE_BYTES_MAX;
 use lanyard_crypto::limits::{
-    CHARTER_TRUSTS_MAX, CUSTODIANS_MAX, HANDSHAKE_RECORD_BYTES_MAX, RECORD_BYTES_MAX,
+    CHAIN_BYTES_MAX, CHARTER_TRUSTS_MAX, CLOCK_SKEW_SECS_MAX, CUSTODIANS_MAX, HANDSHAKE_RECORD_BYTES_MAX,
+    RECORD_BYTES_MAX, RETENTION_SECS_MAX,
 };
 use lanyard_storage::limits::{BATCH_BYTES_MAX, BATCH_CHANGES_MAX, VALUE_BYTES_MAX};
 
@@ -97,11 +99,15 @@ pub const SCAN_ROWS: usize = 4096;
 pub const UPGRADE_ROWS: usize = 512;
 /// A node that has not dropped what expired so long ago, in seconds, compares nothing until it has.
 pub const BEHIND_SECS: u64 = 5;
+/// A driver commits several steps at once, and begins no other step for a commit that has so many bytes: far below the store's own bound.
+pub const COMMIT_BYTES: usize = 8 * 1024 * 1024;
+/// The same, in changes of rows.
+pub const COMMIT_CHANGES: usize = 20_000;
 /// Records that one step looks at to expire; the next step goes on.
 pub const EXPIRE_PER_STEP_MAX: usize = 128;
 /// Changes of rows in one portion of what waits for nobody: rows of what has expired, and of what is erased and attested. A portion takes
 /// about as long as storing one message, so that who comes meanwhile waits little.
-pub const PORTION_CHANGES_MAX: usize = 160;
+pub const PORTION_CHANGES_MAX: usize = 32;
 /// Rows of a conversation that are read at once to erase its messages: several portions, and little of a step.
 pub const ERASE_ROWS: usize = 256;
 /// A conversation of so few messages is erased with all rows in one step.
@@ -113,21 +119,21 @@ pub const STEP_CHANGES_MAX: usize = 16 * 1024;
 pub const STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Entries of the audit log; the oldest give way.
 pub const AUDIT_ENTRIES_MAX: u64 = 100_000;
-/// Refusals of what the nodes of one trust have sent that are entered as fast as they come: it takes a hundred trusts to fill the log with
-/// them.
+/// Refusals of what the nodes of one trust have sent that are entered in the audit log as fast as they come, and as many deletions that another
+/// trust has ordered: it takes fifty trusts to fill the log with them.
 pub const AUDIT_TRUST_BURST: u64 = AUDIT_ENTRIES_MAX / 100;
 /// After those, one in so many seconds.
 pub const AUDIT_TRUST_EVERY_SECS: u64 = 10;
 /// Those that were left out are counted for so long, in seconds, before the count is entered.
 pub const AUDIT_COUNT_SECS: u64 = 600;
 /// Entries older than this, in seconds (8 years), are dropped.
-pub const AUDIT_LIFE_SECS: u64 = RECEIPT_LIFE_SECS;
+pub const AUDIT_LIFE_SECS: u64 = 8 * 365 * DAY_SECS;
 /// Old entries that one tick drops.
 pub const AUDIT_DROPS_PER_TICK: usize = 256;
 /// Which heads of a node's audit log are kept: one in each period, for a life that says which period it stands for, both in seconds. The
 /// newest are ten minutes apart; those of the last eight years, as long as entries live, a month.
 pub const HEAD_SPANS: [(u64, u64); 3] =
-    [(600, 2 * DAY_SECS), (DAY_SECS, 60 * DAY_SECS), (30 * DAY_SECS, RECEIPT_LIFE_SECS)];
+    [(600, 2 * DAY_SECS), (DAY_SECS, 60 * DAY_SECS), (30 * DAY_SECS, AUDIT_LIFE_SECS)];
 /// The same of heads that were signed to show a log to somebody, who may hand them in.
 pub const HEAD_SHOWN: (u64, u64) = (600, DAY_SECS);
 const DAY_SECS: u64 = 24 * 3600;
@@ -168,12 +174,21 @@ pub const WAITING_TELL_SECS: u64 = 3600;
 pub const SEEN_EVERY_SECS: u64 = 60;
 /// Deletions in the destruction log that one other trust has ordered; the oldest give way.
 pub const LOGGED_PER_TRUST_MAX: u64 = 100_000;
+/// What an answer about one deletion shows of its replicas, in bytes: 44 KiB for each of 64 trusts.
+pub const REPLICAS_BYTES_MAX: usize = 11 * 256 * 1024;
+/// What it shows of devices, in bytes; what replicas have left is added.
+pub const DEVICES_BYTES_MAX: usize = 1024 * 1024;
 /// Receipts of one trust that wait for the tombstones that they name: they may come first, by another way.
 pub const EARLY_RECEIPTS_MAX: usize = 1024;
 /// How long they wait at least, in seconds.
 pub const EARLY_RECEIPT_SECS: u64 = DAY_SECS;
-/// How long a receipt is kept, in seconds (8 years): the destruction log outlives what was destroyed.
-pub const RECEIPT_LIFE_SECS: u64 = 8 * 365 * 24 * 3600;
+/// Replicas of one trust that are marked as overdue with a deletion: however many nodes it certifies.
+pub const OVERDUE_PER_TRUST_MAX: usize = 16;
+/// Tombstones that one step looks at for those who were welcomed after they came, and devices that it looks at for them.
+pub const LATE_ORDERS_PER_STEP: usize = 256;
+/// How long a receipt, and a row of the destruction log, is kept, in seconds (8 years and a month): longer than any message can live, so that
+/// the log outlives what was destroyed.
+pub const RECEIPT_LIFE_SECS: u64 = RETENTION_SECS_MAX + 30 * DAY_SECS;
 
 const _: () = assert!(FRAME_RECORDS_BYTES_MAX + FRAME_RECORDS_MAX * 8 < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_IDS_MAX * 34 + 1024 < FRAME_BYTES_MAX);
@@ -189,8 +204,14 @@ const _: () = assert!(HANDSHAKE_RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(RECORD_BYTES_MAX < FRAME_RECORDS_BYTES_MAX);
 const _: () = assert!(HEAD_SHOWN.1 < HEAD_SPANS[0].1);
 const _: () = assert!(HEAD_SPANS[0].1 < HEAD_SPANS[1].1 && HEAD_SPANS[1].1 < HEAD_SPANS[2].1);
+// An answer about a deletion is taken by clients, with the tombstone, its chain, and for each trust a replica that did not fit and names.
+const _: () = assert!(
+    REPLICAS_BYTES_MAX + DEVICES_BYTES_MAX + RECORD_BYTES_MAX + CHAIN_BYTES_MAX + CUSTODIANS_MAX * 512
+        < RESPONSE_BYTES_MAX
+);
 const _: () = assert!(RECEIPT_LIFE_SECS < lanyard_crypto::limits::LIFE_SECS_MAX);
+const _: () = assert!(RECEIPT_LIFE_SECS > RETENTION_SECS_MAX + 2 * CLOCK_SKEW_SECS_MAX);
 const _: () = assert!(UPGRADE_ROWS * (1 + CUSTODIANS_MAX) + 5 * CHARTER_TRUSTS_MAX < BATCH_CHANGES_MAX);
-// A driver may commit several steps at once: a third of a batch is left to it.
-const _: () = assert!(STEP_CHANGES_MAX + RECORD_CHANGES_MAX < BATCH_CHANGES_MAX * 2 / 3);
-const _: () = assert!(STEP_BYTES_MAX + VALUE_BYTES_MAX + FRAME_BYTES_MAX < BATCH_BYTES_MAX * 2 / 3);
+// A commit holds what was there when its last step began, and that step.
+const _: () = assert!(COMMIT_CHANGES + STEP_CHANGES_MAX + RECORD_CHANGES_MAX < BATCH_CHANGES_MAX);
+const _: () = assert!(COMMIT_BYTES + STEP_BYTES_MAX + VALUE_BYTES_MAX + FRAME_BYTES_MAX < BATCH_BYTES_MAX);

@@ -50,6 +50,8 @@ mutations! {
     AttestHeld = "attest what a hold keeps";
     /// A hold that has ended keeps what it kept.
     NeverEndHold = "keep what a hold kept after its end";
+    /// A device's line is attested whoever has signed it.
+    UnsignedLine = "attest a line that its device has not signed";
     /// What a full step leaves to erase is not withheld.
     ServeUnfinished = "serve what is still to be erased";
     /// A record past its expiry is admitted.

@@ -22,7 +22,7 @@ use crate::limits::{FRAME_RECORDS_BYTES_MAX, FRAME_RECORDS_MAX, SCAN_ROWS};
 use crate::mutation::{self, Mutation};
 use crate::spread::{self, Progress};
 
-pub use crate::tally::{Overdue, deletion, deletions, each_deletion, overdue};
+pub use crate::tally::{Overdue, deletion, each_deletion, overdue};
 
 /// Entries in one answer of the directory.
 pub const DIRECTORY_ENTRIES_MAX: usize = 100;
@@ -47,6 +47,9 @@ pub fn for_each(
         from = Bound::Excluded(last.clone());
         for (key, row) in &rows {
             each(key, row)?;
+        }
+        if rows.len() < SCAN_ROWS {
+            return Ok(());
         }
     }
 }

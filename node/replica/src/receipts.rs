@@ -12,7 +12,8 @@ use serde_bytes::ByteBuf;
 
 use crate::Replica;
 use crate::audit::AuditEntry;
-use crate::destruction::{self, Logged};
+use crate::audit::repeats::Repeated;
+use crate::destruction;
 use crate::erase;
 use crate::holding::Holding;
 use crate::keys::{self, Stated};
@@ -20,6 +21,7 @@ use crate::limits::{
     DEVICES_PER_TICK, EARLY_RECEIPT_SECS, EARLY_RECEIPTS_MAX, RECEIPT_LIFE_SECS, STEP_CHANGES_MAX,
     UPGRADE_ROWS,
 };
+use crate::log::{self, Logged};
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -98,7 +100,8 @@ impl Replica {
 
     /// Keeps the chain of whoever signed this for as long as what they signed may be asked for.
     pub(crate) fn keep_chain(&self, turn: &mut Turn<'_>, signer: &Fingerprint) -> Result<(), StorageError> {
-        if !turn.rows.contains(Tree::Certificates, signer.as_bytes())?
+        if turn.chains.insert(*signer)
+            && !turn.rows.contains(Tree::Certificates, signer.as_bytes())?
             && let Some(chain) = self.network.chain(signer)
         {
             let chain = chain.map(|der| ByteBuf::from(der.to_vec()));
@@ -118,11 +121,12 @@ impl Replica {
         if let Some(signer) = record.decoded().signer() {
             self.keep_chain(turn, &signer)?;
         }
-        let place = Place { id: record.id(), issued: record.header().issued, trust, node };
+        let any_overdue = is_any_overdue(turn)?;
+        let place = Place { id: record.id(), issued: record.header().issued, trust, node, any_overdue };
         let mut early = None;
         for item in &receipt.items {
             let Some(tombstone) = item.tombstone() else { continue };
-            if turn.rows.contains(Tree::Deletions, &keys::logged(&tombstone))? {
+            if Logged::get(&turn.rows, &tombstone)?.is_some() {
                 self.follow_item(turn, &place, item)?;
                 continue;
             }
@@ -131,6 +135,7 @@ impl Replica {
             if room > 0 {
                 let key = keys::early(trust, &tombstone, &record.id());
                 turn.rows.put(Tree::Deletions, key, turn.now.as_secs().to_be_bytes());
+                turn.any_early = Some(true);
             }
             early = Some(room.saturating_sub(1));
         }
@@ -139,6 +144,15 @@ impl Replica {
 
     /// Notes what was attested of a tombstone before it came.
     pub(crate) fn follow_early(&self, turn: &mut Turn<'_>, record: &Verified) -> Result<(), StorageError> {
+        let any_early = match turn.any_early {
+            Some(any) => any,
+            None => !turn.rows.scan_prefix(Tree::Deletions, &[keys::EARLY], 1)?.is_empty(),
+        };
+        turn.any_early = Some(any_early);
+        if !any_early {
+            return Ok(());
+        }
+        let any_overdue = is_any_overdue(turn)?;
         for trust in &record.header().custodians {
             let prefix = keys::early_of(trust, &record.id());
             for (key, _) in turn.rows.scan_prefix(Tree::Deletions, &prefix, EARLY_RECEIPTS_MAX)? {
@@ -150,7 +164,7 @@ impl Replica {
                     None => None,
                 };
                 let (Body::Receipt(receipt), Some(node)) = (stored.body(), node) else { continue };
-                let place = Place { id, issued: held.issued, trust, node: &node };
+                let place = Place { id, issued: held.issued, trust, node: &node, any_overdue };
                 for item in receipt.items.iter().filter(|item| item.tombstone() == Some(record.id())) {
                     self.follow_item(turn, &place, item)?;
                 }
@@ -171,19 +185,17 @@ impl Replica {
             && let Some(why) = not_believed(&turn.rows, &self.network, &item.line, trust)?
         {
             let detail = format!("a device's line in a receipt: {why}");
-            return turn.audit(
-                AuditEntry::new("refused", "bad-line", detail)
-                    .record(place.id)
-                    .trust(trust.clone())
-                    .node(*node),
-            );
+            let entry = AuditEntry::new("refused", "bad-line", detail).record(place.id);
+            let entry = entry.trust(trust.clone()).node(*node);
+            turn.repeated.push((Some(trust.clone()), Repeated::Refusal, entry));
+            return Ok(());
         }
         let key = keys::tally(&tombstone, trust, &stated, node);
         if place.is_newer(turn, &key)? {
             turn.rows.put(Tree::Tally, key, *place.id.as_bytes());
         }
         match item {
-            ReceiptItem::Erased(_) => destruction::confirmed(turn, &tombstone, trust, node)?,
+            ReceiptItem::Erased(_) => place.confirms(turn, &tombstone)?,
             ReceiptItem::Held(held) => {
                 // When the hold has ended, erasure is due, as it was when it was ordered.
                 if Logged::get(&turn.rows, &tombstone)?.is_some_and(|logged| logged.by == self.own.trust) {
@@ -191,7 +203,7 @@ impl Replica {
                     turn.rows.put(Tree::Deletions, keys::deadline(deadline, &tombstone), []);
                 }
                 if held.until > turn.now {
-                    destruction::confirmed(turn, &tombstone, trust, node)?;
+                    place.confirms(turn, &tombstone)?;
                 }
             }
             ReceiptItem::DeviceErased(item) => {
@@ -219,9 +231,20 @@ struct Place<'a> {
     issued: Timestamp,
     trust: &'a TrustId,
     node: &'a NodeId,
+    /// Whether any replica is overdue with anything: few nodes ever have such rows, and each item would ask for its own.
+    any_overdue: bool,
+}
+
+fn is_any_overdue(turn: &Turn<'_>) -> Result<bool, StorageError> {
+    Ok(!turn.rows.scan_prefix(Tree::Deletions, &[keys::OVERDUE], 1)?.is_empty())
 }
 
 impl Place<'_> {
+    /// The replica has confirmed a deletion.
+    fn confirms(&self, turn: &mut Turn<'_>, tombstone: &RecordId) -> Result<(), StorageError> {
+        if self.any_overdue { destruction::confirmed(turn, tombstone, self.trust, self.node) } else { Ok(()) }
+    }
+
     /// Whether it was issued after the one that is noted here; so that its place does not depend on the order of arrival.
     fn is_newer(&self, turn: &Turn<'_>, key: &[u8]) -> Result<bool, StorageError> {
         let Some(row) = turn.rows.get(Tree::Tally, key)? else { return Ok(true) };
@@ -366,9 +389,9 @@ pub(crate) fn upgrade(view: &dyn View) -> Result<Option<Batch>, StorageError> {
             erase::erase(&mut turn, &id, &held)?;
         }
         if held.kind == lanyard_crypto::record::Kind::Tombstone as u8
-            && let (Some(by), Some(record)) = (&held.signer, view.get(Tree::Records, id.as_bytes())?)
+            && let Some(by) = &held.signer
         {
-            destruction::log_earlier(&mut turn, &id, &held, by, record)?;
+            log::enter(&mut turn, &id, by, held.issued, true)?;
             if !turn.rows.contains(Tree::Meta, &keys::unfinished(&id))? {
                 turn.rows.put(Tree::Meta, keys::unfinished(&id), 0u32.to_be_bytes());
             }

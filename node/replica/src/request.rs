@@ -117,6 +117,7 @@ impl Replica {
         };
         let body = Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content });
         if founds {
+            turn.readers = None;
             turn.rows.put(Tree::Members, keys::member(&conversation, device), []);
         }
         let outcome = self.originate(turn, header, body)?;
@@ -125,7 +126,10 @@ impl Replica {
                 turn.rows.put(Tree::Submitted, *id.as_bytes(), handed_in.clone());
                 turn.rows.put(Tree::Submitted, handed_in, *id.as_bytes());
             }
-            Err(_) if founds => turn.rows.delete(Tree::Members, keys::member(&conversation, device)),
+            Err(_) if founds => {
+                turn.readers = None;
+                turn.rows.delete(Tree::Members, keys::member(&conversation, device));
+            }
             _ => {}
         }
         Ok(outcome.map(|id| Reply::Sent { id, issued }))

@@ -6,24 +6,30 @@
 //! It has also lost envelopes, and commits among them that it had ordered as the hub. So it orders none, which might be the second of
 //! an epoch, until the same nodes have shown it the same envelopes too.
 //!
+//! An operator who restores a backup says so ([`mark`]). A store that was lost, and begins empty, or that was set back by other means, is found out by
+//! the first head of this node's own audit log that comes back and is not of the log that is here ([`Replica::found_old`]). Anti-entropy brings heads
+//! before envelopes. A node that had not signed a head yet, or whose certificate is another since, is not found out.
+//!
 //! Who shows a digest is who begins a round of anti-entropy. So it asks its peers to begin one ([`Frame::Begin`]), again and again, and meanwhile
 //! takes no part in what concerns envelopes. Tolerated: any loss, peers that come late, restarts (all begins anew). A trust or a node that is gone
 //! for good must be left out by the operator; what it alone knew to be deleted is then served again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-use lanyard_crypto::{NodeId, RecordId, Timestamp, TrustId};
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{Batch, StorageError, Tree, View};
 
 use crate::Replica;
-use crate::audit::AuditEntry;
+use crate::audit::{AuditEntry, heads};
 use crate::digest::Root;
 use crate::erase;
 use crate::frame::Frame;
 use crate::holding::{Holding, LAYERS};
 use crate::input::Reply;
 use crate::keys;
-use crate::limits::{BEGIN_SECS, STEP_CHANGES_MAX};
+use crate::limits::BEGIN_SECS;
 use crate::query;
 use crate::turn::{Turn, inbox_base};
 use crate::verdict::Refusal;
@@ -34,6 +40,16 @@ const EVENT: &str = "restored";
 const RESTORED: &[u8] = b"restored";
 /// The fact that it was, and that envelopes may still be lacking. Value: the same.
 const REGAINING: &[u8] = b"restored-regaining";
+/// The fact that it was, and that everything was served again at this moment, u64. Heads of before may still come.
+const SERVED: &[u8] = b"restored-served";
+/// The newest of the heads that have shown that: when it was signed, u64.
+const NEWEST_HEAD: &[u8] = b"restored-newest-head";
+/// The position in inboxes behind which everything is put from then on, u64.
+const INBOX_BASE: &[u8] = b"inbox-base";
+/// The row of [`Tree::Inbox`] up to which what stands before that position has been put behind it.
+const INBOXES_MOVED: &[u8] = b"inboxes-moved";
+/// Rows of inboxes that are looked at to be put behind it, at once.
+const MOVED_AT_ONCE: usize = 64;
 /// More than a device is sent while any backup is kept, in case the clock is behind.
 const INBOX_SKIP: u64 = 1 << 28;
 /// The layers that say what is deleted: who is trusted, and tombstones.
@@ -80,28 +96,27 @@ pub struct Restoration {
     pub waiting_for: Vec<Awaited>,
 }
 
-/// What says of a store that it was restored at this moment: batches to commit one after the other, the last of which is the mark itself.
+/// What says of a store that it was restored at this moment, before anything is done with it.
 /// Inboxes go on behind every position that their devices can have seen since the copy was made: what came later would
 /// otherwise have positions that they have passed.
 ///
 /// # Errors
 /// The view's alone.
-pub fn mark(view: &dyn View, now: Timestamp) -> Result<Vec<Batch>, StorageError> {
-    let mut batches = vec![Batch::new()];
-    query::for_each(view, Tree::Devices, &[], |device, newest| {
-        let newest = keys::last_u64(newest).saturating_add(INBOX_SKIP).max(inbox_base(now));
-        if batches.last().is_none_or(|batch| batch.len() >= STEP_CHANGES_MAX) {
-            batches.push(Batch::new());
-        }
-        if let Some(batch) = batches.last_mut() {
-            batch.put(Tree::Devices, device, newest.to_be_bytes());
-        }
+pub fn mark(view: &dyn View, now: Timestamp) -> Result<Batch, StorageError> {
+    let mut batch = Batch::new();
+    batch.put(Tree::Meta, INBOX_BASE, behind_all(view, now)?.to_be_bytes());
+    batch.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
+    Ok(batch)
+}
+
+/// A position behind all that devices can have seen of any inbox, whatever was given since this store was as it is.
+fn behind_all(view: &dyn View, now: Timestamp) -> Result<u64, StorageError> {
+    let mut newest = inbox_base_of(view)?;
+    query::for_each(view, Tree::Devices, &[], |_, row| {
+        newest = newest.max(keys::last_u64(row));
         Ok(())
     })?;
-    let mut last = Batch::new();
-    last.put(Tree::Meta, RESTORED, now.as_secs().to_be_bytes());
-    batches.push(last);
-    Ok(batches)
+    Ok(newest.saturating_add(INBOX_SKIP).max(inbox_base(now)))
 }
 
 /// Whether a store was restored, and its node does not know yet what was deleted since.
@@ -125,6 +140,52 @@ pub(crate) fn withholds(view: &dyn View, held: &Holding) -> Result<bool, Storage
     Ok(held.class.is_some() && is_marked(view)?)
 }
 
+/// The position behind which all that is put into inboxes comes.
+///
+/// # Errors
+/// The view's alone.
+pub(crate) fn inbox_base_of(view: &dyn View) -> Result<u64, StorageError> {
+    Ok(view.get(Tree::Meta, INBOX_BASE)?.map_or(0, |row| keys::last_u64(&row)))
+}
+
+/// Devices have seen positions that this store has not given yet. What is in inboxes, and what comes, gets positions behind all of them:
+/// it may come twice to a device, but not never.
+fn begin_inboxes_anew(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    let base = behind_all(&turn.rows, turn.now)?;
+    turn.rows.put(Tree::Meta, INBOX_BASE, base.to_be_bytes());
+    turn.rows.put(Tree::Meta, INBOXES_MOVED, []);
+    turn.inbox_base = Some(base);
+    turn.more = true;
+    Ok(())
+}
+
+/// Goes on with putting what is in inboxes behind the positions that devices may have seen.
+pub(crate) fn go_on(turn: &mut Turn<'_>) -> Result<(), StorageError> {
+    let Some(from) = turn.rows.get(Tree::Meta, INBOXES_MOVED)? else { return Ok(()) };
+    let base = inbox_base_of(&turn.rows)?;
+    let range = (Bound::Excluded(from.as_slice()), Bound::Unbounded);
+    let rows = turn.rows.scan(Tree::Inbox, range, MOVED_AT_ONCE)?;
+    let whole = rows.len() < MOVED_AT_ONCE;
+    for (key, id) in rows {
+        if turn.is_full() {
+            turn.more = true;
+            return Ok(());
+        }
+        if let (Some(device), Ok(id)) = (key.first_chunk::<32>(), RecordId::try_from(id.as_slice()))
+            && keys::last_u64(&key) <= base
+        {
+            turn.rows.delete(Tree::Inbox, key.clone());
+            turn.deliver(&Fingerprint::new(*device), &id)?;
+        }
+        turn.rows.put(Tree::Meta, INBOXES_MOVED, key);
+    }
+    if whole {
+        turn.rows.delete(Tree::Meta, INBOXES_MOVED);
+    }
+    turn.more |= !whole;
+    Ok(())
+}
+
 impl Comparing {
     /// Of the replica of this store: for the deletions, and for the envelopes once these are known. At most one of them is under way.
     pub(crate) fn of(view: &dyn View) -> Result<[Option<Self>; 2], StorageError> {
@@ -139,6 +200,36 @@ impl Comparing {
 }
 
 impl Replica {
+    /// A head that this node has signed is not of the log that is here: the store is older than what the node has done, or is another. It
+    /// is treated as one that was restored, unless that is known of the loss that the head is about.
+    pub(crate) fn found_old(&mut self, turn: &mut Turn<'_>, signed: Timestamp) -> Result<(), StorageError> {
+        // Beyond what clocks may differ by, it says nothing of when the loss was.
+        if signed > turn.now.plus_secs(CLOCK_SKEW_SECS_MAX) {
+            return Ok(());
+        }
+        let moment = |row: Option<Vec<u8>>| row.map(|row| Timestamp::from_secs(keys::last_u64(&row)));
+        let served = moment(turn.rows.get(Tree::Meta, SERVED)?);
+        // Before there was such a row, a loss was noted as a contradiction alone.
+        let known = match served {
+            Some(at) => Some(at),
+            None => heads::rows_lost(&turn.rows, &self.own.node)?,
+        };
+        let newest = moment(turn.rows.get(Tree::Meta, NEWEST_HEAD)?).unwrap_or_default();
+        if known.is_none_or(|at| signed > at) && signed > newest {
+            turn.rows.put(Tree::Meta, NEWEST_HEAD, signed.as_secs().to_be_bytes());
+        }
+        if known.is_some_and(|at| signed <= at) || self.restored.is_some() {
+            return Ok(());
+        }
+        turn.rows.put(Tree::Meta, RESTORED, turn.now.as_secs().to_be_bytes());
+        turn.rows.delete(Tree::Meta, REGAINING);
+        (self.restored, self.regaining) = (Some(Comparing::default()), None);
+        begin_inboxes_anew(turn)?;
+        let detail =
+            "this node has signed what its store does not have: the store was lost, or is an older copy";
+        turn.audit(AuditEntry::new(EVENT, "lost", detail))
+    }
+
     /// What this replica waits for; none if it was not restored, or knows all.
     pub(crate) fn restoration(&self, turn: &Turn<'_>) -> Result<Reply, StorageError> {
         let serves = self.restored.is_none();
@@ -255,6 +346,9 @@ impl Replica {
             turn.rows.put(Tree::Meta, REGAINING, since);
         }
         turn.rows.delete(Tree::Meta, RESTORED);
+        // A clock that was ahead before the loss has signed heads that seem to come after it.
+        let newest = turn.rows.get(Tree::Meta, NEWEST_HEAD)?.map_or(0, |row| keys::last_u64(&row));
+        turn.rows.put(Tree::Meta, SERVED, turn.now.as_secs().max(newest).to_be_bytes());
         turn.audit(AuditEntry::new(
             EVENT,
             "serving",

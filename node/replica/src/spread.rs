@@ -110,6 +110,7 @@ pub(crate) fn serve(
     conversation: &ConversationId,
     device: &Fingerprint,
 ) -> Result<(), StorageError> {
+    turn.readers = None;
     turn.rows.put(Tree::Members, keys::member(conversation, device), []);
     let former = keys::former(conversation, device);
     if let Some(row) = turn.rows.get(Tree::Members, &former)? {
@@ -130,6 +131,7 @@ pub(crate) fn serve_no_more(
     if !turn.rows.contains(Tree::Members, &member)? {
         return Ok(());
     }
+    turn.readers = None;
     turn.rows.delete(Tree::Members, member);
     let until = turn.now.plus_secs(RETENTION_SECS_MAX);
     turn.rows.put(Tree::Members, keys::former(conversation, device), until.as_secs().to_be_bytes());
@@ -137,15 +139,22 @@ pub(crate) fn serve_no_more(
     Ok(())
 }
 
-/// The devices of this trust that are, or were, served a conversation, and may have something of it.
+/// The devices of this trust that are, or were, served a conversation, and may have something of it. Of many tombstones in one step most are of
+/// one conversation.
 pub(crate) fn local_readers(
-    view: &dyn View,
+    turn: &mut Turn<'_>,
     conversation: &ConversationId,
 ) -> Result<Vec<Fingerprint>, StorageError> {
-    let mut readers = local_members(view, conversation)?;
+    if let Some((of, readers)) = &turn.readers
+        && of == conversation
+    {
+        return Ok(readers.clone());
+    }
+    let mut readers = local_members(&turn.rows, conversation)?;
     let left = LOCAL_MEMBERS_MAX - readers.len();
-    let rows = view.scan_prefix(Tree::Members, &keys::former_of(conversation), left)?;
+    let rows = turn.rows.scan_prefix(Tree::Members, &keys::former_of(conversation), left)?;
     readers.extend(rows.iter().filter_map(|(key, _)| key.last_chunk::<32>().map(|f| Fingerprint::new(*f))));
+    turn.readers = Some((conversation.clone(), readers.clone()));
     Ok(readers)
 }
 
@@ -165,6 +174,7 @@ pub(crate) fn forget_former(turn: &mut Turn<'_>) -> Result<(), StorageError> {
     let range = (Bound::Included(&[keys::FORMER_ENDS][..]), Bound::Excluded(end.as_slice()));
     for (key, _) in turn.rows.scan(Tree::Members, range, DEVICES_PER_TICK)? {
         let former = keys::former_that_ends(&key);
+        turn.readers = None;
         turn.rows.delete(Tree::Members, key);
         turn.rows.delete(Tree::Members, former);
     }

@@ -19,7 +19,7 @@ use crate::erase::{self, Unfinished};
 use crate::hold::Named;
 use crate::holding::Holding;
 use crate::keys;
-use crate::limits::SCAN_ROWS;
+use crate::limits::DEVICES_PER_TICK;
 use crate::mutation::{self, Mutation};
 use crate::query::for_each;
 use crate::turn::Turn;
@@ -99,7 +99,6 @@ pub(crate) fn apply(
         Unfinished { count, reached: Some(ByteBuf::from(reached)), attested: false }.note(turn, id);
         return Ok(());
     }
-    turn.rows.delete(Tree::Meta, keys::unfinished(id));
     turn.rows.put(Tree::Meta, keys::attest_at(order.over(), id), count.to_be_bytes());
     Ok(())
 }
@@ -122,14 +121,16 @@ pub(crate) fn has_ended(view: &dyn View, held: &Holding, now: Timestamp) -> Resu
 
 /// Attests the orders by which the last message has ended, and is gone.
 pub(crate) fn attest_due(turn: &mut Turn<'_>) -> Result<(), StorageError> {
-    for (key, row) in turn.rows.scan_prefix(Tree::Meta, keys::ATTESTS, SCAN_ROWS)? {
+    let due = keys::attest_at(turn.now.plus_secs(1), &RecordId::new([0; 32]));
+    let range = (Bound::Included(keys::ATTESTS), Bound::Excluded(due.as_slice()));
+    for (key, row) in turn.rows.scan(Tree::Meta, range, DEVICES_PER_TICK)? {
         let Some((over, id)) = keys::attest_parts(&key) else {
             turn.rows.delete(Tree::Meta, key);
             continue;
         };
         let end = keys::expiry(over.plus_secs(1), &RecordId::new([0; 32]));
         let left = (Bound::Unbounded, Bound::Excluded(end.as_slice()));
-        if over > turn.now || turn.is_full() || !turn.rows.scan(Tree::Expiry, left, 1)?.is_empty() {
+        if turn.is_full() || !turn.rows.scan(Tree::Expiry, left, 1)?.is_empty() {
             return Ok(());
         }
         let envelopes = row.try_into().map_or(0, u32::from_be_bytes);

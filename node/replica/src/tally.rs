@@ -1,26 +1,22 @@
 //! Reading who has confirmed a deletion: for the gateway, the operator, and what is overdue.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use lanyard_crypto::gateway::{
     Attestation, DEVICES_SHOWN_MAX, DeletionResponse, KnownDevice, Replica, TrustDevices,
 };
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, DeviceLine, ReceiptItem};
-use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp, TrustId, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::Serialize;
 
 use crate::admit::stored;
-use crate::destruction::Logged;
 use crate::keys::{self, Stated};
-use crate::limits::SCAN_ROWS;
+use crate::limits::{DEVICES_BYTES_MAX, REPLICAS_BYTES_MAX, SCAN_ROWS};
+use crate::log::{Logged, Newest, trusts};
 use crate::query::for_each;
 use crate::receipts::{chain_of, not_believed};
-
-/// Rows of the log that are read at once.
-const PAGE_ROWS: usize = 128;
 
 /// Who has carried out a tombstone, and who has not; none if it is neither held nor in the destruction log.
 ///
@@ -32,58 +28,51 @@ pub fn deletion(
     id: &RecordId,
     now: Timestamp,
 ) -> Result<Option<DeletionResponse>, StorageError> {
+    deletion_within((REPLICAS_BYTES_MAX, DEVICES_BYTES_MAX), view, network, id, now)
+}
+
+/// The same, with so many bytes about replicas, and about devices.
+pub(crate) fn deletion_within(
+    (replicas_bytes, devices_bytes): (usize, usize),
+    view: &dyn View,
+    network: &Network,
+    id: &RecordId,
+    now: Timestamp,
+) -> Result<Option<DeletionResponse>, StorageError> {
     let Some(logged) = Logged::get(view, id)? else { return Ok(None) };
-    let Ok(tombstone) = Decoded::from_bytes(&logged.record) else { return Ok(None) };
+    let Some(tombstone) = logged.record(view, id)? else { return Ok(None) };
     let mut reader = Reader { view, network, receipts: BTreeMap::new() };
-    let mut replicas = Vec::new();
+    let mut by_trust: BTreeMap<TrustId, Vec<Option<NodeId>>> = BTreeMap::new();
     for (trust, node) in expected(view, network, id, &tombstone, now)? {
-        let own = |node: &Option<NodeId>, stated| -> Option<Vec<u8>> {
-            node.as_ref().map(|node| keys::tally(id, &trust, &stated, node))
-        };
-        let erased = reader.attestation(own(&node, Stated::Erased), id, &Stated::Erased)?;
-        let held = reader.attestation(own(&node, Stated::Held), id, &Stated::Held)?;
-        let since = view.get(Tree::Deletions, &keys::overdue(id, &trust, node.as_ref()))?;
-        let overdue = since.map(|row| Timestamp::from_secs(keys::last_u64(&row)));
-        replicas.push(Replica { trust, node, erased, held, overdue });
+        by_trust.entry(trust).or_default().push(node);
     }
+    let mut replicas = Vec::new();
+    let mut shares = Shares { left: replicas_bytes, takers: by_trust.len() };
+    for (trust, nodes) in by_trust {
+        let shown = reader.replicas(id, &trust, nodes, shares.next())?;
+        shares.take(&shown);
+        replicas.extend(shown);
+    }
+    let custodians = &tombstone.header().custodians;
+    let mut shares = Shares { left: shares.left + devices_bytes, takers: custodians.len() };
     let mut devices = Vec::new();
-    for trust in &tombstone.header().custodians {
-        devices.push(reader.devices(id, trust, now)?);
+    for trust in custodians {
+        let shown = reader.devices(id, trust, now, shares.next())?;
+        shares.take(&shown);
+        devices.push(shown);
     }
     let signer = tombstone.signer().map(|signer| chain_of(view, network, &signer)).transpose()?.flatten();
     Ok(Some(DeletionResponse {
         tombstone: *id,
-        record: logged.record.into_vec(),
+        record: tombstone.bytes().to_vec(),
         chain: signer.unwrap_or_default(),
         replicas,
         devices,
     }))
 }
 
-/// The deletions in the destruction log, at most `limit`: those that this trust has ordered first, so that no other one can crowd
-/// them out; each newest first.
-///
-/// # Errors
-/// The view's alone.
-pub fn deletions(
-    view: &dyn View,
-    network: &Network,
-    own: &TrustId,
-    limit: usize,
-    now: Timestamp,
-) -> Result<Vec<DeletionResponse>, StorageError> {
-    let mut deletions = Vec::new();
-    each_deletion(view, network, own, None, now, |_, deletion| {
-        if deletions.len() < limit {
-            deletions.push(deletion);
-        }
-        deletions.len() < limit
-    })?;
-    Ok(deletions)
-}
-
-/// Calls `each` with the deletions in the destruction log, in the order of [`deletions`], until it returns false. With each comes its place,
-/// after which another call goes on.
+/// Calls `each` with the deletions in the destruction log, until it returns false: those that this trust has ordered first, so that no other
+/// one can crowd them out; each newest first.
 ///
 /// # Errors
 /// The view's alone.
@@ -91,32 +80,17 @@ pub fn each_deletion(
     view: &dyn View,
     network: &Network,
     own: &TrustId,
-    after: Option<&[u8]>,
     now: Timestamp,
-    mut each: impl FnMut(&[u8], DeletionResponse) -> bool,
+    mut each: impl FnMut(DeletionResponse) -> bool,
 ) -> Result<(), StorageError> {
-    let ours = keys::logged_by_trust(own);
-    let parts =
-        [(ours.clone(), [&ours[..], &[255; 41]].concat()), (vec![keys::LOG_ENDS], vec![keys::LOG_ENDS + 1])];
-    // The place of an own deletion has another first byte than those of others.
-    let skips = usize::from(after.is_some_and(|after| after.first() == Some(&keys::LOG_ENDS)));
-    for (part, (low, high)) in parts.into_iter().enumerate().skip(skips) {
-        let mut high = after.filter(|_| part == skips).map_or(high, <[u8]>::to_vec);
-        loop {
-            let range = (Bound::Included(low.as_slice()), Bound::Excluded(high.as_slice()));
-            let rows = view.scan_back(Tree::Deletions, range, PAGE_ROWS)?;
-            let Some((last, _)) = rows.last() else { break };
-            high = last.clone();
-            for (key, _) in rows {
-                let Some(id) = key.last_chunk::<32>().map(|id| RecordId::new(*id)) else { continue };
-                if part == 1 && Logged::get(view, &id)?.is_none_or(|logged| logged.by == *own) {
-                    continue;
-                }
-                if let Some(deletion) = deletion(view, network, &id, now)?
-                    && !each(&key, deletion)
-                {
-                    return Ok(());
-                }
+    let others: Vec<_> = trusts(view)?.into_iter().filter(|trust| trust != own).collect();
+    for trusts in [std::slice::from_ref(own), &others] {
+        let mut newest = Newest::of(view, trusts)?;
+        while let Some(id) = newest.next()? {
+            if let Some(deletion) = deletion(view, network, &id, now)?
+                && !each(deletion)
+            {
+                return Ok(());
             }
         }
     }
@@ -157,7 +131,7 @@ pub(crate) fn missing(
     logged: &Logged,
     now: Timestamp,
 ) -> Result<Vec<(TrustId, Option<NodeId>)>, StorageError> {
-    let Ok(tombstone) = Decoded::from_bytes(&logged.record) else { return Ok(Vec::new()) };
+    let Some(tombstone) = logged.record(view, id)? else { return Ok(Vec::new()) };
     let mut reader = Reader { view, network, receipts: BTreeMap::new() };
     let mut missing = Vec::new();
     for (trust, node) in expected(view, network, id, &tombstone, now)? {
@@ -214,6 +188,36 @@ fn expected(
         .collect())
 }
 
+/// What is left of the bytes for what the answer shows, so that no trust with much to show leaves others without.
+struct Shares {
+    left: usize,
+    takers: usize,
+}
+
+impl Shares {
+    /// An equal share of what is left.
+    fn next(&mut self) -> usize {
+        let share = self.left / self.takers.max(1);
+        self.takers = self.takers.saturating_sub(1);
+        share
+    }
+
+    fn take(&mut self, shown: &impl Serialize) {
+        self.left = self.left.saturating_sub(cbor::to_vec(shown).len());
+    }
+}
+
+/// Takes the bytes of this from the room that is left, if it fits.
+fn fits(room: &mut usize, shown: &impl Serialize) -> bool {
+    match room.checked_sub(cbor::to_vec(shown).len()) {
+        Some(left) => {
+            *room = left;
+            true
+        }
+        None => false,
+    }
+}
+
 /// Reads receipts, each once.
 struct Reader<'a> {
     view: &'a dyn View,
@@ -222,6 +226,32 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The replicas of one trust with what they attest. Of those for which there is no room one is shown, without that: the deletion must
+    /// not look confirmed by all.
+    fn replicas(
+        &mut self,
+        id: &RecordId,
+        trust: &TrustId,
+        nodes: Vec<Option<NodeId>>,
+        mut room: usize,
+    ) -> Result<Vec<Replica>, StorageError> {
+        let mut shown = Vec::new();
+        for node in nodes {
+            let own = |stated| node.as_ref().map(|node| keys::tally(id, trust, &stated, node));
+            let erased = self.attestation(own(Stated::Erased), id, &Stated::Erased)?;
+            let held = self.attestation(own(Stated::Held), id, &Stated::Held)?;
+            let since = self.view.get(Tree::Deletions, &keys::overdue(id, trust, node.as_ref()))?;
+            let overdue = since.map(|row| Timestamp::from_secs(keys::last_u64(&row)));
+            let replica = Replica { trust: trust.clone(), node, erased, held, overdue };
+            if !fits(&mut room, &replica) {
+                shown.push(Replica { erased: None, held: None, ..replica });
+                break;
+            }
+            shown.push(replica);
+        }
+        Ok(shown)
+    }
+
     /// What the receipt in this row of the tally states.
     fn attestation(
         &mut self,
@@ -256,25 +286,35 @@ impl Reader<'_> {
         Ok(Some(Attestation { receipt: id, item, proof, chain }))
     }
 
+    /// The devices of one trust: for which it is waited, then as many of those that have erased as there is room for.
     fn devices(
         &mut self,
         id: &RecordId,
         trust: &TrustId,
         now: Timestamp,
+        mut room: usize,
     ) -> Result<TrustDevices, StorageError> {
         let mut lines: BTreeMap<Fingerprint, Vec<u8>> = BTreeMap::new();
         for_each(self.view, Tree::Tally, &keys::tally_devices(id, trust), |key, _| {
             lines.extend(keys::tally_device(key).map(|device| (device, key.to_vec())));
             Ok(())
         })?;
-        let more = lines.len().saturating_sub(DEVICES_SHOWN_MAX) as u32;
-        let mut shown = TrustDevices {
-            trust: trust.clone(),
-            erased: Vec::new(),
-            more,
-            waiting: Vec::new(),
-            known: Vec::new(),
-        };
+        let (mut waiting, mut known, mut erased) = (Vec::new(), Vec::new(), Vec::new());
+        let prefix = keys::tally_of(id, trust, &Stated::Waiting);
+        for (key, _) in self.view.scan_prefix(Tree::Tally, &prefix, SCAN_ROWS)? {
+            let attested = self.attestation(Some(key), id, &Stated::Waiting)?;
+            waiting.extend(attested.filter(|attested| fits(&mut room, attested)));
+        }
+        let mut named = BTreeSet::new();
+        for attested in &waiting {
+            if let ReceiptItem::Waiting(item) = &attested.item {
+                named.extend(item.devices.iter().map(|d| d.device).filter(|d| !lines.contains_key(d)));
+            }
+        }
+        for device in named {
+            known.extend(self.known(&device, now)?.filter(|known| fits(&mut room, known)));
+        }
+        let mut more = lines.len();
         for (device, key) in lines.iter().take(DEVICES_SHOWN_MAX) {
             let attested = self.attestation(Some(key.clone()), id, &Stated::Device(*device))?;
             // Nothing that can't be shown: a certificate that never came, or came later and is another's.
@@ -283,23 +323,16 @@ impl Reader<'_> {
                 && let Some(known) = self.known(device, now)?
                 && not_believed(self.view, self.network, &item.line, trust)?.is_none()
             {
-                shown.erased.push((attested, Some(known)));
+                let shown = (attested, Some(known));
+                if !fits(&mut room, &shown) {
+                    break;
+                }
+                erased.push(shown);
             }
+            more -= 1;
         }
-        let prefix = keys::tally_of(id, trust, &Stated::Waiting);
-        for (key, _) in self.view.scan_prefix(Tree::Tally, &prefix, SCAN_ROWS)? {
-            shown.waiting.extend(self.attestation(Some(key), id, &Stated::Waiting)?);
-        }
-        let mut named = BTreeSet::new();
-        for attested in &shown.waiting {
-            if let ReceiptItem::Waiting(item) = &attested.item {
-                named.extend(item.devices.iter().map(|d| d.device).filter(|d| !lines.contains_key(d)));
-            }
-        }
-        for device in named {
-            shown.known.extend(self.known(&device, now)?);
-        }
-        Ok(shown)
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        Ok(TrustDevices { trust: trust.clone(), erased, more, waiting, known })
     }
 
     fn known(&self, device: &Fingerprint, now: Timestamp) -> Result<Option<KnownDevice>, StorageError> {

@@ -7,6 +7,7 @@ use lanyard_crypto::record::ReceiptItem;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::{Overlay, StorageError, Tree, View};
 
+use crate::audit::repeats::Repeated;
 use crate::audit::{self, AuditEntry};
 use crate::digest;
 use crate::frame::Frame;
@@ -14,6 +15,7 @@ use crate::hold::Hold;
 use crate::input::{Output, Reply, Step};
 use crate::keys;
 use crate::limits::{INBOX_PER_SEC_MAX, STEP_BYTES_MAX};
+use crate::restored;
 
 /// Fed by the modules of the engine within one step, and turned into the [`Step`] at its end.
 pub(crate) struct Turn<'a> {
@@ -22,14 +24,26 @@ pub(crate) struct Turn<'a> {
     pub(crate) outputs: Vec<Output>,
     /// What has been erased and is to be attested, by the trust that ordered it.
     pub(crate) erased: BTreeMap<TrustId, Vec<ReceiptItem>>,
+    /// What goes to the audit log unless there is too much of it, by whose nodes have sent it.
+    pub(crate) repeated: Vec<(Option<TrustId>, Repeated, AuditEntry)>,
     /// The holds that last, once they were asked for.
     pub(crate) holds: Option<BTreeMap<ConversationId, Hold>>,
+    /// Who may have something of the conversation that was asked for last, until that changes.
+    pub(crate) readers: Option<(ConversationId, Vec<Fingerprint>)>,
+    /// Whether receipts wait for their tombstones, once that was asked.
+    pub(crate) any_early: Option<bool>,
+    /// The position in inboxes behind which everything comes, once it was asked for.
+    pub(crate) inbox_base: Option<u64>,
+    /// Whose chains are known to be kept.
+    pub(crate) chains: BTreeSet<Fingerprint>,
     /// Set once the network's trust has changed.
     pub(crate) trust_changed: bool,
     /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
     pub(crate) digests: digest::Pending,
     /// Set if more is left to do than this step has done.
     pub(crate) more: bool,
+    /// Set if a crash may take back what this step does, as long as nobody is told of it.
+    pub(crate) lazy: bool,
     changes_max: usize,
     notify: BTreeMap<Fingerprint, u64>,
     wake: BTreeSet<TrustId>,
@@ -42,10 +56,16 @@ impl<'a> Turn<'a> {
             rows: Overlay::new(view),
             outputs: Vec::new(),
             erased: BTreeMap::new(),
+            repeated: Vec::new(),
             holds: None,
+            readers: None,
+            any_early: None,
+            inbox_base: None,
+            chains: BTreeSet::new(),
             trust_changed: false,
             digests: digest::Pending::default(),
             more: false,
+            lazy: false,
             changes_max,
             notify: BTreeMap::new(),
             wake: BTreeSet::new(),
@@ -82,6 +102,9 @@ impl<'a> Turn<'a> {
     /// Ends the step. Devices and trusts are told once, however much there is for them.
     pub(crate) fn finish(mut self) -> Result<Step, StorageError> {
         digest::settle(&mut self)?;
+        if self.lazy && self.outputs.is_empty() && self.wake.is_empty() && self.notify.is_empty() {
+            self.rows.defer_sync();
+        }
         if self.trust_changed {
             self.outputs.push(Output::TrustChanged);
         }
@@ -105,7 +128,11 @@ impl<'a> Turn<'a> {
     /// new or restored: its positions begin behind all that it can have seen.
     pub(crate) fn deliver(&mut self, device: &Fingerprint, record: &RecordId) -> Result<(), StorageError> {
         let newest = self.rows.get(Tree::Devices, device.as_bytes())?.map(|row| keys::last_u64(&row));
-        let seq = newest.unwrap_or_else(|| inbox_base(self.now)).saturating_add(1);
+        let base = match self.inbox_base {
+            Some(base) => base,
+            None => *self.inbox_base.insert(restored::inbox_base_of(&self.rows)?),
+        };
+        let seq = newest.unwrap_or_else(|| inbox_base(self.now)).max(base).saturating_add(1);
         self.rows.put(Tree::Devices, *device.as_bytes(), seq.to_be_bytes());
         self.rows.put(Tree::Inbox, keys::inbox(device, seq), *record.as_bytes());
         self.notify.insert(*device, seq);

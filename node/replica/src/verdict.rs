@@ -58,10 +58,10 @@ pub enum Refusal {
     /// The MLS message is not what the envelope says.
     #[error("the MLS message is not what the envelope states: {0}")]
     Content(String),
-    /// This node was restored from a backup.
+    /// This node was restored from a backup, or has lost its store.
     #[error(
-        "this node was restored from a backup, and neither takes nor serves this until other nodes have told it what has come and \
-         gone since; it goes on by itself, and its operator sees by `status` whom it waits for"
+        "this node was restored from a backup, or lost its store, and neither takes nor serves this until other nodes have told it \
+         what has come and gone since; it goes on by itself, and its operator sees by `status` whom it waits for"
     )]
     Restored,
     /// The device is no member of the conversation as far as this node knows.

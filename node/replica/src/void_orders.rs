@@ -6,11 +6,12 @@ use lanyard_crypto::{RecordId, TrustId};
 use lanyard_storage::{StorageError, Tree, View};
 
 use crate::audit::AuditEntry;
-use crate::destruction;
+use crate::audit::repeats::Repeated;
 use crate::erase::{erase, order, tombstone_for, tombstone_in};
 use crate::holding::Holding;
 use crate::keys;
 use crate::limits::{ORDERS_PER_TARGET_MAX, SCAN_ROWS};
+use crate::log;
 use crate::query::for_each;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
@@ -44,9 +45,6 @@ pub(crate) fn drop_void_orders(turn: &mut Turn<'_>, id: &RecordId) -> Result<(),
             drop_void_order(turn, id, &tombstone, order(&row).by)?;
         }
     }
-    if turn.rows.contains(Tree::Meta, &keys::void_orders(id))? {
-        turn.rows.delete(Tree::Meta, keys::void_orders(id));
-    }
     Ok(())
 }
 
@@ -56,14 +54,14 @@ pub(crate) fn drop_left_orders(turn: &mut Turn<'_>) -> Result<(), StorageError> 
         if turn.is_full() {
             return Ok(());
         }
-        let id = tombstone_in(&key);
-        let held = id.map(|id| Ok((id, Holding::get(&turn.rows, &id)?))).transpose()?;
-        match held {
-            // An order that has force may have come meanwhile: then the others stay as those that come after it.
-            Some((id, Some(held))) if tombstone_for(&turn.rows, &id, &held)?.is_none() => {
-                drop_void_orders(turn, &id)?;
-            }
-            _ => turn.rows.delete(Tree::Meta, key),
+        // Noted again if more is left.
+        turn.rows.delete(Tree::Meta, key.clone());
+        let Some(id) = tombstone_in(&key) else { continue };
+        // An order that has force may have come meanwhile: then the others stay as those that come after it.
+        if let Some(held) = Holding::get(&turn.rows, &id)?
+            && tombstone_for(&turn.rows, &id, &held)?.is_none()
+        {
+            drop_void_orders(turn, &id)?;
         }
     }
     Ok(())
@@ -87,7 +85,8 @@ fn drop_void_order(
         }
     }
     let why = Refusal::MayNotDelete(by.to_string());
-    turn.audit(AuditEntry::new("refused", why.ruling().code, why.to_string()).record(*tombstone).trust(by))?;
-    destruction::forget(turn, tombstone)?;
+    let entry = AuditEntry::new("refused", why.ruling().code, why.to_string()).record(*tombstone);
+    turn.repeated.push((Some(by.clone()), Repeated::Refusal, entry.trust(by)));
+    log::forget(turn, tombstone)?;
     erase(turn, tombstone, &held)
 }

@@ -205,13 +205,6 @@ pub struct RevokeAnswer {
     pub record: String,
 }
 
-/// `GET /v1/deletions-report`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// The whole file (`docs/reference/deletions.md`).
-    pub text: String,
-}
-
 /// `GET /v1/audit?after=NUMBER&limit=COUNT`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Audit {

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// An answer, in bytes.
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A node that is busy syncing its disk may take a while; one that hangs must not hang its operator.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Copying a large store takes as long as the disk takes.

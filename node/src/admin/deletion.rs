@@ -58,7 +58,7 @@ pub struct Replica {
     pub trust: String,
     /// Its node; absent if none of the trust's is known.
     pub peer_id: Option<String>,
-    /// `missing`, `held` or `erased`.
+    /// `missing`, `held` or `erased`; `missing` too once the hold is over.
     pub state: String,
     /// When it says that it had erased; absent until its receipt came.
     pub erased: Option<String>,
@@ -98,7 +98,6 @@ impl Deletion {
     /// What is wrong, if it is not about a tombstone at all.
     pub fn of(answer: &DeletionResponse, network: &mut Network, now: Timestamp) -> Result<Self, String> {
         let tally = Tally::of(answer, network)?;
-        let count = |fits: fn(&ReplicaTally) -> bool| tally.replicas.iter().filter(|r| fits(r)).count();
         Ok(Self {
             tombstone: tally.id.to_string(),
             issued: rfc3339(tally.issued),
@@ -110,11 +109,11 @@ impl Deletion {
             summary: tally.summary(now),
             replicas: tally.replicas.len(),
             confirmed: tally.confirmed(),
-            held: count(|r| matches!(r.state, ReplicaState::Held(..))),
-            overdue: count(|r| r.overdue.is_some()),
-            devices_total: tally.devices.iter().map(|d| u64::from(d.total)).sum(),
-            devices_erased: tally.devices.iter().map(|d| u64::from(d.erased)).sum(),
-            tally: tally.replicas.iter().map(Replica::of).collect(),
+            held: tally.replicas.iter().filter(|r| r.holds(now)).count(),
+            overdue: tally.replicas.iter().filter(|r| r.overdue.is_some()).count(),
+            devices_total: tally.devices_total(),
+            devices_erased: tally.devices_erased(),
+            tally: tally.replicas.iter().map(|replica| Replica::of(replica, now)).collect(),
             devices: tally.devices.iter().flat_map(device_erasures).collect(),
             problems: tally.problems,
         })
@@ -122,10 +121,12 @@ impl Deletion {
 }
 
 impl Replica {
-    fn of(replica: &ReplicaTally) -> Self {
+    fn of(replica: &ReplicaTally, now: Timestamp) -> Self {
         let (state, erased, envelopes, held) = match &replica.state {
             ReplicaState::Missing => ("missing", None, None, None),
-            ReplicaState::Held(until, by) => ("held", None, None, Some((until, by))),
+            ReplicaState::Held(until, by) => {
+                (if replica.holds(now) { "held" } else { "missing" }, None, None, Some((until, by)))
+            }
             ReplicaState::Erased(at, envelopes) => ("erased", Some(at), Some(*envelopes), None),
         };
         Self {

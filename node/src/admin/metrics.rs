@@ -1,6 +1,5 @@
 //! What a monitoring system reads: `GET /metrics` on the operator's socket, in OpenMetrics text (version 1.0.0).
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use lanyard_crypto::x509::Certificate;
@@ -53,10 +52,8 @@ pub fn text(
         // A trust of which nothing is overdue has a figure too, so that an alert can tell it from one that is not known.
         late.get_or_create(&trust).inc_by(0);
     }
-    let mut by_trust = BTreeMap::new();
-    overdue.iter().for_each(|one| *by_trust.entry(one.trust.to_string()).or_insert(0) += 1);
-    for (trust, count) in by_trust {
-        late.get_or_create(&Trust { trust }).set(count);
+    for one in overdue {
+        late.get_or_create(&Trust { trust: one.trust.to_string() }).inc();
     }
     let left = Gauge::<i64>::default();
     let left_secs = certificate.not_after().as_secs().saturating_sub(now().as_secs());

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use crate::backend::Backend;
 use crate::registrar::Registrar;
 
+pub(crate) use client::ANSWER_BYTES_MAX;
 pub use client::{AdminError, Client};
 
 /// Connections that wait at the socket end with the node; a request in flight has this long.

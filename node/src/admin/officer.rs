@@ -7,7 +7,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, Timestamp};
 use lanyard_replica::Deleter;
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Admin;
 use super::deletion::Deletion;
-use super::routes::{Outcome, Refused, note_with, read};
+use super::routes::{Outcome, Refused, note_with, read, shown_deletion};
 use crate::backend::{self, NewHold, SentDeletion, SomeDeleted, refusal};
 use crate::time::{now, rfc3339};
 
@@ -173,11 +172,7 @@ async fn delete_conversation(State(admin): Shared, body: Body) -> Outcome<Deleti
     let (by, target, reference) = (Deleter::Officer, Target::UpTo(up_to), reference.into_bytes());
     let order = backend::Deletion { by, conversation, target, reason, reference };
     let tombstone = admin.backend.delete(order).await?;
-    let found = admin.backend.deletion(tombstone).await?;
-    let found =
-        found.ok_or_else(|| refusal("not-found", format!("deletion {tombstone} is not held here")))?;
-    let mut network = Network::clone(&admin.backend.network());
-    Ok(Json(Deletion::of(&found, &mut network, now()).map_err(|why| refusal("damaged", why))?))
+    shown_deletion(&admin, tombstone).await
 }
 
 async fn delete_person(State(admin): Shared, body: Body) -> Outcome<PersonDeleted> {
@@ -185,12 +180,7 @@ async fn delete_person(State(admin): Shared, body: Body) -> Outcome<PersonDelete
     let reason = reason(&request.reason)?;
     let devices = devices(&admin, &request).await?;
     let listed: Vec<String> = devices.iter().map(ToString::to_string).collect();
-    let detail = format!(
-        "the records officer orders the deletion of what devices {} have sent, reference {}",
-        listed.join(", "),
-        request.reference
-    );
-    note_with(&admin, "deletion-ordered", reason.name(), detail).await;
+    note_with(&admin, "deletion-ordered", reason.name(), person_detail(&request.reference, &listed)).await;
     let order =
         SentDeletion { devices, all: request.everywhere, reason, reference: request.reference.into_bytes() };
     let mut answer = PersonDeleted { devices: listed, deletions: Vec::new(), messages: 0 };
@@ -209,6 +199,15 @@ async fn delete_person(State(admin): Shared, body: Body) -> Outcome<PersonDelete
         }
     }
     Ok(Json(answer))
+}
+
+/// What the audit log says of the order. It is cut to what an entry holds, so that the list of devices comes last.
+fn person_detail(reference: &str, devices: &[String]) -> String {
+    format!(
+        "reference {reference}: the records officer orders the deletion of what {} devices have sent: {}",
+        devices.len(),
+        devices.join(", ")
+    )
 }
 
 /// The devices that a request names, by the register of this node, if it has it, and by the directory.
@@ -274,4 +273,21 @@ fn reason(text: &str) -> Result<Reason, Refused> {
     let names = Reason::ALL.map(Reason::name).join(", ");
     let unknown = || refusal("malformed", format!("{text:?} is no reason; possible are {names}"));
     Ok(Reason::from_name(text).ok_or_else(unknown)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use lanyard_replica::audit::AuditEntry;
+    use lanyard_replica::limits::AUDIT_DETAIL_BYTES_MAX;
+
+    use super::*;
+
+    #[test]
+    fn the_audit_log_names_the_reference_of_an_order_about_many_devices() {
+        let devices: Vec<_> = (0..8).map(|n| Fingerprint::new([n; 32]).to_string()).collect();
+        let detail = person_detail("DSR-41", &devices);
+        assert!(detail.len() > AUDIT_DETAIL_BYTES_MAX, "so many do not fit");
+        let kept = AuditEntry::new("deletion-ordered", "subject-request", detail).detail;
+        assert!(kept.contains("reference DSR-41") && kept.contains("8 devices"), "{kept}");
+    }
 }

@@ -25,8 +25,8 @@ use serde::de::DeserializeOwned;
 
 use super::api::{
     Audit, BackedUp, BackupRequest, Compacted, DeviceView, FinishRequest, Finished, Held, Imported,
-    InvitationView, InviteRequest, Invited, NetworkStatus, OverdueReplica, Peer, Report, Restored,
-    RevokeAnswer, RevokeRequest, Staff, Status,
+    InvitationView, InviteRequest, Invited, NetworkStatus, OverdueReplica, Peer, Restored, RevokeAnswer,
+    RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
 use super::{Admin, metrics, officer};
@@ -139,7 +139,7 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         let lacks =
             if restored.serves { "takes no changes of its own conversations" } else { "serves no messages" };
         warnings.push(format!(
-            "this node was restored at {}, and {lacks} until it has compared with: {waiting_for}",
+            "this node was restored, or found out that its store was lost, at {}, and {lacks} until it has compared with: {waiting_for}",
             restored.since
         ));
     }
@@ -240,24 +240,24 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
 }
 
 async fn deletions(State(admin): Shared) -> Outcome<Vec<Deletion>> {
-    let (mut network, now) = (Network::clone(&admin.backend.network()), now());
-    let deletions = admin.backend.deletions().await?;
-    let shown = blocking(move || deletions.iter().map(|d| Deletion::of(d, &mut network, now)).collect());
-    let shown: Result<Vec<_>, String> = shown.await?;
-    Ok(Json(shown.map_err(|why| refusal("damaged", why))?))
+    Ok(Json(admin.backend.deletions().await?))
 }
 
 async fn deletion(State(admin): Shared, Path(id): Path<String>) -> Outcome<Deletion> {
-    let id: RecordId = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    let id = id.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
+    shown_deletion(&admin, id).await
+}
+
+pub(super) async fn shown_deletion(admin: &Admin, id: RecordId) -> Outcome<Deletion> {
     let found = admin.backend.deletion(id).await?;
     let found = found.ok_or_else(|| refusal("not-found", format!("deletion {id} is not held here")))?;
     let mut network = Network::clone(&admin.backend.network());
-    let shown = Deletion::of(&found, &mut network, now());
+    let shown = blocking(move || Deletion::of(&found, &mut network, now())).await?;
     Ok(Json(shown.map_err(|why| refusal("damaged", format!("deletion {id}: {why}")))?))
 }
 
-async fn deletions_report(State(admin): Shared) -> Outcome<Report> {
-    Ok(Json(Report { text: admin.backend.deletions_report().await? }))
+async fn deletions_report(State(admin): Shared) -> Result<String, Refused> {
+    Ok(admin.backend.deletions_report().await?)
 }
 
 /// For a scraper that is allowed to open the socket, such as one of the node's own user.
@@ -345,17 +345,13 @@ async fn finish_restore(State(admin): Shared, body: Body) -> Outcome<Finished> {
         None => return Err(refusal("not-found", "this node waits for nobody: it serves").into()),
         Some(restoration) => restoration.waiting_for,
     };
-    let own = matches!(&gone, Awaited::Trust(trust) if trust == admin.backend.trust());
-    let is_gone = |awaited: &Awaited| *awaited == gone || own && matches!(awaited, Awaited::Node(_));
-    if !waiting_for.iter().any(is_gone) {
-        let waiting_for = names(&waiting_for).join(" ");
-        return Err(refusal(
-            "not-found",
-            format!("this node does not wait for {without}, but for: {waiting_for}"),
-        )
-        .into());
-    }
-    admin.backend.leave_out(gone).await?;
+    admin.backend.leave_out(gone).await.map_err(|why| match why.code.as_str() {
+        "not-found" => {
+            let waiting_for = names(&waiting_for).join(" ");
+            refusal("not-found", format!("this node does not wait for {without}, but for: {waiting_for}"))
+        }
+        _ => why,
+    })?;
     let left = admin.backend.restoration().await?;
     Ok(Json(Finished { waiting_for: left.map_or_else(Vec::new, |left| names(&left.waiting_for)) }))
 }

@@ -36,6 +36,7 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// Write the whole audit log of the running node to a file, signed, to show it to somebody
+    #[command(after_help = "Example:\n  lanyard-node audit export ryj-audit.jsonl --config node1/node.toml")]
     Export(ExportArgs),
     /// Check the audit log of the running node, or an exported one without any node
     Verify(VerifyArgs),
@@ -43,9 +44,8 @@ pub enum AuditCommand {
     Heads(HeadsArgs),
 }
 
-/// `audit export`.
+/// `audit export` and `deletions export`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lanyard-node audit export ryj-audit.jsonl --config node1/node.toml")]
 pub struct ExportArgs {
     /// The file, which must not be there yet
     pub file: PathBuf,

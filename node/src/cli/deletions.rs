@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use lanyard_crypto::RecordId;
 
-use super::NodeArgs;
+use super::{ExportArgs, NodeArgs};
 
 /// `deletions`.
 #[derive(Debug, Args)]
@@ -38,25 +38,12 @@ pub struct DeletionsArgs {
 #[derive(Debug, Subcommand)]
 pub enum DeletionsCommand {
     /// Write the deletions with all their evidence to a file, sealed by the running node, to show it to somebody
-    Export(ExportDeletionsArgs),
+    #[command(
+        after_help = "Example:\n  lanyard-node deletions export ryj-deletions.jsonl --config node1/node.toml"
+    )]
+    Export(ExportArgs),
     /// Check such a file, without any node
     Verify(VerifyDeletionsArgs),
-}
-
-/// `deletions export`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  lanyard-node deletions export ryj-deletions.jsonl --config node1/node.toml"
-)]
-pub struct ExportDeletionsArgs {
-    /// The file, which must not be there yet
-    pub file: PathBuf,
-    /// Which node.
-    #[command(flatten)]
-    pub node: NodeArgs,
-    /// Print as JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// `deletions verify`.

@@ -12,7 +12,7 @@ mod trust;
 use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
-pub use deletions::{DeletionsArgs, DeletionsCommand, ExportDeletionsArgs, VerifyDeletionsArgs};
+pub use deletions::{DeletionsArgs, DeletionsCommand, VerifyDeletionsArgs};
 pub use network::{
     AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
     ShowCharterArgs, SignArgs,

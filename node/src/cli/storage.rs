@@ -9,7 +9,8 @@ use super::NodeArgs;
 /// `compact`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  lanyard-node compact --config node1/node.toml\n\n\
-    The node goes on meanwhile, and needs as much free space as what lives takes. It also does this by itself.")]
+    The node goes on meanwhile. It needs twice as much free space as what lives takes, and 64 MiB; and as much memory again as\n\
+    `storage.cache_mib`. It also does this by itself.")]
 pub struct CompactArgs {
     /// Which node.
     #[command(flatten)]

@@ -1,17 +1,12 @@
 //! `lanyard-node deletions`: what was ordered and who has confirmed it.
 
-use std::fs;
-use std::path::Path;
-
-use lanyard_crypto::record;
 use serde::Serialize;
 
 use super::operate::client;
 use super::{CommandError, ContentError, charters, show};
-use crate::admin::api::Report;
 use crate::admin::deletion::{Deletion, DeviceErasure, Replica};
-use crate::cli::{DeletionsArgs, DeletionsCommand, ExportDeletionsArgs, VerifyDeletionsArgs};
-use crate::deletions_report::{self, Shown};
+use crate::cli::{DeletionsArgs, DeletionsCommand, ExportArgs, VerifyDeletionsArgs};
+use crate::deletions_report::{self, ReportError, Shown};
 use crate::files::{self, FileError};
 
 /// What every view of receipts says.
@@ -44,27 +39,21 @@ struct Exported {
     deletions: usize,
 }
 
-fn export(args: &ExportDeletionsArgs) -> Result<(), CommandError> {
-    let report: Report = client(&args.node)?.get("/v1/deletions-report")?;
-    files::create(&args.file, report.text.as_bytes(), files::SECRET)?;
+fn export(args: &ExportArgs) -> Result<(), CommandError> {
+    let report = client(&args.node)?.get_text("/v1/deletions-report")?;
+    files::create(&args.file, report.as_bytes(), files::SECRET)?;
     // The first line is of the report, the last one its seal.
-    let deletions = report.text.lines().count().saturating_sub(2);
+    let deletions = report.lines().count().saturating_sub(2);
     let exported = Exported { file: args.file.display().to_string(), deletions };
     show(args.json, &exported, |e| format!("{}: {} deletions, sealed by the node", e.file, e.deletions))
 }
 
 fn verify(args: &VerifyDeletionsArgs) -> Result<(), CommandError> {
-    let charter = charters::read_record(&args.charter)?;
-    let content = |path: &Path, what: String| CommandError::content(path, ContentError::Other(what));
-    let network = record::open_trusted(&charter).map_err(|e| content(&args.charter, e.to_string()))?;
-    let read = |reason| FileError::Read { path: args.file.clone(), reason };
-    let len = fs::metadata(&args.file).map_err(read)?.len();
-    if len > REPORT_BYTES_MAX {
-        return Err(content(&args.file, format!("{len} bytes are more than any report has")));
-    }
-    let text = fs::read(&args.file).map_err(read)?;
-    let text = String::from_utf8(text).map_err(|_| content(&args.file, "it is not text".into()))?;
-    let shown = deletions_report::verify(&text, network).map_err(|e| content(&args.file, e.to_string()))?;
+    let (network, _) = charters::read_trusted(&args.charter)?;
+    let text = files::read(&args.file, REPORT_BYTES_MAX)?;
+    let text = String::from_utf8(text).map_err(|_| FileError::NotText { path: args.file.clone() })?;
+    let wrong = |e: ReportError| CommandError::content(&args.file, ContentError::Other(e.to_string()));
+    let shown = deletions_report::verify(&text, network).map_err(wrong)?;
     show(args.json, &shown, to_text)
 }
 
@@ -78,7 +67,7 @@ fn to_text(shown: &Shown) -> String {
         opening.peer_id,
         opening.at,
         opening.deletions,
-        if opening.more { ", and older ones that are not listed" } else { "" },
+        if opening.more { ", and more that are not listed" } else { "" },
     );
     if !list.is_empty() {
         text += &table(list);
@@ -246,11 +235,16 @@ impl Replica {
                 let count = self.envelopes.unwrap_or_default();
                 format!("attested erasure of {count} at {erased}, receipt {receipt}")
             }
-            (None, Some(until), Some(receipt)) => format!("holds it until {until}, receipt {receipt}"),
-            _ => match &self.overdue {
-                Some(since) => format!("has not confirmed: overdue since {since}"),
-                None => "has not confirmed".into(),
-            },
+            (None, Some(until), Some(receipt)) if self.state == "held" => {
+                format!("holds it until {until}, receipt {receipt}")
+            }
+            (_, until, _) => {
+                let over = until.as_ref().map(|until| format!("held until {until}, which is over"));
+                let overdue = self.overdue.as_ref().map(|since| format!("overdue since {since}"));
+                let why: Vec<_> = over.into_iter().chain(overdue).collect();
+                let colon = if why.is_empty() { "" } else { ": " };
+                format!("has not confirmed{colon}{}", why.join(", "))
+            }
         };
         format!("  {:<12} {node}{state}", self.trust)
     }

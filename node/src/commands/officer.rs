@@ -46,7 +46,7 @@ fn delete_person(args: &DeletePersonArgs) -> Result<(), CommandError> {
         reason: args.order.reason.name().into(),
         reference: args.order.reference.clone(),
     };
-    let deleted: PersonDeleted = client(&args.node)?.post("/v1/deletions/person", &request)?;
+    let deleted: PersonDeleted = client(&args.node)?.patient().post("/v1/deletions/person", &request)?;
     show(args.json, &deleted, |deleted| {
         let mut lines = vec![format!(
             "{} messages of {} devices, in {} deletions",

@@ -1,4 +1,4 @@
-//! `lanyard-node status`, `deletions`, and what else asks the running node.
+//! `lanyard-node status`, `held`, `network import` and `trust revoke`, through the running node.
 
 use lanyard_crypto::x509::Certificate;
 

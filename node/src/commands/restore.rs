@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::operate::client;
 use super::prepare::{self, Findings};
-use super::run::{RunError, store_options};
+use super::run::{RunError, restoring_dir, store_options};
 use super::{CommandError, ContentError, show};
 use crate::admin::api::{FinishRequest, Finished};
 use crate::cli::RestoreArgs;
@@ -71,7 +71,7 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
         let reason = "is there, and a backup takes no store's place: move it away first";
         return Err(CommandError::content(&store, ContentError::Other(reason.into())));
     }
-    let draft = config.data_dir.join("store.restoring");
+    let draft = restoring_dir(&config);
     let failed = |error: StorageError| CommandError::from(RunError::from(error));
     // It holds keys, of which the store may have destroyed some since.
     destroy_copy(&draft).map_err(failed)?;
@@ -89,9 +89,6 @@ fn restore(config: &Path, backup: &Path) -> Result<Restored, CommandError> {
 /// Opens the copy, which must be this node's, and says of it that it is one.
 fn mark(options: SledOptions) -> Result<(), RunError> {
     let store = SledStore::open(options)?;
-    // The draft has no standing before all of them are there.
-    for batch in lanyard_replica::restored::mark(&store, now())? {
-        store.commit(batch)?;
-    }
-    Ok(())
+    // The draft has no standing before this is there.
+    Ok(store.commit(lanyard_replica::restored::mark(&store, now())?)?)
 }

@@ -2,13 +2,13 @@
 //! order.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lanyard_crypto::NodeId;
 use lanyard_replica::Own;
-use lanyard_storage::{SledOptions, SledStore, StorageError};
+use lanyard_storage::{SledOptions, SledStore, StorageError, destroy_copy};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -218,7 +218,24 @@ fn open_store(config: &Config, prepared: &Prepared) -> Result<SledStore, RunErro
         (None, KeySource::File(path)) => store_key::make(path)?,
         (None, command) => command.read()?,
     };
-    Ok(SledStore::open(store_options(config, prepared, store_key))?)
+    Ok(open_under(config, prepared, store_key)?)
+}
+
+/// Opens the store of a configuration with this key, and destroys what an interrupted `restore` has left beside it: keys that no erasure
+/// in the store reaches.
+pub(super) fn open_under(
+    config: &Config,
+    prepared: &Prepared,
+    store_key: StoreKey,
+) -> Result<SledStore, StorageError> {
+    let store = SledStore::open(store_options(config, prepared, store_key))?;
+    destroy_copy(&restoring_dir(config))?;
+    Ok(store)
+}
+
+/// Where `restore` makes a store before it has its name.
+pub(super) fn restoring_dir(config: &Config) -> PathBuf {
+    config.data_dir.join("store.restoring")
 }
 
 /// What opens the store of a configuration with this key.

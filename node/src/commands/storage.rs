@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::operate::client;
 use super::prepare::{self, Findings, Prepared, STORE_KEY};
-use super::run::{RunError, store_options};
+use super::run::{RunError, open_under};
 use super::{CommandError, show};
 use crate::admin::api::{BackedUp, BackupRequest, Compacted};
 use crate::cli::{BackupArgs, CompactArgs, RotateArgs};
@@ -63,8 +63,11 @@ enum Plan {
 pub(super) fn rotate(args: &RotateArgs) -> Result<(), CommandError> {
     let config = Config::load(&args.config)?;
     let (prepared, Findings { fatal, .. }) = prepare::prepare(&config, now());
-    // The key's file is not there between two steps below.
-    let fatal: Vec<_> = fatal.into_iter().filter(|problem| problem.key != STORE_KEY).collect();
+    let plan = plan(args, &config)?;
+    // Between two steps below the key's file is not there, and the new one is.
+    let interrupted = !config.store_key.is_there() && plan.source().is_there();
+    let fatal: Vec<_> =
+        fatal.into_iter().filter(|problem| !interrupted || problem.key != STORE_KEY).collect();
     let prepared = prepared.filter(|_| fatal.is_empty()).ok_or(RunError::Problems(fatal))?;
     let dir = config.data_dir.join("store");
     if !dir.exists() {
@@ -73,14 +76,13 @@ pub(super) fn rotate(args: &RotateArgs) -> Result<(), CommandError> {
             dir.display()
         )));
     }
-    let plan = plan(args, &config)?;
     let new = plan.new_key()?;
     if prepared.store_key.as_ref() == Some(&new) {
         return Err(CommandError::Usage(
             "the new key is the key that the store has: name another one".into(),
         ));
     }
-    let opens = |key: &StoreKey| SledStore::open(store_options(&config, &prepared, key.clone()));
+    let opens = |key: &StoreKey| open_under(&config, &prepared, key.clone());
     rotate_store(&prepared, &new, opens).map_err(RunError::Store)?;
     let rotated = plan.finish(&config).map_err(RunError::StoreKey)?;
     show(args.json, &rotated, Rotated::to_text)
@@ -117,17 +119,25 @@ fn plan(args: &RotateArgs, config: &Config) -> Result<Plan, CommandError> {
 }
 
 impl Plan {
+    /// Where the new key is, or will be made.
+    fn source(&self) -> KeySource {
+        match self {
+            Plan::Replace { new, .. } => KeySource::File(new.clone()),
+            Plan::Move(source) => source.clone(),
+        }
+    }
+
     fn new_key(&self) -> Result<StoreKey, RunError> {
-        Ok(match self {
-            Plan::Replace { at, new } if !new.exists() => {
-                // Of an earlier rotation that was interrupted at its very end.
-                files::destroy(&beside(at, ".old"))?;
-                store_key::make(new)?
+        match self.source() {
+            KeySource::File(path) if !path.exists() => {
+                if let Plan::Replace { at, .. } = self {
+                    // Of an earlier rotation that was interrupted at its very end.
+                    files::destroy(&beside(at, ".old"))?;
+                }
+                Ok(store_key::make(&path)?)
             }
-            Plan::Move(KeySource::File(path)) if !path.exists() => store_key::make(path)?,
-            Plan::Replace { new, .. } => KeySource::File(new.clone()).read()?,
-            Plan::Move(source) => source.read()?,
-        })
+            source => Ok(source.read()?),
+        }
     }
 
     /// Once the store has the new key.

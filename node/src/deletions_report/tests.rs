@@ -3,7 +3,7 @@
 use lanyard_crypto::gateway::{Attestation, DeletionResponse, KnownDevice, Replica, TrustDevices};
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{
-    self, Body, Decoded, DeviceErased, DeviceLine, Erased, Receipt, ReceiptItem, Waiting, WaitingDevice,
+    self, Body, Decoded, DeviceErased, DeviceLine, Erased, Held, Receipt, ReceiptItem, Waiting, WaitingDevice,
 };
 use lanyard_crypto::x509::{Certificate, SecretKey};
 use lanyard_crypto::{NetworkId, RecordId};
@@ -105,8 +105,9 @@ impl Scene {
     fn report_of(&self, deletions: &[DeletionResponse]) -> String {
         let a = &self.trusts[0];
         let at = NOW.plus_secs(2 * DAY);
-        let content = content(deletions, 10, self.charter.bytes(), &a.id, &a.node_id(), at).unwrap();
-        self.seal(content)
+        let mut draft = Draft::new(self.charter.bytes(), at).unwrap();
+        assert!(deletions.iter().all(|deletion| draft.add(deletion).unwrap()));
+        self.seal(draft.content(&a.id, &a.node_id()))
     }
 
     fn seal(&self, content: String) -> String {
@@ -131,6 +132,50 @@ fn a_report_shows_who_has_confirmed_and_who_has_not() {
         "replicas 2 of 3, 1 overdue, devices 1 of 2, waiting for: RXC Clinician 72, last seen 2 days ago"
     );
     assert_eq!(verify(&scene.report_of(&[]), scene.network()).unwrap().list, []);
+}
+
+#[test]
+fn a_report_takes_what_it_has_room_for_and_says_that_there_are_more() {
+    let scene = Scene::new();
+    let all = [3, 2, 1].map(|n| scene.deletion(n));
+    let line = scene.report_of(&all[..1]).lines().nth(1).unwrap().len() + 1;
+    let a = &scene.trusts[0];
+    for (room, listed) in [
+        ((1000, 3 * line + 300), 3),
+        ((3, usize::MAX), 3),
+        ((2, usize::MAX), 2),
+        ((1000, 2 * line + 300), 2),
+        ((1000, 300), 0),
+    ] {
+        let mut draft = Draft::within(room.0, room.1, scene.charter.bytes(), NOW.plus_secs(2 * DAY)).unwrap();
+        let taken = all.iter().take_while(|deletion| draft.add(deletion).unwrap()).count();
+        assert_eq!(taken, listed, "{room:?}");
+        let shown = verify(&scene.seal(draft.content(&a.id, &a.node_id())), scene.network()).unwrap();
+        assert_eq!((shown.opening.deletions, shown.opening.more), (listed, listed < 3));
+        let ids: Vec<_> = shown.list.iter().map(|deletion| deletion.tombstone.clone()).collect();
+        assert_eq!(ids, all[..listed].iter().map(|d| d.tombstone.to_string()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_hold_counts_until_it_is_over() {
+    let scene = Scene::new();
+    let shown = |until| {
+        let mut answer = scene.deletion(1);
+        let held = Held { tombstone: answer.tombstone, until, reference: b"case 9".to_vec() };
+        answer.replicas[1].held = Some(scene.attested(1, vec![ReceiptItem::Held(held)]).remove(0));
+        let shown = verify(&scene.report_of(&[answer]), scene.network()).unwrap();
+        let [deletion] = shown.list.try_into().unwrap();
+        let Deletion { summary, tally, .. } = deletion;
+        assert_eq!(
+            (tally[1].held_until.clone(), tally[1].hold.as_deref()),
+            (Some(rfc3339(until)), Some("case 9"))
+        );
+        (shown.held, shown.missing, tally[1].state.clone(), summary.contains("1 held"))
+    };
+    // The report is of two days after the order.
+    assert_eq!(shown(NOW.plus_secs(2 * DAY + 1)), (1, 0, "held".into(), true));
+    assert_eq!(shown(NOW.plus_secs(2 * DAY)), (0, 1, "missing".into(), false));
 }
 
 #[test]
@@ -185,31 +230,49 @@ fn a_seal_does_not_stand_for_what_the_evidence_does_not_show() {
         assert_eq!((shown.complete, shown.problems), (0, shown.list[0].problems.len()));
         assert!((1..=2).contains(&shown.confirmed), "what is honest counts all the same");
         assert!(shown.missing >= 1);
-        shown.list[0].problems.join("; ")
+        (
+            shown.list[0].problems.join("; "),
+            (shown.devices_erased, shown.devices_total),
+            shown.list[0].summary.clone(),
+        )
     };
+    let told = |change: &dyn Fn(&mut DeletionResponse)| altered(change).0;
     // A replica that is left out, another's receipt, another deletion's receipt, another device's line.
-    let left_out = altered(&|a| drop(a.replicas.remove(1)));
+    let left_out = told(&|a| drop(a.replicas.remove(1)));
     assert!(left_out.contains("nothing is said of RXB"), "{left_out}");
-    let others = altered(&|a| a.replicas[1].erased = a.replicas[0].erased.clone());
+    let others = told(&|a| a.replicas[1].erased = a.replicas[0].erased.clone());
     assert!(others.contains("another trust"), "{others}");
     let elsewhere = scene.deletion(2).replicas[2].erased.clone();
-    let elsewhere = altered(&|a| a.replicas[2].erased = elsewhere.clone());
+    let elsewhere = told(&|a| a.replicas[2].erased = elsewhere.clone());
     assert!(elsewhere.contains("does not name this deletion"), "{elsewhere}");
-    let device = altered(&|a| a.devices[0].erased[0].1 = Some(a.devices[0].known[0].clone()));
+    let device = told(&|a| a.devices[0].erased[0].1 = Some(a.devices[0].known[0].clone()));
     assert!(device.contains("line is not believed"), "{device}");
-    let twice = altered(&|a| a.replicas.push(a.replicas[2].clone()));
+    let twice = told(&|a| a.replicas.push(a.replicas[2].clone()));
     assert!(twice.contains("shown twice"), "{twice}");
-    let nameless = altered(&|a| a.replicas[2].node = None);
+    let nameless = told(&|a| a.replicas[2].node = None);
     assert!(nameless.contains("not which node"), "{nameless}");
-    let stranger = altered(&|a| a.replicas[1].trust = "RXZ".parse().unwrap());
+    let stranger = told(&|a| a.replicas[1].trust = "RXZ".parse().unwrap());
     assert!(stranger.contains("RXZ: it need not erase"), "{stranger}");
-    let devices = altered(&|a| a.devices.push(a.devices[0].clone()));
+    let devices = told(&|a| a.devices.push(a.devices[0].clone()));
     assert!(devices.contains("devices stand in it twice"), "{devices}");
-    altered(&|a| {
+    let (_, devices, summary) = altered(&|a| {
         a.devices[0].more = u32::MAX;
         a.devices[0].erased[0].1 = None;
         a.devices[0].erased.push(honest.devices[0].erased[0].clone());
     });
+    assert_eq!(devices, (1, 2), "a bare number is nobody's erasure");
+    assert!(summary.contains("devices 1 of 2, and 4294967295 by the node's word, waiting for"), "{summary}");
+    let (why, devices, _) = altered(&|a| a.devices.clear());
+    assert_eq!((why.as_str(), devices), ("nothing is said of RXC's devices", (0, 2)));
+    // A total that nobody has signed.
+    let (why, devices, _) = altered(&|a| {
+        let Some(Attestation { item: ReceiptItem::Erased(item), .. }) = &mut a.replicas[2].erased else {
+            panic!("it has erased")
+        };
+        item.devices = 900;
+    });
+    assert!(why.contains("a receipt is not believed"), "{why}");
+    assert_eq!(devices, (1, 2), "one line, and one device for which it is waited, are proven by themselves");
     // And words beside evidence that says otherwise.
     let report = scene.report_of(std::slice::from_ref(&honest));
     let content: String = report.split_inclusive('\n').take(2).collect();

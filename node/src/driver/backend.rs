@@ -25,18 +25,19 @@ use super::audit as logs;
 use super::engine::Message;
 use super::shared::Engine;
 use super::space;
-use crate::audit_export::{self, Beginning};
+use crate::admin::deletion;
+use crate::audit_export::{self, Beginning, line_of};
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
     PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
-use crate::deletions_report;
+use crate::deletions_report::{self, Draft};
 use crate::time;
 
 /// Deletions in one answer.
 const DELETIONS_MAX: usize = 1000;
-/// Deletions in one report: at a few KiB each it stays below what the operator's socket carries.
-const REPORT_MAX: usize = 1000;
+/// The same, in bytes of JSON.
+const DELETIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Replicas in one answer about what is overdue.
 const OVERDUE_MAX: usize = 10_000;
 
@@ -115,9 +116,9 @@ impl Backend for Engine {
         async move { self.0.request(Request::Erased { device, lines }).await.map(drop) }.boxed()
     }
 
-    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()> {
+    fn present(&self, device: Fingerprint) {
         let (reply, _) = oneshot::channel();
-        self.0.push(Message::Request(Request::Present(device), reply)).boxed()
+        self.0.push_or_drop(Message::Request(Request::Present(device), reply));
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
@@ -166,26 +167,51 @@ impl Backend for Engine {
         self.0.read(deletion).boxed()
     }
 
-    fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
-        let own = self.0.trust.clone();
-        let newest = move |view: &dyn View, network: &Network| {
-            query::deletions(view, network, &own, DELETIONS_MAX, time::now())
-        };
-        self.0.read(newest).boxed()
+    fn deletions(&self) -> Answer<'_, Vec<deletion::Deletion>> {
+        async move {
+            let own = self.0.trust.clone();
+            // Shown one by one: with their evidence, so many would take far more memory.
+            let shown = self.0.read(move |view, network| {
+                let (now, mut learning) = (time::now(), network.clone());
+                let (mut shown, mut bytes, mut damaged) = (Vec::new(), 0, None);
+                query::each_deletion(view, network, &own, now, |answer| {
+                    match deletion::Deletion::of(&answer, &mut learning, now) {
+                        Ok(deletion) => {
+                            bytes += line_of(&deletion).len();
+                            if bytes <= DELETIONS_BYTES_MAX {
+                                shown.push(deletion);
+                            }
+                        }
+                        Err(why) => damaged = Some(why),
+                    }
+                    damaged.is_none() && bytes < DELETIONS_BYTES_MAX && shown.len() < DELETIONS_MAX
+                })?;
+                Ok(damaged.map_or(Ok(shown), Err))
+            });
+            shown.await?.map_err(|why| refusal("damaged", why))
+        }
+        .boxed()
     }
 
     fn deletions_report(&self) -> Answer<'_, String> {
         async move {
             let (trust, node) = (self.0.trust.clone(), self.0.shell().node());
-            let content = self
-                .0
-                .read(move |view, network| {
-                    let newest = query::deletions(view, network, &trust, REPORT_MAX + 1, time::now())?;
-                    let charter = query::trust(view, None)?.charter;
-                    Ok(deletions_report::content(&newest, REPORT_MAX, &charter, &trust, &node, time::now()))
-                })
-                .await?
-                .map_err(|why| refusal("damaged", why))?;
+            let content = self.0.read(move |view, network| {
+                let now = time::now();
+                let mut draft = match Draft::new(&query::trust(view, None)?.charter, now) {
+                    Ok(draft) => draft,
+                    Err(why) => return Ok(Err(why)),
+                };
+                let mut damaged = None;
+                query::each_deletion(view, network, &trust, now, |answer| {
+                    draft.add(&answer).unwrap_or_else(|why| {
+                        damaged = Some(why);
+                        false
+                    })
+                })?;
+                Ok(damaged.map_or_else(|| Ok(draft.content(&trust, &node)), Err))
+            });
+            let content = content.await?.map_err(|why| refusal("damaged", why))?;
             let digest = deletions_report::digest(&content);
             match self.0.request(Request::Seal(digest)).await? {
                 Reply::Sealed { seal, chain } => Ok(deletions_report::sealed(content, &seal, &chain)),

@@ -8,6 +8,7 @@ use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::chores::Chores;
+use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -19,11 +20,6 @@ use super::shared::{Shared, failed};
 const STEPS_MAX: usize = 128;
 /// Events of the audit log that somebody should look at, and so are warnings in the program's log.
 const ALERTS: [&str; 2] = ["deletion-overdue", "deletion-confirmed-late"];
-/// A commit is closed at this size, in bytes: far below the store's own bound for a batch.
-const COMMIT_BYTES: usize = 8 * 1024 * 1024;
-/// A commit is closed at so many changes of rows.
-const COMMIT_CHANGES: usize = 20_000;
-
 /// A round is closed when its outputs have so many bytes: they are held until the commit.
 const ROUND_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 

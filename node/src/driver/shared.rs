@@ -84,6 +84,11 @@ impl Shared {
         let _ = self.inputs.send(message).await;
     }
 
+    /// As [`Shared::push`], but if there is no place, nothing happens.
+    pub(super) fn push_or_drop(&self, message: Message) {
+        let _ = self.inputs.try_send(message);
+    }
+
     /// As [`Shared::push`], and waits until the input's outputs have been carried out.
     pub(super) async fn push_and_wait(&self, input: Input) {
         let (done, wait) = oneshot::channel();
@@ -182,4 +187,39 @@ pub(super) fn stopped() -> Refusal {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use lanyard_storage::SledOptions;
+
+    use super::*;
+    use crate::backend::Backend;
+    use crate::testing;
+
+    #[test]
+    fn that_a_device_is_there_waits_for_no_place_in_the_queue() {
+        let (trust, dir) = (testing::Trust::new("RXA"), tempfile::tempdir().unwrap());
+        let store = SledStore::open(SledOptions {
+            dir: dir.path().join("store"),
+            owner: [1; 32],
+            store_key: [1; 32].into(),
+            cache_bytes: 1 << 20,
+        });
+        let (inputs, mut waiting) = mpsc::channel(1);
+        let shared =
+            Shared::new(trust.id.clone(), Arc::new(trust.network()), Arc::new(store.unwrap()), inputs);
+        let engine = Engine(Arc::new(shared));
+        let [first, second] = [1, 2].map(|n| Fingerprint::new([n; 32]));
+        engine.present(first);
+        engine.present(second);
+        let noted = |message| match message {
+            Ok(Message::Request(Request::Present(device), _)) => Some(device),
+            _ => None,
+        };
+        assert_eq!(noted(waiting.try_recv()), Some(first));
+        assert_eq!(noted(waiting.try_recv()), None, "there was no place");
+        engine.present(second);
+        assert_eq!(noted(waiting.try_recv()), Some(second));
+    }
 }

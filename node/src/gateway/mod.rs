@@ -44,7 +44,7 @@ use session::{Crowd, Place, Session, counted_as};
 pub struct Gateway {
     backend: Arc<dyn Backend>,
     registrar: Option<Arc<Registrar>>,
-    /// This trust's own limit, if it is stricter than the charter's.
+    /// How long this trust keeps messages of its own conversations, for all and by class, where that is stricter than the charter.
     retention: TrustRetention,
     enrolments: Semaphore,
     presence: session::Presence,

@@ -99,7 +99,7 @@ impl FromRequestParts<Arc<Gateway>> for Device {
         let session = session.ok_or_else(|| Refused::new("internal", "the connection has no session"))?;
         let identity = session.identity(gateway)?;
         if gateway.presence.is_news(&identity.fingerprint(), now().as_secs()) {
-            gateway.backend.present(identity.fingerprint()).await;
+            gateway.backend.present(identity.fingerprint());
         }
         Ok(Self { fingerprint: identity.fingerprint(), certificate: identity.certificate })
     }

@@ -19,9 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::limits::SHARD_KEYS_MAX;
+use crate::StorageError;
+use crate::files::{self, Files};
+use crate::limits::{REWRITE_SHARDS, SHARD_KEYS_MAX};
 use crate::seal::{Secret, random_bytes};
-use crate::{StorageError, files};
 use slot::{Content, Place, Slot};
 
 /// Names a key within its shard; random.
@@ -77,6 +78,7 @@ impl Keyring {
 
 /// The key files. Owned by the store's only writer; readers share the [`Keyring`].
 pub(crate) struct KeyShards {
+    files: Files,
     dir: PathBuf,
     /// Wrap the shards' wrapping keys. New slots are wrapped under the first; a second is there only while the shards move from it.
     wraps: Vec<Secret>,
@@ -101,10 +103,11 @@ struct Shard {
 
 impl KeyShards {
     /// Reads all shards in `dir`, which are wrapped under any of `wraps`, newest first, and finishes what a crash interrupted.
-    pub(crate) fn open(dir: PathBuf, wraps: Vec<Secret>) -> Result<Self, StorageError> {
+    pub(crate) fn open(files: Files, dir: PathBuf, wraps: Vec<Secret>) -> Result<Self, StorageError> {
         files::create_dir(&dir)?;
         let found = list_slots(&dir)?;
         let mut keys = Self {
+            files,
             dir,
             wraps,
             shards: BTreeMap::new(),
@@ -115,7 +118,7 @@ impl KeyShards {
         for (shard, paths) in found {
             keys.load_shard(shard, paths)?;
         }
-        files::sync_dir(&keys.dir)?;
+        keys.files.sync_dir(&keys.dir)?;
         Ok(keys)
     }
 
@@ -137,7 +140,7 @@ impl KeyShards {
             let mut fresh = BTreeMap::new();
             while fresh.len() < room.min(count - created.len()) {
                 let key = KeyRef { shard: number, id: random_bytes()? };
-                if self.ring.get(key).is_none() {
+                if !self.ring.holds(key) {
                     fresh.insert(key, Secret::random()?);
                 }
             }
@@ -152,7 +155,7 @@ impl KeyShards {
     pub(crate) fn erase(&mut self, erased: &BTreeSet<KeyRef>) -> Result<(), StorageError> {
         self.forget(erased);
         let shards: BTreeSet<u32> = erased.iter().map(|key| key.shard).collect();
-        shards.into_iter().try_for_each(|number| self.rewrite(number))
+        self.rewrite(&shards.into_iter().collect::<Vec<_>>())
     }
 
     /// Erases keys from memory at once, so that nothing reads what they sealed, and leaves the disk to [`tidy`](Self::tidy).
@@ -167,11 +170,11 @@ impl KeyShards {
     /// that one anew which has waited longest, if it has waited for so long. Tells whether there was anything to do.
     pub(crate) fn tidy(&mut self, wait: Duration) -> Result<bool, StorageError> {
         if let Some(number) = self.renewed {
-            return self.end(number).map(|()| true);
+            return self.end(&[number]).map(|()| true);
         }
         match self.longest_waiting().filter(|(since, _)| since.elapsed() >= wait) {
             Some((_, number)) => {
-                self.renew(number)?;
+                self.renew(&[number])?;
                 self.renewed = Some(number);
                 Ok(true)
             }
@@ -208,16 +211,15 @@ impl KeyShards {
     /// Writes every shard again that is under an earlier wrap, which nothing is under once this returns.
     pub(crate) fn move_all(&mut self) -> Result<(), StorageError> {
         let outdated = self.shards.iter().filter(|(_, shard)| !shard.current).map(|(&number, _)| number);
-        for number in outdated.collect::<Vec<_>>() {
-            self.rewrite(number)?;
-        }
+        self.rewrite(&outdated.collect::<Vec<_>>())?;
         self.wraps.truncate(1);
         Ok(())
     }
 
-    /// The keys that are kept.
-    pub(crate) fn count(&self) -> usize {
-        self.shards.values().map(|shard| shard.keys).sum()
+    /// What the keys that are kept take in their files, in bytes.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        let keys: usize = self.shards.values().map(|shard| shard.keys).sum();
+        (keys * slot::ENTRY_LEN) as u64
     }
 
     /// Where their files are.
@@ -233,12 +235,12 @@ impl KeyShards {
 
     fn append(&mut self, number: u32, fresh: &BTreeMap<KeyRef, Secret>) -> Result<(), StorageError> {
         // The presence of an old slot says that nothing was appended to the new one yet.
-        self.end(number)?;
+        self.end(&[number])?;
         let entries = fresh.iter().map(|(key, secret)| (key.id, secret));
         let Some(shard) = self.shards.get_mut(&number) else {
             let place = Place { shard: number, generation: 0 };
             let (bytes, wrapping) = slot::encode(&self.wraps[0], place, entries)?;
-            files::replace(&slot_path(&self.dir, place), &draft_path(&self.dir, number), &bytes)?;
+            self.files.replace(&slot_path(&self.dir, place), &draft_path(&self.dir, number), &bytes)?;
             let shard =
                 Shard { generation: 0, wrapping, frames: 1, keys: fresh.len(), current: true, old: None };
             self.shards.insert(number, shard);
@@ -246,55 +248,73 @@ impl KeyShards {
         };
         let place = Place { shard: number, generation: shard.generation };
         let frame = slot::encode_frame(&shard.wrapping, place, shard.frames, entries)?;
-        files::append(&slot_path(&self.dir, place), &frame)?;
+        self.files.append(&slot_path(&self.dir, place), &frame)?;
         shard.frames += 1;
         shard.keys += fresh.len();
         Ok(())
     }
 
-    /// Writes a shard again with the keys that are still in memory, and destroys what it was.
-    fn rewrite(&mut self, number: u32) -> Result<(), StorageError> {
-        self.renew(number)?;
-        self.end(number)
-    }
-
-    /// Writes a shard again with the keys that are still in memory. What it was is still there.
-    fn renew(&mut self, number: u32) -> Result<(), StorageError> {
-        self.end(number)?;
-        let Some(shard) = self.shards.get_mut(&number) else {
-            self.stale.remove(&number);
-            return Ok(());
-        };
-        let old = Place { shard: number, generation: shard.generation };
-        let new = Place { shard: number, generation: shard.generation + 1 };
-        let (bytes, wrapping, keys) = self.ring.update(|ring| {
-            let keys = ring.range(shard_range(number)).map(|(key, secret)| (key.id, secret));
-            let count = keys.clone().count();
-            slot::encode(&self.wraps[0], new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
-        })?;
-        files::replace(&slot_path(&self.dir, new), &draft_path(&self.dir, number), &bytes)?;
-        let generation = new.generation;
-        *shard = Shard { generation, wrapping, frames: 1, keys, current: true, old: Some(old) };
-        // Only now, so that what has failed is known to be left to do.
-        self.stale.remove(&number);
+    /// Writes shards again with the keys that are still in memory, and destroys what they were. Each step is taken for several of them
+    /// before the next one: a file system syncs many files at little more than the cost of one.
+    fn rewrite(&mut self, numbers: &[u32]) -> Result<(), StorageError> {
+        for some in numbers.chunks(REWRITE_SHARDS) {
+            self.renew(some)?;
+            self.end(some)?;
+        }
         Ok(())
     }
 
-    /// Destroys what a shard was before it was written anew, if that is left to do. It is, for as long as this fails.
-    fn end(&mut self, number: u32) -> Result<(), StorageError> {
-        if let Some(shard) = self.shards.get_mut(&number)
-            && let Some(old) = shard.old
-        {
-            files::destroy(&slot_path(&self.dir, old))?;
+    /// Writes shards again with the keys that are still in memory. What they were is still there.
+    fn renew(&mut self, numbers: &[u32]) -> Result<(), StorageError> {
+        self.end(numbers)?;
+        let (mut drafts, mut renewed) = (Vec::new(), Vec::new());
+        for &number in numbers {
+            let Some(shard) = self.shards.get(&number) else {
+                self.stale.remove(&number);
+                continue;
+            };
+            let old = Place { shard: number, generation: shard.generation };
+            let new = Place { shard: number, generation: shard.generation + 1 };
+            let (bytes, wrapping, keys) = self.ring.update(|ring| {
+                let keys = ring.range(shard_range(number)).map(|(key, secret)| (key.id, secret));
+                let count = keys.clone().count();
+                slot::encode(&self.wraps[0], new, keys).map(|(bytes, wrapping)| (bytes, wrapping, count))
+            })?;
+            let draft = self.files.draft(&draft_path(&self.dir, number), &bytes)?;
+            let generation = new.generation;
+            let shard = Shard { generation, wrapping, frames: 1, keys, current: true, old: Some(old) };
+            drafts.push((draft, slot_path(&self.dir, new)));
+            renewed.push((number, shard));
+        }
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        self.files.put_in_place(&drafts, &self.dir)?;
+        for (number, shard) in renewed {
+            self.shards.insert(number, shard);
+            // Only now, so that what has failed is known to be left to do.
+            self.stale.remove(&number);
+        }
+        Ok(())
+    }
+
+    /// Destroys what shards were before they were written anew, where that is left to do. It is, for as long as this fails.
+    fn end(&mut self, numbers: &[u32]) -> Result<(), StorageError> {
+        let old = |number: &u32| self.shards.get(number).and_then(|shard| shard.old);
+        let old: Vec<_> = numbers.iter().filter_map(old).collect();
+        self.files.destroy_all(&old.iter().map(|place| slot_path(&self.dir, *place)).collect::<Vec<_>>())?;
+        for Place { shard: number, .. } in old {
+            let Some(shard) = self.shards.get_mut(&number) else { continue };
             if shard.keys == 0 {
                 let new = Place { shard: number, generation: shard.generation };
-                files::destroy(&slot_path(&self.dir, new))?;
+                // Not overwritten: it holds no key, and a crash in the middle of that would look like damage.
+                self.files.remove(&slot_path(&self.dir, new))?;
                 self.shards.remove(&number);
             } else {
                 shard.old = None;
             }
         }
-        self.renewed.take_if(|renewed| *renewed == number);
+        self.renewed.take_if(|renewed| numbers.contains(renewed));
         Ok(())
     }
 
@@ -333,15 +353,15 @@ impl KeyShards {
             return Err(error);
         }
         // An old slot is destroyed before the new one is used: its presence says that no frame was appended yet.
-        others.iter().try_for_each(|path| files::destroy(path))?;
+        others.iter().try_for_each(|path| self.files.destroy(path))?;
         let Some((path, content)) = newest else {
             return Ok(());
         };
         if content.keys.is_empty() {
-            return files::destroy(&path);
+            return self.files.remove(&path);
         }
         if content.torn {
-            files::truncate(&path, content.whole_len)?;
+            self.files.truncate(&path, content.whole_len)?;
         }
         let Content { place, wrapping, frames, keys, wrap, .. } = content;
         let (generation, current) = (place.generation, wrap == 0);

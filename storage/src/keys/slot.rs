@@ -23,7 +23,8 @@ use crate::seal::{NONCE_BYTES, Secret, TAG_BYTES, random_bytes};
 const MAGIC: &[u8; 8] = b"LANYKEY1";
 const PREFIX_LEN: usize = MAGIC.len() + 4 + 8;
 const HEADER_LEN: usize = PREFIX_LEN + NONCE_BYTES + 32 + TAG_BYTES;
-const ENTRY_LEN: usize = 8 + 32;
+/// The length of an entry: a key's name and the key.
+pub(super) const ENTRY_LEN: usize = 8 + 32;
 
 /// What a slot holds.
 pub(super) enum Slot {

@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 const PREFIX: &[u8; 8] = b"marker-0";
 const MARKER_LEN: usize = 16;
+const ZEROS: &[u8; 4096] = &[0; 4096];
 
 /// The numbers of all markers that can be read or decrypted.
 pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
@@ -37,18 +38,34 @@ pub fn recover(dir: &Path, store_key: &[u8; 32]) -> BTreeSet<u32> {
 
 /// How many keys the files still give away.
 pub fn count_keys(dir: &Path, store_key: &[u8; 32]) -> usize {
+    keys(dir, store_key).len()
+}
+
+/// All keys that the files still give away.
+pub fn keys(dir: &Path, store_key: &[u8; 32]) -> Vec<[u8; 32]> {
     let files = read_all(dir);
     let wraps = find_wraps(&files, store_key);
-    files.iter().map(|bytes| find_keys(bytes, &wraps).len()).sum()
+    files.iter().flat_map(|bytes| find_keys(bytes, &wraps)).collect()
 }
 
 fn read_all(dir: &Path) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(read_all(&path)) } else { files.push(fs::read(path).unwrap()) }
+        if path.is_dir() {
+            files.extend(read_all(&path));
+        } else {
+            files.extend(written(&fs::read(path).unwrap()));
+        }
     }
     files
+}
+
+/// What lies between blocks of zeros, in which there is nothing to be found.
+fn written(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let blocks: Vec<&[u8]> = bytes.chunks(ZEROS.len()).collect();
+    let runs = blocks.split(|block| *block == &ZEROS[..block.len()]);
+    runs.filter(|run| !run.is_empty()).map(<[&[u8]]>::concat).collect()
 }
 
 /// What shards may be wrapped under: what derives from each master that any `STORE` gives away, and from the store key itself, as up to
@@ -81,7 +98,8 @@ fn find_keys(bytes: &[u8], wraps: &[[u8; 32]]) -> Vec<[u8; 32]> {
     starts.flat_map(|at| wraps.iter().flat_map(move |wrap| shard_keys(&bytes[at..], wrap))).collect()
 }
 
-fn mac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
+/// HMAC-SHA-256.
+pub fn mac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(text);
     mac.finalize().into_bytes().into()

@@ -12,7 +12,9 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::attacker::{count_keys, recover};
-use super::{OWNER, STORE_KEY, copy_dir, delete_envelope, envelopes, marked, open, open_as, put_envelope};
+use super::{
+    OWNER, STORE_KEY, copy, copy_dir, delete_envelope, envelopes, marked, open, open_as, put_envelope,
+};
 
 /// Envelopes of a kibibyte and rows about them, of which nine in ten are deleted again.
 const COUNT: u32 = 4_000;
@@ -307,6 +309,23 @@ fn a_backup_is_a_store_under_the_same_key() {
     check(&restored);
 }
 
+/// A shell completes the name of a directory with a slash.
+#[test]
+fn a_backup_may_be_named_with_a_slash_and_must_have_a_name() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(dir.path()).unwrap();
+    put_envelope(&store, 1);
+    store.back_up(&other.path().join("backup/")).unwrap();
+    let names: Vec<_> = fs::read_dir(other.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["backup"]);
+    assert_eq!(envelopes(&open(&other.path().join("backup")).unwrap(), 0..3), [1]);
+    for nameless in ["..", "backup/..", "missing/.."] {
+        let error = store.back_up(&other.path().join(nameless)).unwrap_err();
+        assert!(matches!(error, StorageError::Io { .. }), "{nameless}: {error}");
+    }
+    assert!(!other.path().join("missing").exists());
+}
+
 /// A backup is of one moment: of commits that go on meanwhile, it has the first ones, each whole.
 #[test]
 fn a_backup_is_of_one_moment() {
@@ -379,12 +398,6 @@ fn check_kept(store: &SledStore) {
     for number in (0..COUNT).filter(|&number| lives(number)) {
         assert!(envelopes_of(store, number) == Some(marked(number, KIB)), "envelope {number}");
     }
-}
-
-fn copy(dir: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_dir(dir, copy.path());
-    copy
 }
 
 /// A backup first erases from the disk what is erased in memory alone. If that fails, nobody knows what is on disk, as after a failed commit.

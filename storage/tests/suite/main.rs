@@ -18,6 +18,7 @@ mod shards;
 use std::path::Path;
 
 use lanyard_storage::{Batch, SledOptions, SledStore, StorageError, Store, Tree, View, limits};
+use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 const OWNER: [u8; 32] = [1; 32];
@@ -61,6 +62,13 @@ fn envelopes(store: &impl View, numbers: std::ops::Range<u32>) -> Vec<u32> {
         None => false,
     };
     numbers.filter(there).collect()
+}
+
+/// A copy of a directory, in one of its own.
+fn copy(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir, copy.path());
+    copy
 }
 
 fn copy_dir(from: &Path, to: &Path) {

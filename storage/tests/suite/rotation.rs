@@ -7,15 +7,13 @@ use std::path::Path;
 
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
-use hmac::{Hmac, Mac};
 use lanyard_storage::limits::SHARD_KEYS_MAX;
 use lanyard_storage::{Batch, StorageError, Store, Tree};
-use sha2::Sha256;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::attacker::{count_keys, recover};
-use super::{OWNER, STORE_KEY, copy_dir, delete_envelope, envelopes, marked, open, open_as, put_envelope};
+use super::attacker::{count_keys, mac, recover};
+use super::{OWNER, STORE_KEY, copy, delete_envelope, envelopes, marked, open, open_as, put_envelope};
 
 const NEW_KEY: [u8; 32] = [0x4e; 32];
 /// More than one shard.
@@ -193,12 +191,6 @@ fn check_earlier_key(dir: &Path, old: &[u8]) {
     fs::remove_file(dir.join("carved")).unwrap();
 }
 
-fn copy(dir: &Path) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_dir(dir, copy.path());
-    copy
-}
-
 /// A line of `STORE`, made from the description of the file.
 fn sealed(name: &str, secret: &[u8; 32]) -> String {
     let seal = mac(&STORE_KEY, b"lanyard/storage/derive/store-seal/v1");
@@ -207,12 +199,6 @@ fn sealed(name: &str, secret: &[u8; 32]) -> String {
     let sealed =
         Aes256Gcm::new(&seal.into()).encrypt(&nonce.into(), Payload { msg: secret, aad: &aad }).unwrap();
     format!("{name} {}", hex(&[&nonce[..], &sealed].concat()))
-}
-
-fn mac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.update(text);
-    mac.finalize().into_bytes().into()
 }
 
 fn hex(bytes: &[u8]) -> String {

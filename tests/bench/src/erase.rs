@@ -25,6 +25,10 @@ use crate::pair::Site;
 const RECORD_BYTES: usize = 1024;
 /// Records in one frame from a peer, at most, as the driver sends them.
 const FRAME_RECORDS: usize = 1024;
+/// Frames that wait when the driver begins a round: what one page of anti-entropy, or two peers, bring.
+const FRAMES: usize = 4;
+/// Records in one step: what a full step leaves would come again in time.
+const STEP_RECORDS: usize = 512;
 /// Messages a second that are stored while others expire, and how many are measured at each time.
 const OFFERED: u32 = 100;
 const MEASURED: u32 = 3000;
@@ -78,29 +82,32 @@ impl Custodian {
         Ok(Self { site, network, _dir: dir })
     }
 
-    /// Takes records as a driver does: decodes, verifies, steps and commits. Returns the seconds.
+    /// Takes records as a driver does: decodes, verifies, steps and commits what waits. Returns the seconds.
     fn take(&mut self, records: &[Decoded], now: Timestamp) -> Result<f64, Box<dyn Error>> {
         let frames: Vec<_> = records
             .chunks(FRAME_RECORDS)
             .map(|some| Frame::Records(some.iter().map(|r| r.bytes().to_vec().into()).collect()).to_bytes())
             .collect();
         let begun = Instant::now();
-        for frame in frames {
-            let Frame::Records(records) = Frame::from_bytes(&frame)? else { unreachable!("made above") };
-            let looked = records.iter().map(|r| arrival::decode(r)).collect();
-            let mut arrivals = arrival::verify(looked, &self.site.replica.network());
-            // What a full step leaves comes again in time; here at once.
-            while !arrivals.is_empty() {
-                let from = Source::Peer(self.network.trusts[0].node_id());
-                let rest = arrivals.split_off(arrivals.len().min(512));
-                for output in self.site.step(vec![Input::Records { from, arrivals }], now)? {
-                    if let Output::Audit(entry) = output
-                        && entry.event == "refused"
-                    {
-                        return Err(format!("a record was refused: {}", entry.detail).into());
-                    }
+        for waiting in frames.chunks(FRAMES) {
+            let mut inputs = Vec::new();
+            for frame in waiting {
+                let Frame::Records(records) = Frame::from_bytes(frame)? else { unreachable!("made above") };
+                let looked = records.iter().map(|r| arrival::decode(r)).collect();
+                let mut arrivals = arrival::verify(looked, &self.site.replica.network());
+                while !arrivals.is_empty() {
+                    let from = Source::Peer(self.network.trusts[0].node_id());
+                    let rest = arrivals.split_off(arrivals.len().min(STEP_RECORDS));
+                    inputs.push(Input::Records { from, arrivals });
+                    arrivals = rest;
                 }
-                arrivals = rest;
+            }
+            for output in self.site.step(inputs, now)? {
+                if let Output::Audit(entry) = output
+                    && entry.event == "refused"
+                {
+                    return Err(format!("a record was refused: {}", entry.detail).into());
+                }
             }
         }
         Ok(begun.elapsed().as_secs_f64())

@@ -17,6 +17,7 @@
 #![allow(clippy::unwrap_used, reason = "a harness fails by panicking")]
 
 mod certificates;
+mod choices;
 pub mod fixtures;
 pub mod groups;
 #[cfg(feature = "node")]
@@ -24,6 +25,8 @@ mod node;
 mod quiet;
 mod records;
 pub mod replica;
+#[cfg(feature = "node")]
+pub mod reports;
 mod requests;
 
 /// One decoder, and what must hold of it.
@@ -63,6 +66,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "address", bytes_max: 512, check: node::address },
     #[cfg(feature = "node")]
     Target { name: "audit", bytes_max: 16_384, check: node::audit },
+    #[cfg(feature = "node")]
+    Target { name: "deletions", bytes_max: 32_768, check: reports::report },
 ];
 
 /// The target of this name.

@@ -143,4 +143,5 @@ hold! {
     stream: 500,
     address: 5_000,
     audit: 500,
+    deletions: 300,
 }

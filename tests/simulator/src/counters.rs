@@ -96,6 +96,8 @@ counters! {
     Delivered = "message delivered";
     /// A device said that it had erased for a deletion.
     DeviceErased = "device erased";
+    /// A device handed in a line that it had not signed, or in another's name.
+    LineMisattributed = "line in another's name";
     /// A device asked to delete.
     DeletedByDevice = "deletion by a device";
     /// An officer asked to delete.
@@ -182,6 +184,12 @@ counters! {
     LiarPromised = "liar: named what it does not bring";
     /// The liar did what it may.
     LiarHonest = "liar: rightful records";
+    /// A crash took back what had been committed without a sync.
+    CrashTookBack = "crash took back what nobody waited for";
+    /// A node found out that its store was lost.
+    FoundLost = "node found out that its store was lost";
+    /// An operator left out whom a node waited for that had lost its store.
+    LeftOut = "left out by an operator";
     /// A peer was told to wait, having been served enough for a second.
     ServedEnough = "peer told to wait";
     /// All replicas were compared at the end.

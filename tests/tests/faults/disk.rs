@@ -25,6 +25,8 @@ fn a_full_disk_stops_the_node_and_loses_nothing() {
     node.configure("[residency]", &format!("[admin]\nsocket = \"{socket}\"\n\n[residency]")).unwrap();
     cluster.start().unwrap();
     cluster.enrol_all().unwrap();
+    let said = cluster.trusts[1].node.command(&["compact"]).unwrap().refused().unwrap();
+    assert!(said.contains("a copy of the store needs") && said.contains("of free space here"), "{said}");
     let mut ledger = Ledger::open(&cluster);
     let people = clinicians(&cluster);
 

@@ -14,15 +14,8 @@ mod log;
 mod pauses;
 mod upgrade;
 
-use lanyard_tests::cluster::REGION;
-use lanyard_tests::{Person, TrustPlan};
-
-/// The three trusts, with one clinician each.
-const PLANS: [TrustPlan; 3] = [
-    TrustPlan { people: REGION[0].people.split_at(1).0, ..REGION[0] },
-    TrustPlan { people: REGION[1].people.split_at(1).0, ..REGION[1] },
-    TrustPlan { people: REGION[2].people.split_at(1).0, ..REGION[2] },
-];
+use lanyard_tests::Person;
+use lanyard_tests::cluster::ONE_EACH as PLANS;
 
 /// The first clinician of each trust.
 fn clinicians(cluster: &lanyard_tests::Cluster) -> Vec<Person> {

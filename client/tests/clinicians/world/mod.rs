@@ -42,7 +42,11 @@ pub struct State {
     pub inbox: Vec<InboxRecord>,
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     epochs: BTreeMap<(ConversationId, u64), ()>,
-    deletions: BTreeMap<RecordId, DeletionResponse>,
+    pub deletions: BTreeMap<RecordId, DeletionResponse>,
+    /// What nodes order, whatever deletion is asked for.
+    pub orders: Option<(ConversationId, Target)>,
+    /// What nodes show, whatever deletion is asked for.
+    pub shows: Option<DeletionResponse>,
     pub invitations: BTreeMap<Vec<u8>, Subject>,
     /// The charter in force, if it is not the first one.
     pub charter: Option<Decoded>,
@@ -56,6 +60,8 @@ pub struct State {
     pub loses_answers: bool,
     /// What nodes say that their trusts keep.
     pub retention: TrustRetention,
+    /// Nodes refuse to show their inbox for now.
+    pub refuses_inbox: bool,
     /// Nodes refuse every device in the TLS handshake.
     pub refuses_devices: bool,
     /// What devices say that they have erased.
@@ -181,6 +187,7 @@ impl World {
                 Ok(cbor::to_vec(&DirectoryResponse { entries, more: false }))
             }
             ("POST", "/v1/envelopes") => self.send(&mut state, trust, read(body)),
+            ("GET", "/v1/inbox") if state.refuses_inbox => Err(refusal(503, "busy")),
             ("GET", "/v1/inbox") => {
                 let after: usize = value.parse().unwrap();
                 let item =
@@ -290,11 +297,19 @@ impl World {
         trust: &Trust,
         request: DeleteRequest,
     ) -> Result<Vec<u8>, (u16, Refusal)> {
+        if let Some(shown) = &state.shows {
+            return Ok(cbor::to_vec(shown));
+        }
         let expires = clock::now().plus_secs(LIFE_SECS);
         let custodians: Vec<TrustId> = self.trusts.iter().map(|t| t.id.clone()).collect();
+        let target = match request.all {
+            true => Target::UpTo(clock::now()),
+            false => Target::Envelopes(request.envelopes),
+        };
+        let (conversation, target) = state.orders.clone().unwrap_or((request.conversation, target));
         let body = Body::Tombstone(Tombstone {
-            conversation: request.conversation,
-            target: Target::Envelopes(request.envelopes),
+            conversation,
+            target,
             reason: request.reason,
             reference: Vec::new(),
         });

@@ -1,10 +1,12 @@
 //! Receipts: the tree under the signature, inclusion proofs, devices' lines, and what they take on the wire.
 
-use super::fixtures::{NOW, Scene};
+use super::fixtures::{NOW, Scene, Trust};
 use crate::ids::{from_hex, to_hex};
-use crate::limits::{RECEIPT_ITEMS_MAX, RECORD_BYTES_MAX};
+use crate::limits::{PROOF_BYTES_MAX, RECEIPT_ITEMS_MAX, RECORD_BYTES_MAX};
+use crate::record::cose::{Sign1, TAG_SIGN1};
+use crate::record::proof::Proofs;
 use crate::record::*;
-use crate::{ConversationId, Fingerprint, NetworkId, RecordId};
+use crate::{ConversationId, Fingerprint, NetworkId, RecordId, Timestamp, cbor};
 
 fn id(n: u64) -> RecordId {
     RecordId::of(&n.to_be_bytes())
@@ -28,7 +30,7 @@ fn every_item(scene: &Scene) -> Vec<ReceiptItem> {
         ReceiptItem::Waiting(Waiting { tombstone: id(1), devices: vec![device(1), device(2)], count: 5 }),
         ReceiptItem::Expired(Expired {
             conversation: ConversationId::new([7; 16], "RXA".parse().unwrap()),
-            hour: crate::Timestamp::from_secs(NOW.as_secs() / 3600 * 3600),
+            hour: Timestamp::from_secs(NOW.as_secs() / 3600 * 3600),
             erased: NOW,
             envelopes: 9,
         }),
@@ -96,6 +98,17 @@ fn what_is_unsorted_repeated_or_out_of_bounds_is_refused() {
     let ReceiptItem::Erased(mut twice) = erased(1) else { panic!("another kind") };
     twice.envelopes = 2;
     refused(vec![erased(1), ReceiptItem::Erased(twice)]);
+    // Another device's line stands between two of one device, of which one states a moment that takes fewer bytes.
+    let by = |trust: &Trust, at| {
+        let (certificate, key) = (trust.device.fingerprint(), &trust.device_key);
+        let line = DeviceLine::sign(scene.network.id(), id(3), at, certificate, key).bytes().to_vec();
+        ReceiptItem::DeviceErased(DeviceErased { tombstone: id(3), line })
+    };
+    for (one, other) in [(&scene.a, &scene.b), (&scene.b, &scene.a)] {
+        let early = Timestamp::from_secs(1);
+        signed(&scene, Receipt::sorted(vec![by(one, early), by(other, early)])).unwrap();
+        refused(Receipt::sorted(vec![by(one, early), by(other, early), by(one, NOW)]));
+    }
     let other = DeviceErased { tombstone: id(4), line: line(&scene, 3).bytes().to_vec() };
     refused(vec![ReceiptItem::DeviceErased(other)]);
     let device = |n: u8| WaitingDevice { device: Fingerprint::new([n; 32]), last_seen: None };
@@ -141,6 +154,48 @@ fn a_proof_shows_its_item_and_no_other() {
 }
 
 #[test]
+fn a_proof_has_no_other_header() {
+    let scene = Scene::new();
+    let record = signed(&scene, Receipt::sorted((0..5).map(erased).collect())).unwrap();
+    let proof = prove(&record, &erased(2)).unwrap();
+    check_proof(&proof, &erased(2), &scene.network).unwrap();
+    let altered = |change: &dyn Fn(&mut Proofs)| {
+        let Sign1(protected, mut proofs, payload, signature): Sign1<Proofs> =
+            cbor::from_slice_tagged(TAG_SIGN1, &proof, PROOF_BYTES_MAX).unwrap();
+        change(&mut proofs);
+        let proof = cbor::to_vec_tagged(TAG_SIGN1, &Sign1(protected, proofs, payload, signature));
+        let refused = check_proof(&proof, &erased(2), &scene.network).unwrap_err();
+        assert!(matches!(refused, ProofError::Shape(DecodeError::Cose(_))), "{refused}");
+    };
+    altered(&|proofs| drop(proofs.insert(397, [].into())));
+    altered(&|proofs| drop(proofs.get_mut(&396).unwrap().insert(-2, Vec::new())));
+    altered(&|proofs| {
+        let paths = proofs.get_mut(&396).unwrap().get_mut(&-1).unwrap();
+        paths.push(paths[0].clone());
+    });
+    altered(&|proofs| proofs.clear());
+}
+
+#[test]
+fn a_seal_is_of_its_content() {
+    let scene = Scene::new();
+    let (network, a) = (&scene.network, &scene.a);
+    let made = seal(network.id(), [7; 32], NOW, a.node.fingerprint(), &a.node_key);
+    assert_eq!(made.len(), 191);
+    let sealed = check_seal(&made, [7; 32], network).unwrap();
+    assert!(matches!(sealed.signer, Signer::Node { trust, .. } if trust.as_str() == "RXA"));
+    assert_eq!(sealed.at, NOW);
+    assert_eq!(check_seal(&made, [8; 32], network).unwrap_err(), SealError::OtherContent);
+    for i in 0..made.len() {
+        let mut altered = made.clone();
+        altered[i] ^= 1;
+        assert!(check_seal(&altered, [7; 32], network).is_err(), "byte {i}");
+    }
+    // A device's line is no seal.
+    check_seal(line(&scene, 1).bytes(), *id(1).as_bytes(), network).unwrap_err();
+}
+
+#[test]
 fn a_line_is_of_its_device() {
     let scene = Scene::new();
     let line = line(&scene, 1);
@@ -172,6 +227,7 @@ fn a_batch_takes_under_100_bytes_per_erased_record() {
     };
     let bytes = signed(&scene, receipt.items.clone()).unwrap().bytes().len();
     let each = bytes as f64 / RECEIPT_ITEMS_MAX as f64;
+    assert!(receipt.items.iter().all(|item| item.leaf().len() == 48));
     assert!(each < 52.0, "{bytes} bytes for {RECEIPT_ITEMS_MAX} records of one message: {each:.1} each");
 }
 

@@ -204,14 +204,18 @@ impl Replica {
     /// Holds a head against what is known of its node's log. What it contradicts is noted, each code once for each node; nothing is worse
     /// than a fork.
     pub(crate) fn hold_against(
-        &self,
+        &mut self,
         turn: &mut Turn<'_>,
         node: NodeId,
         (head, header): (&HeldHead, &Header),
         bytes: &[u8],
     ) -> Result<(), StorageError> {
         let found = if node == self.own.node {
-            of_own(turn, head)?
+            let found = of_own(turn, head)?;
+            if found.is_some() {
+                self.found_old(turn, head.issued)?;
+            }
+            found
         } else {
             of_others(turn, &node, head, &place_of(&node, header))?
         };
@@ -236,6 +240,8 @@ impl Replica {
 
 /// The code of two heads of the same number.
 const FORKED: &str = "forked";
+/// The code of a head of this node that is not of the log that is here.
+const ROWS_LOST: &str = "rows-lost";
 /// The event of an entry about an audit log that was told in two ways.
 pub const CONTRADICTED: &str = "audit-log-contradicted";
 
@@ -279,10 +285,19 @@ fn of_own(turn: &Turn<'_>, head: &HeldHead) -> Result<Found, StorageError> {
     };
     let number = head.number;
     Ok(Some((
-        "rows-lost",
+        ROWS_LOST,
         format!("this node had signed row {number}, and {what}: was an older copy restored?"),
         None,
     )))
+}
+
+/// When it was first noted that a node's own log is not the one that it has signed; none if it was not, or long ago.
+///
+/// # Errors
+/// The view's.
+pub(crate) fn rows_lost(view: &dyn View, node: &NodeId) -> Result<Option<Timestamp>, StorageError> {
+    let row = view.get(Tree::Heads, &keys::contradiction(node, ROWS_LOST))?;
+    Ok(row.and_then(|row| cbor::from_slice::<Contradiction>(&row, ROW_BYTES_MAX).ok()).map(|c| c.found))
 }
 
 /// The heads that are held of a node's log, of all periods.

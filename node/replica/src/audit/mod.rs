@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use chain::{Place, Row, dropped, last};
 pub use heads::{CONTRADICTED, Contradiction, HeldHead, contradictions, held_of, newest_heads};
-pub use repeats::COUNTED;
+pub use repeats::{COUNTED, DELETIONS_COUNTED};
 
 use crate::limits::{AUDIT_DETAIL_BYTES_MAX, SCAN_ROWS};
 use crate::turn::Turn;

@@ -1,7 +1,7 @@
-//! How much of the audit log the refused records may fill that one trust's nodes have sent: none may push out of it what an operator looks for, or what another
+//! How much of the audit log may be filled by what one trust's nodes have sent: none may push out of it what an operator looks for, or what another
 //! trust wants to be shown.
 //!
-//! Of each trust, since it certifies as many nodes as it likes, so many refusals are written down as they come, and after those one in a while. What is left out is counted in memory,
+//! Of each trust, since it certifies as many nodes as it likes, so many refusals and deletions are written down as they come, and after those one in a while. What is left out is counted in memory,
 //! and the count becomes an entry of its own in the end; nothing that stands in the log is changed for it. A restart loses what is being
 //! counted.
 
@@ -12,12 +12,23 @@ use lanyard_crypto::{Timestamp, TrustId};
 use super::AuditEntry;
 use crate::limits::{AUDIT_COUNT_SECS, AUDIT_TRUST_BURST, AUDIT_TRUST_EVERY_SECS};
 
-/// The event of an entry that only counts.
+/// The event of an entry that only counts refusals.
 pub const COUNTED: &str = "refusals-counted";
+/// The event of an entry that only counts deletions: the destruction log has each of them.
+pub const DELETIONS_COUNTED: &str = "deletions-counted";
 
-/// Fed by each refusal, and drained by the ticks.
+/// What a trust's nodes may fill the log with, each by itself: what was refused takes no room from what was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Repeated {
+    /// A record, or a part of one, that was refused.
+    Refusal,
+    /// A deletion that was ordered.
+    Deletion,
+}
+
+/// Fed by each refusal and each deletion, and drained by the ticks.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats(BTreeMap<Option<TrustId>, Sender>);
+pub(crate) struct Repeats(BTreeMap<(Option<TrustId>, Repeated), Sender>);
 
 #[derive(Debug)]
 struct Sender {
@@ -29,9 +40,9 @@ struct Sender {
 }
 
 impl Repeats {
-    /// Whether to write down one more refusal of what a node of this trust has sent; without one, of what came from a node that has gone.
-    pub(crate) fn admit(&mut self, trust: Option<&TrustId>, now: Timestamp) -> bool {
-        let sender = self.0.entry(trust.cloned()).or_insert(Sender {
+    /// Whether to write down one more of what nodes of this trust have sent; without one, of what came from a node that has gone.
+    pub(crate) fn admit(&mut self, trust: Option<TrustId>, what: Repeated, now: Timestamp) -> bool {
+        let sender = self.0.entry((trust, what)).or_insert(Sender {
             left: AUDIT_TRUST_BURST,
             earned: now,
             unseen: 0,
@@ -52,14 +63,18 @@ impl Repeats {
     /// What has been counted for long enough.
     pub(crate) fn counted(&mut self, now: Timestamp) -> Vec<AuditEntry> {
         let mut entries = Vec::new();
-        for (trust, sender) in &mut self.0 {
+        for ((trust, what), sender) in &mut self.0 {
             sender.earn(now);
             if sender.unseen > 0 && sender.since.plus_secs(AUDIT_COUNT_SECS) <= now {
-                let detail = format!(
-                    "{} more records were refused and not logged",
-                    std::mem::take(&mut sender.unseen)
-                );
-                let entry = AuditEntry::new(COUNTED, "", detail);
+                let count = std::mem::take(&mut sender.unseen);
+                let (event, detail) = match what {
+                    Repeated::Refusal => (COUNTED, format!("{count} more were refused and not logged")),
+                    Repeated::Deletion => (
+                        DELETIONS_COUNTED,
+                        format!("{count} more deletions were ordered and not logged here"),
+                    ),
+                };
+                let entry = AuditEntry::new(event, "", detail);
                 entries.push(match trust {
                     Some(trust) => entry.trust(trust.clone()),
                     None => entry,

@@ -12,6 +12,7 @@ use crate::Replica;
 use crate::digest::Sum;
 use crate::erase;
 use crate::frame::{Ask, Fetch, Frame, List, Span, Want};
+use crate::holding::LAYERS;
 use crate::limits::{ASKS_MAX, LIST_IDS_MAX, PEER_IDS_FREE, SMALL_SPAN_RECORDS_MAX, WANT_IDS_MAX};
 use crate::turn::Turn;
 
@@ -23,6 +24,11 @@ impl Replica {
         peer: NodeId,
         trust: &TrustId,
     ) -> Result<(), StorageError> {
+        if self.leaves_alone(LAYERS[3])
+            && let Some(session) = self.sessions.by_peer.get_mut(&peer)
+        {
+            session.leave_layer(LAYERS[3]);
+        }
         let at_rest = self.sessions.by_peer.get(&peer).is_none_or(|s| s.is_idle() && !s.active);
         // It may just have lost its connection by what it did.
         if at_rest || !self.connected.contains_key(&peer) {

@@ -268,7 +268,7 @@ impl Replica {
     }
 
     /// A restored replica neither serves envelopes nor asks for any: they come once it knows what is deleted.
-    fn leaves_alone(&self, layer: u8) -> bool {
+    pub(super) fn leaves_alone(&self, layer: u8) -> bool {
         self.restored.is_some() && layer == LAYERS[3]
     }
 

@@ -163,6 +163,11 @@ impl Session {
         self.missing.get(id).is_some_and(|until| now < *until)
     }
 
+    /// What is to be asked of a layer is forgotten.
+    pub(crate) fn leave_layer(&mut self, layer: u8) {
+        self.todo.retain(|task| task.layer() != layer);
+    }
+
     /// What the peer has named is not asked for: it shows again in a later round, if it is there.
     pub(crate) fn forget_names(&mut self) {
         self.todo.retain(|task| !matches!(task, Task::Want { .. }));

@@ -1,11 +1,11 @@
 //! The audit log as a chain: that it goes on through steps and restarts, gives way at its old end, and shows what was done to it.
 
 use lanyard_crypto::record::{Body, Head};
-use lanyard_crypto::{AuditHash, NodeId, Timestamp, cbor};
+use lanyard_crypto::{AuditHash, NodeId, RecordId, Timestamp, cbor};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree, View};
 use proptest::prelude::*;
 
-use super::fixtures::{self, NOW};
+use super::fixtures::{self, DAY, NOW, RETENTION};
 use super::world::World;
 use crate::audit::check::{self, Broken, Holder, Stated, Walk};
 use crate::audit::{self, AuditEntry, Place, Row};
@@ -108,6 +108,44 @@ fn no_trust_fills_the_log_by_what_its_nodes_send() {
     assert!(counted[0].detail.starts_with("502 more"), "{}", counted[0].detail);
     // With the two that say that the sibling came and went.
     assert!(world.audit(0).len() as u64 <= before + AUDIT_TRUST_BURST + 4 + 2);
+}
+
+#[test]
+fn no_trust_fills_the_log_by_what_it_orders_and_what_is_ordered_here_is_always_entered() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let orders = |world: &World, by: usize, count: u64| -> Vec<_> {
+        let header = || world.header(&[0, 1], RETENTION + DAY);
+        let order = |n: u64| {
+            let message = RecordId::try_from([n.to_be_bytes(); 4].concat().as_slice()).unwrap();
+            world.trusts[by].sign(header(), fixtures::tombstone(&conversation, fixtures::named(&[message])))
+        };
+        (0..count).map(order).collect()
+    };
+    let from = world.trusts[1].node_id();
+    let foreign = orders(&world, 1, AUDIT_TRUST_BURST + 3);
+    let bytes: Vec<_> = foreign.iter().map(|order| order.bytes().to_vec()).collect();
+    bytes.chunks(100).for_each(|some| world.arrive(0, Source::Peer(from), some));
+    for order in orders(&world, 0, 2) {
+        world.submit(0, &order).unwrap();
+    }
+    let entered = |world: &World, event: &str| -> Vec<_> {
+        world.audit(0).into_iter().filter(|entry| entry.event == event).collect()
+    };
+    let ordered = entered(&world, "deletion-ordered");
+    let (own, trust) = (Some(world.trusts[0].id.clone()), Some(world.trusts[1].id.clone()));
+    let by = |of| ordered.iter().filter(|entry| entry.trust == of).count() as u64;
+    assert_eq!((by(trust.clone()), by(own)), (AUDIT_TRUST_BURST, 2));
+    world.now = world.now.plus_secs(AUDIT_COUNT_SECS);
+    world.step(0, Input::Tick);
+    let counted = entered(&world, audit::DELETIONS_COUNTED);
+    assert_eq!((counted.len(), &counted[0].trust), (1, &trust));
+    assert!(counted[0].detail.starts_with("3 more"), "{}", counted[0].detail);
+    assert_eq!(
+        world.deletions(0, usize::MAX).len() as u64,
+        AUDIT_TRUST_BURST + 3 + 2,
+        "the destruction log has each"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a trust's own devices ask of their node.
 
+use std::collections::BTreeSet;
+
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::limits::RETENTION_SECS_MAX;
 use lanyard_crypto::record::{Class, Reason};
@@ -8,7 +10,7 @@ use lanyard_storage::{Batch, Store, Tree};
 
 use super::fixtures::{self, DAY, RETENTION, named};
 use super::world::{World, place};
-use crate::{Deleter, Output, Reply, Request};
+use crate::{Deleter, Output, Reply, Request, destruction};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -231,6 +233,40 @@ fn a_welcome_brings_what_came_before_it() {
         [(place(1), Some(welcome.id())), (place(2), Some(new.id()))],
         "not what was written before it joined"
     );
+}
+
+#[test]
+fn a_device_of_a_node_that_has_lost_its_store_is_told_of_deletions_that_came_before_its_welcome() {
+    let mut s = scene();
+    let (device, reference) = (s.world.trusts[2].device(170).1.fingerprint(), [5; 32]);
+    let other = fixtures::conversation(&s.world.trusts[1]);
+    let welcome = |s: &Scene| {
+        s.world.trusts[0].sign(s.world.header(&ALL, DAY), fixtures::welcome(&s.conversation, 2, &reference))
+    };
+    let order = |s: &Scene, conversation: &ConversationId, n| {
+        let header = s.world.header(&ALL, RETENTION + DAY);
+        let body = fixtures::tombstone(conversation, named(&[RecordId::new([n; 32])]));
+        s.world.trusts[0].sign(header, body)
+    };
+    let first = welcome(&s);
+    s.world.now = s.world.now.plus_secs(60);
+    let orders = [order(&s, &s.conversation, 1), order(&s, &other, 2), order(&s, &s.conversation, 3)];
+    // It was removed, and welcomed again.
+    s.world.now = s.world.now.plus_secs(3600);
+    let second = welcome(&s);
+    // As anti-entropy brings them: directory, tombstones, envelopes, and of those the newest first.
+    let mut package = Batch::new();
+    package.put(Tree::Packages, reference, *device.as_bytes());
+    s.world.nodes[2].store.commit(package).unwrap();
+    for record in orders.iter().chain([&second, &first]) {
+        assert_eq!(s.world.bring(2, 0, record), None);
+        s.world.pass(1);
+    }
+    let expected = [&second, &first, &orders[0], &orders[2]].map(lanyard_crypto::record::Decoded::id);
+    let brought: Vec<_> = s.world.inbox(2, &device, 0).into_iter().filter_map(|(_, id)| id).collect();
+    assert_eq!((brought.len(), BTreeSet::from_iter(brought)), (4, BTreeSet::from(expected)), "each once");
+    let due = |n: usize| destruction::devices(&s.world.nodes[2].store, &orders[n].id()).unwrap();
+    assert_eq!([due(0), due(1), due(2)], [2, 0, 2], "it is waited for, beside who was served before");
 }
 
 fn in_epoch(conversation: &ConversationId, epoch: u64) -> lanyard_crypto::record::Body {

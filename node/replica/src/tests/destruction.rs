@@ -10,7 +10,7 @@ use serde_bytes::ByteBuf;
 
 use super::fixtures::{self, DAY, named};
 use super::world::World;
-use crate::limits::{DEVICES_ATTEST_SECS, RECEIPT_LIFE_SECS, WAITING_TELL_SECS};
+use crate::limits::{DEVICES_ATTEST_SECS, OVERDUE_PER_TRUST_MAX, RECEIPT_LIFE_SECS, WAITING_TELL_SECS};
 use crate::{Deleter, Replica, Reply, Request, query, upgrade};
 
 const ALL: [usize; 3] = [0, 1, 2];
@@ -179,6 +179,26 @@ fn a_revoked_device_is_shown_as_such() {
 }
 
 #[test]
+fn however_many_nodes_a_trust_certifies_few_are_marked_as_overdue() {
+    let mut s = scene();
+    s.world.isolate(2);
+    for seed in 100..120 {
+        let node = s.world.trusts[2].second_node(&fixtures::key(seed));
+        let entry = s.world.trusts[2].entry(s.world.network, &node, s.world.now);
+        assert_eq!(s.world.bring(1, 2, &entry), None);
+    }
+    let tombstone = s.delete();
+    s.world.settle();
+    s.world.pass(DAY + 1);
+    let overdue = query::overdue(&s.world.nodes[1].store, 100).unwrap();
+    assert_eq!(overdue.len(), OVERDUE_PER_TRUST_MAX);
+    assert!(overdue.iter().all(|o| o.tombstone == tombstone && o.trust.as_str() == "RXC"));
+    let entries = s.world.audit(1).into_iter().filter(|entry| entry.event == "deletion-overdue");
+    let details: Vec<_> = entries.map(|entry| entry.detail).collect();
+    assert_eq!(details, ["21 replicas have not confirmed a deletion in time"]);
+}
+
+#[test]
 fn a_replica_that_is_late_is_overdue_until_it_confirms() {
     let mut s = scene();
     s.world.isolate(2);
@@ -235,15 +255,10 @@ fn the_log_outlives_the_tombstone_and_ends_with_the_receipts() {
     let tally = s.tally(&tombstone);
     assert_eq!((tally.confirmed(), tally.tombstone.reason), (3, Reason::WrongRecipient));
     assert_eq!(tally.tombstone.reference, b"case 7");
-    let listed = |s: &Scene| {
-        let node = &s.world.nodes[1];
-        let own = &s.world.trusts[1].id;
-        query::deletions(&node.store, &node.replica.network(), own, 10, s.world.now).unwrap().len()
-    };
-    assert_eq!(listed(&s), 1);
+    assert_eq!(s.world.deletions(1, 10), [tombstone]);
     s.world.pass(RECEIPT_LIFE_SECS);
     s.world.pass(60);
-    assert_eq!(listed(&s), 0);
+    assert_eq!(s.world.deletions(1, 10), []);
     assert_eq!(s.world.rows(1, Tree::Deletions), 0);
 }
 

@@ -2,13 +2,15 @@
 //! scene is that of [`super::destruction`]: RXB orders.
 
 use lanyard_crypto::record::{Body, Decoded, DeviceErased, DeviceLine, Erased, Receipt, ReceiptItem};
-use lanyard_crypto::{Fingerprint, RecordId};
+use lanyard_crypto::tally::Tally;
+use lanyard_crypto::{Fingerprint, RecordId, cbor};
 use lanyard_storage::{Batch, Store, Tree, View};
 
 use super::destruction::{Scene, scene};
 use super::fixtures::{self, DAY, RETENTION, named};
-use crate::limits::{EARLY_RECEIPTS_MAX, LOGGED_PER_TRUST_MAX};
-use crate::{Own, Replica, keys, query};
+use crate::limits::{AUDIT_TRUST_BURST, EARLY_RECEIPTS_MAX, LOGGED_PER_TRUST_MAX};
+use crate::tally::deletion_within;
+use crate::{Own, Replica, Source, keys, query};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -22,14 +24,6 @@ fn junk_for(s: &mut Scene, by: usize, message: RecordId) -> RecordId {
     let order = s.world.trusts[by].sign(header, fixtures::tombstone(&s.conversation, named(&[message])));
     assert_eq!(s.world.bring(1, by, &order), None);
     order.id()
-}
-
-/// The log of RXB's node, as it is listed, at most so many.
-fn listed(s: &Scene, limit: usize) -> Vec<RecordId> {
-    let node = &s.world.nodes[1];
-    let own = &s.world.trusts[1].id;
-    let listed = query::deletions(&node.store, &node.replica.network(), own, limit, s.world.now).unwrap();
-    listed.into_iter().map(|deletion| deletion.tombstone).collect()
 }
 
 /// A receipt of RXC's node for RXB.
@@ -49,29 +43,50 @@ fn what_others_order_does_not_hide_what_this_trust_has_ordered() {
     let mut others: Vec<_> = (1..=5)
         .map(|n| {
             s.world.now = s.world.now.plus_secs(1);
-            junk(&mut s, 0, n)
+            junk(&mut s, if n % 2 == 0 { 2 } else { 0 }, n)
         })
         .collect();
     others.reverse();
-    assert_eq!(listed(&s, 3), [&[own][..], &others[..2]].concat());
-    let node = &s.world.nodes[1];
-    let trust = &s.world.trusts[1].id;
-    let (mut after, mut all) = (None, Vec::new());
-    for _ in 0..10 {
-        let mut next = None;
-        let each = |place: &[u8], deletion: lanyard_crypto::gateway::DeletionResponse| {
-            next = Some(place.to_vec());
-            all.push(deletion.tombstone);
-            false
-        };
-        let network = node.replica.network();
-        query::each_deletion(&node.store, &network, trust, after.as_deref(), s.world.now, each).unwrap();
-        if next.is_none() {
-            break;
-        }
-        after = next;
+    assert_eq!(s.world.deletions(1, 3), [&[own][..], &others[..2]].concat());
+    assert_eq!(s.world.deletions(1, 10), [vec![own], others].concat(), "newest first, whoever ordered");
+}
+
+#[test]
+fn what_is_shown_of_a_deletion_fits_and_what_does_not_is_counted_and_never_confirmed() {
+    let mut s = scene();
+    let tombstone = s.delete();
+    s.world.settle();
+    for device in [0, 1] {
+        let line = s.line(device, &tombstone);
+        s.hands_in(device, line).unwrap();
     }
-    assert_eq!(all, [vec![own], others].concat(), "one at a time, each once");
+    s.world.pass(60);
+    let node = &s.world.nodes[1];
+    let network = node.replica.network();
+    let shown = |room: (usize, usize)| {
+        let answer = deletion_within(room, &node.store, &network, &tombstone, s.world.now).unwrap().unwrap();
+        let tally = Tally::of(&answer, &mut (*network).clone()).unwrap();
+        assert!(tally.problems.is_empty(), "{:?}", tally.problems);
+        (answer, tally)
+    };
+    let (whole, all) = shown((usize::MAX / 2, usize::MAX / 2));
+    assert_eq!((all.confirmed(), all.devices.iter().map(|d| d.confirmed.len()).sum::<usize>()), (3, 2));
+    let most = cbor::to_vec(&whole.replicas).len() + cbor::to_vec(&whole.devices).len();
+    let (mut cut, mut left_out) = (0, 0);
+    for room in (0..most).step_by(97) {
+        let (answer, tally) = shown((room, 0));
+        let (replicas, devices) = (cbor::to_vec(&answer.replicas).len(), cbor::to_vec(&answer.devices).len());
+        assert!(replicas + devices <= room + 3 * 512, "{replicas} and {devices} bytes in {room}");
+        assert_eq!(tally.replicas.len(), 3, "each trust stands in it");
+        let complete = answer.replicas.iter().all(|r| r.erased.is_some());
+        assert_eq!(tally.confirmed() == 3, complete);
+        cut += usize::from(!complete);
+        let devices = tally.devices.iter().map(|d| d.erased + d.more).sum::<u32>();
+        assert_eq!(devices, 2, "those that are not listed are counted apart");
+        left_out += usize::from(answer.devices.iter().any(|d| d.more > 0));
+    }
+    assert!(cut > 0 && left_out > cut, "{cut}, {left_out}");
+    assert_eq!(query::deletion(&node.store, &network, &tombstone, s.world.now).unwrap(), Some(whole));
 }
 
 #[test]
@@ -80,10 +95,10 @@ fn an_order_without_force_leaves_nothing_in_the_log() {
     let before = s.world.rows(1, Tree::Deletions);
     let message = s.world.message(1, &s.conversation, 2, &ALL);
     let order = junk_for(&mut s, 2, message.id());
-    assert_eq!(listed(&s, 10), [order]);
+    assert_eq!(s.world.deletions(1, 10), [order]);
     s.world.submit(1, &message).unwrap();
     assert!(s.world.holds(1, &message.id()), "who ordered may not delete it");
-    assert_eq!(listed(&s, 10), []);
+    assert_eq!(s.world.deletions(1, 10), []);
     // That a device was to erase is not told any more.
     s.world.pass(30);
     assert_eq!(s.world.rows(1, Tree::Deletions), before);
@@ -96,10 +111,10 @@ fn anothers_order_that_erased_nothing_leaves_the_log_with_its_tombstone() {
     s.world.settle();
     let order = junk(&mut s, 0, 7);
     s.world.settle();
-    assert_eq!(listed(&s, 10), [own, order]);
+    assert_eq!(s.world.deletions(1, 10), [own, order]);
     s.world.pass(RETENTION + 2 * DAY);
     s.world.pass(60);
-    assert_eq!(listed(&s, 10), [own]);
+    assert_eq!(s.world.deletions(1, 10), [own]);
     let node = &s.world.nodes[2];
     let network = node.replica.network();
     let kept = query::deletion(&node.store, &network, &own, s.world.now).unwrap();
@@ -118,10 +133,62 @@ fn one_trust_can_fill_only_so_much_of_the_log() {
     s.world.nodes[1].store.commit(full).unwrap();
     let others = junk(&mut s, 2, 2);
     let last = junk(&mut s, 0, 3);
-    let kept = listed(&s, 10);
+    let kept = s.world.deletions(1, 10);
     assert!(kept.contains(&last) && kept.contains(&others) && !kept.contains(&first));
+    // What says that it is older is entered all the same, and another one gives way.
+    s.world.now = s.world.now.minus_secs(60);
+    let backdated = junk(&mut s, 0, 4);
+    s.world.now = s.world.now.plus_secs(60);
+    let kept = s.world.deletions(1, 10);
+    assert!(kept.contains(&backdated) && kept.contains(&others) && !kept.contains(&last));
     let row = s.world.nodes[1].store.get(Tree::Deletions, &count).unwrap().unwrap();
     assert_eq!(row, LOGGED_PER_TRUST_MAX.to_be_bytes());
+}
+
+#[test]
+fn of_what_one_trust_has_ordered_that_stays_which_has_erased_something() {
+    let mut s = scene();
+    let header = s.world.header(&ALL, RETENTION + DAY);
+    let real = s.world.trusts[0].sign(header, fixtures::tombstone(&s.conversation, named(&[s.message])));
+    assert_eq!(s.world.bring(1, 0, &real), None);
+    assert!(!s.world.holds(1, &s.message));
+    s.world.now = s.world.now.plus_secs(1);
+    let older = junk(&mut s, 0, 1);
+    let mut full = Batch::new();
+    full.put(Tree::Deletions, keys::log_count(&s.world.trusts[0].id), LOGGED_PER_TRUST_MAX.to_be_bytes());
+    s.world.nodes[1].store.commit(full).unwrap();
+    s.world.now = s.world.now.plus_secs(1);
+    let newer = junk(&mut s, 0, 2);
+    assert_eq!(s.world.deletions(1, 10), [newer, real.id()]);
+    // What is left of the other one goes with it.
+    s.world.pass(RETENTION + DAY);
+    s.world.pass(60);
+    assert!(!s.world.holds(1, &older));
+    // The row, its place, its end, and the count; and the device that was to erase.
+    assert_eq!(s.world.rows(1, Tree::Deletions), 5);
+}
+
+#[test]
+fn lines_that_are_not_believed_cannot_fill_the_audit_log() {
+    let mut s = scene();
+    let tombstone = s.delete();
+    s.world.settle();
+    let key = fixtures::key(9);
+    let bad: Vec<_> = (0..AUDIT_TRUST_BURST / 2 + 2)
+        .map(|part| {
+            let lines = s.devices[..2].iter().map(|(_, _, certificate)| {
+                let at = s.world.now.plus_secs(part);
+                let line = DeviceLine::sign(s.world.network, tombstone, at, certificate.fingerprint(), &key);
+                ReceiptItem::DeviceErased(DeviceErased { tombstone, line: line.bytes().to_vec() })
+            });
+            receipt(&s, lines.collect())
+        })
+        .collect();
+    for receipt in &bad {
+        s.world.arrive(1, Source::Peer(s.world.trusts[2].node_id()), &[receipt.bytes().to_vec()]);
+    }
+    let refused = s.world.audit(1).into_iter().filter(|entry| entry.code == "bad-line").count() as u64;
+    assert_eq!(refused, AUDIT_TRUST_BURST);
 }
 
 #[test]

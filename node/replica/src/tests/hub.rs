@@ -517,7 +517,7 @@ fn a_restored_hub_follows_the_commits_that_it_had_ordered_since() {
     let late = ben.commit(&[], &[]);
 
     world.isolate(0);
-    restored::mark(&copy, world.now).unwrap().into_iter().for_each(|batch| copy.commit(batch).unwrap());
+    copy.commit(restored::mark(&copy, world.now).unwrap()).unwrap();
     world.nodes[0].store = copy;
     world.restart(0);
     assert_ne!(state_of(&world, Tree::Hub, &conversation), hub);

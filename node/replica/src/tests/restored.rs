@@ -7,6 +7,7 @@ use lanyard_storage::{Batch, MemoryStore, Store, Tree};
 
 use super::fixtures::{self, RETENTION, Trust, key, named};
 use super::world::{Node, World, assert_digests};
+use crate::audit::AuditEntry;
 use crate::frame::Frame;
 use crate::restored::Awaited;
 use crate::{Input, Output, Replica, Request, query, restored};
@@ -80,7 +81,7 @@ impl Scene {
 }
 
 fn mark(copy: &MemoryStore, now: Timestamp) {
-    restored::mark(copy, now).unwrap().into_iter().for_each(|batch| copy.commit(batch).unwrap());
+    copy.commit(restored::mark(copy, now).unwrap()).unwrap();
 }
 
 #[test]
@@ -230,6 +231,100 @@ fn a_restart_begins_anew() {
     assert_eq!(scene.waits_for().unwrap(), ["RXA", "RXB"]);
 }
 
+/// RXC's store is lost while RXA still holds what was deleted meanwhile: only RXB knows.
+#[test]
+fn a_node_that_has_lost_its_store_waits_likewise() {
+    let mut world = World::three();
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    let deleted = world.message(0, &conversation, 1, &ALL);
+    world.submit(0, &deleted).unwrap();
+    // Heads of the audit logs.
+    world.pass(1);
+    world.settle();
+    assert_eq!(world.holders(&deleted.id()), ALL);
+    world.isolate(0);
+    let order = fixtures::tombstone(&conversation, named(&[deleted.id()]));
+    let order = world.trusts[0].sign(world.header(&ALL, RETENTION), order);
+    world.submit(1, &order).unwrap();
+    world.settle();
+    assert_eq!(world.holders(&deleted.id()), [0]);
+
+    world.isolate(2);
+    world.nodes[2] = Node::new(&world.trusts[2], &world.charter);
+    let mut scene = Scene { world, kept: deleted.clone(), deleted };
+    scene.world.connect(0, 2);
+    (0..8).for_each(|_| scene.world.pass(1));
+    assert_eq!(scene.events()[..1], ["lost"]);
+    assert_eq!(scene.waits_for().unwrap(), ["RXB"]);
+    assert_eq!(scene.world.holders(&scene.deleted.id()), [0], "it is not asked for");
+    scene.world.connect(1, 2);
+    (0..24).for_each(|_| scene.world.pass(1));
+    assert_eq!(scene.waits_for(), None);
+    assert_eq!(scene.world.holders(&scene.deleted.id()), []);
+    assert_eq!(scene.served(), Vec::<String>::new());
+
+    // What is known is not found out again, and another loss is.
+    (0..60).for_each(|_| scene.world.pass(60));
+    scene.world.restart(2);
+    scene.world.connect_all();
+    (0..12).for_each(|_| scene.world.pass(1));
+    assert_eq!(scene.events().iter().filter(|event| *event == "lost").count(), 1);
+    scene.world.isolate(2);
+    scene.world.nodes[2] = Node::new(&scene.world.trusts[2], &scene.world.charter);
+    scene.world.connect_all();
+    (0..12).for_each(|_| scene.world.pass(1));
+    assert_eq!(scene.events()[..1], ["lost"]);
+}
+
+/// A store that was set back by other means than a backup, such as a copy of its disk.
+#[test]
+fn a_node_whose_store_was_set_back_waits_likewise() {
+    let mut scene = Scene::new();
+    let world = &mut scene.world;
+    (0..8).for_each(|_| world.pass(1));
+    world.connect_all();
+    (0..12).for_each(|_| world.pass(1));
+    let copy = MemoryStore::new();
+    let mut rows = Batch::new();
+    world.nodes[2].store.rows().into_iter().for_each(|(tree, key, row)| rows.put(tree, key, row));
+    copy.commit(rows).unwrap();
+    (0..60).for_each(|_| world.pass(60));
+    let conversation = fixtures::conversation(&world.trusts[0]);
+    for n in 11..31 {
+        let message = world.message(0, &conversation, n, &ALL);
+        world.submit(0, &message).unwrap();
+        world.settle();
+    }
+    world.step(2, Input::Note(AuditEntry::new("noted", "", "")));
+    (0..20).for_each(|_| world.pass(60));
+    let (seen, last) = *world.inbox(2, &DEVICE, 0).last().unwrap();
+    world.isolate(2);
+    // Of these the device is told by what comes before the first head of the log.
+    let order = fixtures::tombstone(&conversation, named(&[last.unwrap()]));
+    let order = world.trusts[0].sign(world.header(&ALL, RETENTION), order);
+    world.submit(0, &order).unwrap();
+    world.settle();
+    world.nodes[2].store = copy;
+    world.restart(2);
+    world.connect(0, 2);
+    (0..12).for_each(|_| world.pass(1));
+    assert!(scene.events().ends_with(&["lost".into(), "waiting".into()]), "{:?}", scene.events());
+    assert_eq!(scene.waits_for().unwrap(), ["RXB"]);
+    scene.world.connect(1, 2);
+    (0..24).for_each(|_| scene.world.pass(1));
+    assert_eq!(scene.waits_for(), None);
+
+    // The device has seen positions that the copy had yet to give, and misses nothing all the same.
+    let message = scene.world.message(0, &conversation, 40, &ALL);
+    scene.world.submit(0, &message).unwrap();
+    scene.world.settle();
+    (0..4).for_each(|_| scene.world.pass(1));
+    let come: Vec<_> = scene.world.inbox(2, &DEVICE, seen).into_iter().filter_map(|(_, id)| id).collect();
+    for id in [order.id(), message.id()] {
+        assert!(come.contains(&id), "{id} was never given to the device");
+    }
+}
+
 /// A peer is not made to begin more rounds than are of use.
 #[test]
 fn a_peer_that_asks_for_rounds_gets_one_in_five_seconds() {
@@ -281,18 +376,23 @@ fn an_inbox_that_begins_anew_begins_behind_what_its_device_has_seen() {
     assert_eq!(world.inbox(2, &DEVICE, seen).last().unwrap().1, Some(message.id()));
 }
 
-/// However many devices there are, no batch is larger than a store takes.
+/// However many devices there are, the mark is small, and behind all of them; and so is another one, of a copy on which nothing was given since the first.
 #[test]
-fn many_devices_are_marked_in_several_batches() {
-    let (store, count) = (MemoryStore::new(), 40_000u64);
+fn a_mark_is_behind_every_device_and_every_mark_before() {
+    let (store, newest) = (MemoryStore::new(), 1u64 << 60);
     let mut batch = Batch::new();
-    for n in 0..count {
+    for n in 0..40_000u64 {
         let device = [&n.to_be_bytes()[..], &[7; 24]].concat();
-        batch.put(Tree::Devices, device, (1u64 << 60).to_be_bytes());
+        batch.put(Tree::Devices, device, (newest - n).to_be_bytes());
     }
     store.commit(batch).unwrap();
-    let batches = restored::mark(&store, fixtures::NOW).unwrap();
-    assert!(batches.len() > 2 && batches.iter().all(|batch| batch.len() <= 16_384));
-    let (last, others) = batches.split_last().unwrap();
-    assert_eq!((last.len(), others.iter().map(Batch::len).sum::<usize>()), (1, count as usize));
+    let mut before = newest;
+    for _ in 0..3 {
+        let batch = restored::mark(&store, fixtures::NOW).unwrap();
+        assert!(batch.len() < 10, "{batch:?}");
+        store.commit(batch).unwrap();
+        let base = restored::inbox_base_of(&store).unwrap();
+        assert!(base > before + (1 << 27), "what was given since the last one is behind it");
+        before = base;
+    }
 }

@@ -311,6 +311,18 @@ impl World {
         (0..self.nodes.len()).filter(|at| self.holds(*at, id)).collect()
     }
 
+    /// The destruction log, as it is listed, at most so many.
+    pub fn deletions(&self, at: usize, limit: usize) -> Vec<RecordId> {
+        let (node, own) = (&self.nodes[at], &self.trusts[at].id);
+        let mut listed = Vec::new();
+        query::each_deletion(&node.store, &node.replica.network(), own, self.now, |deletion| {
+            listed.push(deletion.tombstone);
+            listed.len() < limit
+        })
+        .unwrap();
+        listed
+    }
+
     pub fn audit(&self, at: usize) -> Vec<AuditEntry> {
         let rows = audit::rows(&self.nodes[at].store, Some(0), 100_000).unwrap();
         rows.into_iter().map(|row| row.entry).collect()

@@ -20,6 +20,7 @@ use lanyard_storage::{BackedUp, Compacted};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
+use crate::admin::deletion;
 use crate::audit_export::Beginning;
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
@@ -157,9 +158,8 @@ impl Backend for TestNode {
         async { Ok(()) }.boxed()
     }
 
-    fn present(&self, device: Fingerprint) -> BoxFuture<'_, ()> {
+    fn present(&self, device: Fingerprint) {
         self.present.lock().unwrap().push(device);
-        async {}.boxed()
     }
 
     fn deletions_report(&self) -> Answer<'_, String> {
@@ -202,7 +202,7 @@ impl Backend for TestNode {
         async { Ok(None) }.boxed()
     }
 
-    fn deletions(&self) -> Answer<'_, Vec<DeletionResponse>> {
+    fn deletions(&self) -> Answer<'_, Vec<deletion::Deletion>> {
         async { Ok(Vec::new()) }.boxed()
     }
 

@@ -11,17 +11,36 @@ use lanyard_replica::{Deleter, Input, Request, Source};
 
 use super::World;
 use super::check;
-use super::choices::Choices;
+use super::deletions;
 use super::world::SCRIPTED;
+use crate::choices::Choices;
 use crate::fixtures::{self, DAY, RETENTION};
 use crate::groups::{self, conversation};
 
 /// Clocks go forward by one of these, in seconds.
-const PASSES: [u64; 8] = [1, 2, 31, 299, 3600, DAY, 15 * DAY, 40 * DAY];
+pub(crate) const PASSES: [u64; 8] = [1, 2, 31, 299, 3600, DAY, 15 * DAY, 40 * DAY];
+
+/// From this byte on a step is one of the later kinds, whatever is added to them: below, bytes say what they said before.
+const LATER: u8 = 192;
 
 /// Does what the next bytes say; none at the end of the script.
 pub(crate) fn act(world: &mut World, choices: &mut Choices<'_>) -> Option<()> {
-    match choices.byte()? % 24 {
+    match choices.byte()? {
+        byte @ ..LATER => act_first(world, choices, byte % 24),
+        byte => match (byte - LATER) % 6 {
+            0 => made(world, choices, deletions::whole),
+            1 => made(world, choices, deletions::receipt),
+            2 => deletions::ask_whole(world, choices),
+            3 => deletions::ask_sent(world, choices),
+            4 => deletions::hold(world, choices),
+            _ => deletions::hand_in_lines(world, choices),
+        },
+    }
+    Some(())
+}
+
+fn act_first(world: &mut World, choices: &mut Choices<'_>, kind: u8) {
+    match kind {
         0 => pass(world, choices),
         1 | 2 => world.connect(if choices.flag() { 1 } else { SCRIPTED }),
         3 => {
@@ -46,7 +65,6 @@ pub(crate) fn act(world: &mut World, choices: &mut Choices<'_>) -> Option<()> {
         22 => world.restart(choices.place(2)),
         _ => world.settle(),
     }
-    Some(())
 }
 
 /// With a tick at the end, or without one: a node that was busy, or is about to start.
@@ -57,7 +75,14 @@ fn pass(world: &mut World, choices: &mut Choices<'_>) {
         world.now = world.now.plus_secs(secs);
     } else {
         world.pass(secs);
-        (0..2).for_each(|at| check::ticked(world, at));
+        for at in 0..2 {
+            // A tick that carries out the end of a hold leaves what has expired to the next.
+            if world.ends_hold[at] {
+                world.step(at, Input::Tick);
+            }
+            world.go_on(at);
+            check::ticked(world, at);
+        }
     }
 }
 
@@ -131,6 +156,7 @@ fn alter_record(world: &mut World, choices: &mut Choices<'_>) {
 fn made(world: &mut World, choices: &mut Choices<'_>, make: fn(&World, &mut Choices<'_>) -> Option<Decoded>) {
     if let Some(record) = make(world, choices) {
         world.remember(record.bytes());
+        world.scripted.insert(record.id());
         bring(world, choices, record.bytes());
     }
 }
@@ -147,7 +173,7 @@ fn bring(world: &mut World, choices: &mut Choices<'_>, record: &[u8]) {
     world.bring(to, source, &[record.to_vec()]);
 }
 
-fn header(world: &World, choices: &mut Choices<'_>, life_secs: u64) -> Header {
+pub(crate) fn header(world: &World, choices: &mut Choices<'_>, life_secs: u64) -> Header {
     let which = choices.byte().unwrap_or(7);
     let trusts = fixtures::trusts().iter().zip(0..).filter(|(_, n)| which >> n & 1 == 1 || which & 8 == 0);
     let mut custodians: Vec<TrustId> = trusts.map(|(t, _)| t.id.clone()).collect();
@@ -164,17 +190,17 @@ fn header(world: &World, choices: &mut Choices<'_>, life_secs: u64) -> Header {
 }
 
 /// A life that is usual, or at an edge, in seconds.
-fn life(choices: &mut Choices<'_>) -> u64 {
+pub(crate) fn life(choices: &mut Choices<'_>) -> u64 {
     let lives = [RETENTION / 2, RETENTION, RETENTION + 1, RETENTION + DAY, 1, 600, DAY, 400 * DAY];
     choices.one(&lives).copied().unwrap_or(DAY)
 }
 
-fn sign(choices: &mut Choices<'_>, header: Header, body: Body) -> Option<Decoded> {
+pub(crate) fn sign(choices: &mut Choices<'_>, header: Header, body: Body) -> Option<Decoded> {
     let trust = choices.one(fixtures::trusts())?;
     record::sign(header, body, trust.node.fingerprint(), &trust.node_key).ok()
 }
 
-fn of(choices: &mut Choices<'_>) -> ConversationId {
+pub(crate) fn of(choices: &mut Choices<'_>) -> ConversationId {
     match choices.place(6) {
         0 => ConversationId::new([1; 16], fixtures::trusts()[1].id.clone()),
         1 => ConversationId::new([2; 16], "RXZ".parse().expect("an ODS code")),
@@ -288,7 +314,7 @@ fn charter(world: &World, choices: &mut Choices<'_>) -> Option<Decoded> {
 }
 
 /// Ids of records that were seen, and of one that nobody has.
-fn ids(world: &World, choices: &mut Choices<'_>, max: usize) -> Vec<RecordId> {
+pub(crate) fn ids(world: &World, choices: &mut Choices<'_>, max: usize) -> Vec<RecordId> {
     let mut ids = Vec::new();
     for _ in 0..=choices.place(max) {
         let at = choices.place(world.records.len() + 1);

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lanyard_crypto::gateway::DeletionResponse;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
-use lanyard_crypto::record::{Body, Class, Decoded, Kind, Target};
-use lanyard_crypto::tally::Tally;
+use lanyard_crypto::record::{Body, Class, Decoded, Kind, ReceiptItem, Target};
 use lanyard_crypto::{Fingerprint, RecordId, Timestamp, TrustId};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::limits::{
@@ -15,6 +13,7 @@ use lanyard_replica::{Output, audit, query};
 use lanyard_storage::{Batch, MemoryStore, Tree};
 
 use super::World;
+use super::evidence;
 use super::world::index;
 use crate::fixtures;
 
@@ -34,7 +33,7 @@ pub(crate) fn output(world: &World, at: usize, output: &Output) {
         }
         Output::Publish(bytes) => {
             let record = Decoded::from_bytes(bytes).expect("what is gossiped is a record");
-            assert!(record.header().expires > world.now, "an expired record is gossiped");
+            Stored::of(&world.sites[at].store).alive(&record, world.now, "gossiped");
         }
         Output::Audit(entry) => quiet(entry),
         Output::Reply { reply: Err(refusal), .. } => {
@@ -53,12 +52,11 @@ pub(crate) fn output(world: &World, at: usize, output: &Output) {
 /// What anti-entropy sends is alive, for the receiver, and not deleted here.
 fn served(world: &World, at: usize, to: usize, frame: &Frame) {
     let Frame::Records(records) = frame else { return };
-    let held = Held::of(&world.sites[at].store);
+    let held = Stored::of(&world.sites[at].store);
     for bytes in records {
         let record = Decoded::from_bytes(bytes).expect("what is served is a record");
-        assert!(record.header().expires > world.now, "an expired record is served");
         may_have(&record, to);
-        assert!(held.deleted(&record).is_none(), "a deleted record is served");
+        held.alive(&record, world.now, "served");
     }
 }
 
@@ -66,12 +64,11 @@ fn served(world: &World, at: usize, to: usize, frame: &Frame) {
 pub(crate) fn waiting(world: &World, at: usize, to: usize, frame: &Frame) {
     let Frame::Records(records) = frame else { return };
     assert!(frame.to_bytes().len() <= FRAME_BYTES_MAX);
-    let held = Held::of(&world.sites[at].store);
+    let held = Stored::of(&world.sites[at].store);
     for bytes in records {
         let record = Decoded::from_bytes(bytes).expect("what is sent is a record");
         may_have(&record, to);
-        assert!(held.deleted(&record).is_none(), "a deleted record is sent");
-        assert!(record.header().expires > world.now, "an expired record is sent");
+        held.alive(&record, world.now, "sent");
     }
 }
 
@@ -86,14 +83,16 @@ fn quiet(entry: &audit::AuditEntry) {
 }
 
 /// Everything that a replica holds, decoded.
-struct Held {
-    records: BTreeMap<RecordId, Decoded>,
+pub(crate) struct Stored {
+    pub(crate) records: BTreeMap<RecordId, Decoded>,
     /// Tombstones, with the trust that signed each.
     orders: Vec<(RecordId, TrustId)>,
+    /// What holds keep.
+    kept: BTreeSet<RecordId>,
 }
 
-impl Held {
-    fn of(store: &MemoryStore) -> Self {
+impl Stored {
+    pub(crate) fn of(store: &MemoryStore) -> Self {
         let mut records = BTreeMap::new();
         for (tree, key, bytes) in store.rows() {
             if matches!(tree, Tree::Records | Tree::Envelopes) {
@@ -108,44 +107,84 @@ impl Held {
             matches!(record.body(), Body::Tombstone(_)).then(|| Some((*id, by(record)?))).flatten()
         };
         let orders = records.iter().filter_map(order).collect();
-        Self { records, orders }
+        Self { records, orders, kept: evidence::kept(store).into_keys().collect() }
+    }
+
+    /// What leaves the replica is alive: not expired, not ended by an order, not deleted, and not kept for a hold.
+    fn alive(&self, record: &Decoded, now: Timestamp, how: &str) {
+        assert!(record.header().expires > now, "an expired record is {how}");
+        assert!(self.end(record) > now, "a record that an order has ended is {how}");
+        assert!(self.deleted(record).is_none(), "a deleted record is {how}");
+        assert!(!self.kept.contains(&record.id()), "a record that a hold keeps is {how}");
     }
 
     /// The tombstone here that has force over this record.
     fn deleted(&self, record: &Decoded) -> Option<RecordId> {
-        let Body::Envelope(envelope) = record.body() else { return None };
-        if envelope.class != Class::Application {
-            return None;
-        }
-        let sender = record.signer().and_then(trust_of);
-        let forceful = |(id, by): &&(RecordId, TrustId)| {
-            let order = &self.records[id];
-            let Body::Tombstone(tombstone) = order.body() else { return false };
-            let margin = 2 * CLOCK_SKEW_SECS_MAX;
-            tombstone.conversation == envelope.conversation
-                && (sender.as_ref() == Some(by) || envelope.conversation.owner() == by)
-                && match &tombstone.target {
-                    Target::UpTo(up_to) => record.header().issued <= *up_to,
-                    Target::Standing(..) => false,
-                    Target::Envelopes(ids) => {
-                        ids.contains(&record.id())
-                            && order.header().expires >= record.header().expires.plus_secs(margin)
-                    }
-                }
+        self.orders.iter().find(|(id, by)| self.forces(&self.records[id], by, record)).map(|(id, _)| *id)
+    }
+
+    /// Whether this tombstone of this trust has force over this record.
+    pub(crate) fn forces(&self, order: &Decoded, by: &TrustId, record: &Decoded) -> bool {
+        let (Body::Tombstone(tombstone), Body::Envelope(envelope)) = (order.body(), record.body()) else {
+            return false;
         };
-        self.orders.iter().find(forceful).map(|(id, _)| *id)
+        let sender = record.signer().and_then(trust_of);
+        let margin = 2 * CLOCK_SKEW_SECS_MAX;
+        envelope.class == Class::Application
+            && tombstone.conversation == envelope.conversation
+            && (sender.as_ref() == Some(by) || envelope.conversation.owner() == by)
+            && match &tombstone.target {
+                Target::UpTo(up_to) => record.header().issued <= *up_to,
+                Target::Standing(..) => false,
+                Target::Envelopes(ids) => {
+                    ids.contains(&record.id())
+                        && order.header().expires >= record.header().expires.plus_secs(margin)
+                }
+            }
+    }
+
+    /// When a record ends: when it says so, or sooner by the standing orders that are here.
+    fn end(&self, record: &Decoded) -> Timestamp {
+        let ends = self.orders.iter().filter_map(|(id, _)| self.end_by(&self.records[id], record));
+        ends.fold(record.header().expires, Timestamp::min)
+    }
+
+    /// When this standing order lets this record end. Owners alone can order so.
+    pub(crate) fn end_by(&self, order: &Decoded, record: &Decoded) -> Option<Timestamp> {
+        let (Body::Tombstone(tombstone), Body::Envelope(envelope)) = (order.body(), record.body()) else {
+            return None;
+        };
+        let Target::Standing(up_to, secs) = &tombstone.target else { return None };
+        let named = envelope.class == Class::Application
+            && tombstone.conversation == envelope.conversation
+            && record.header().issued <= *up_to;
+        named.then(|| record.header().issued.plus_secs(*secs))
+    }
+
+    /// Whether a node of this trust says something of a tombstone, in a receipt that is here.
+    pub(crate) fn attests(
+        &self,
+        trust: &TrustId,
+        tombstone: &RecordId,
+        says: impl Fn(&ReceiptItem) -> bool,
+    ) -> bool {
+        self.records.values().any(|record| {
+            matches!(record.body(), Body::Receipt(receipt)
+                if record.signer().and_then(trust_of).as_ref() == Some(trust)
+                    && receipt.items.iter().any(|item| item.tombstone() == Some(*tombstone) && says(item)))
+        })
     }
 }
 
 /// Whose node has the certificate with this fingerprint.
-fn trust_of(signer: Fingerprint) -> Option<TrustId> {
+pub(crate) fn trust_of(signer: Fingerprint) -> Option<TrustId> {
     fixtures::trusts().iter().find(|t| t.node.fingerprint() == signer).map(|t| t.id.clone())
 }
 
 /// Rows agree with each other, nothing is here that should not be, and everything can be read.
 pub(crate) fn store(world: &World, at: usize) {
     let (site, own) = (&world.sites[at], &fixtures::trusts()[at]);
-    let (rows, held) = (site.store.rows(), Held::of(&site.store));
+    let (rows, held) = (site.store.rows(), Stored::of(&site.store));
     let of = |tree: Tree| rows.iter().filter(move |(t, ..)| *t == tree).map(|(_, key, row)| (key, row));
     let keys = |tree| of(tree).map(|(key, _)| id(key)).collect::<BTreeSet<_>>();
     let here: BTreeSet<RecordId> = held.records.keys().copied().collect();
@@ -173,11 +212,14 @@ pub(crate) fn store(world: &World, at: usize) {
             panic!("{id} is here, and so is {tombstone}, which deletes it");
         }
     }
-    readable(world, at);
+    readable(world, at, &held);
+    evidence::holds(world, at, &held);
+    evidence::lines(world, at, &held);
+    evidence::log(world, at, &held);
 }
 
 /// What is alive can be found by its time, and by who compares.
-fn indexed(world: &World, at: usize, held: &Held, index: &BTreeSet<RecordId>, expiry: &BTreeSet<RecordId>) {
+fn indexed(world: &World, at: usize, held: &Stored, index: &BTreeSet<RecordId>, expiry: &BTreeSet<RecordId>) {
     for (key, _) in
         world.sites[at].store.rows().iter().filter(|(t, ..)| *t == Tree::Index).map(|r| (&r.1, &r.2))
     {
@@ -186,7 +228,7 @@ fn indexed(world: &World, at: usize, held: &Held, index: &BTreeSet<RecordId>, ex
     }
     for (id, record) in &held.records {
         // The charter that founded the store is kept whatever happens; so is what is in force past its expiry.
-        if *id == world.charter.id() || record.header().expires <= world.now {
+        if *id == world.charter.id() || held.end(record) <= world.now {
             continue;
         }
         assert!(expiry.contains(id), "{id} would never expire");
@@ -196,17 +238,16 @@ fn indexed(world: &World, at: usize, held: &Held, index: &BTreeSet<RecordId>, ex
 }
 
 /// Every question that a device or an operator may ask has an answer.
-fn readable(world: &World, at: usize) {
+fn readable(world: &World, at: usize, held: &Stored) {
     let (site, own) = (&world.sites[at], &fixtures::trusts()[at]);
     let (view, network) = (&site.store, site.replica.network());
     let device = own.device.fingerprint();
-    let (held, mut after) = (Held::of(view), 0);
+    let mut after = 0;
     loop {
         let page = query::inbox(view, &network, &device, after, world.now).unwrap();
         for record in page.items.iter().filter_map(|item| item.record.as_ref()) {
             let record = Decoded::from_bytes(&record.bytes).unwrap();
-            assert!(record.header().expires > world.now, "an expired record is shown");
-            assert!(held.deleted(&record).is_none(), "a deleted record is shown");
+            held.alive(&record, world.now, "shown");
         }
         let Some(last) = page.items.last() else { break };
         assert!(last.seq > after, "an inbox goes on");
@@ -220,9 +261,6 @@ fn readable(world: &World, at: usize) {
         let shown = query::ticks(view, &id).unwrap().expect("there are rows");
         assert_eq!(shown.custodians.len(), count, "how far a record has come is known of each custodian");
     }
-    let deletions = query::deletions(view, &network, &own.id, usize::MAX, world.now).unwrap();
-    let own = |d: &DeletionResponse| Tally::of(d, &mut (*network).clone()).is_ok();
-    assert!(deletions.iter().all(own), "the log holds tombstones");
     query::directory(view, &network, "", world.now).unwrap();
     assert!(!query::trust(view, None).unwrap().charter.is_empty());
     query::counts(view).unwrap();
@@ -238,11 +276,13 @@ fn readable(world: &World, at: usize) {
 
 /// After a tick nothing that has expired is left, but for what is in force until something newer comes.
 pub(crate) fn ticked(world: &World, at: usize) {
-    let held = Held::of(&world.sites[at].store);
-    let over = |record: &&Decoded| record.header().expires <= world.now;
+    let held = Stored::of(&world.sites[at].store);
+    let over = |record: &&Decoded| held.end(record) <= world.now;
     let in_force = |record: &Decoded| matches!(record.body().kind(), Kind::Charter | Kind::Crl);
     let left: Vec<_> = held.records.values().filter(over).filter(|r| !in_force(r)).collect();
     assert!(left.is_empty(), "{} expired records are left after a tick", left.len());
+    evidence::holds(world, at, &held);
+    evidence::ticked(world, at);
 }
 
 fn unfinished(rows: &[(Tree, Vec<u8>, Vec<u8>)]) -> Vec<&[u8]> {
@@ -251,7 +291,7 @@ fn unfinished(rows: &[(Tree, Vec<u8>, Vec<u8>)]) -> Vec<&[u8]> {
 }
 
 /// The record in the last 32 bytes of a key or row.
-fn id(key: &[u8]) -> RecordId {
+pub(crate) fn id(key: &[u8]) -> RecordId {
     RecordId::new(*key.last_chunk::<32>().expect("it ends with a record's id"))
 }
 

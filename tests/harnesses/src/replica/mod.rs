@@ -11,13 +11,15 @@
 
 mod act;
 mod check;
-mod choices;
+mod deletions;
+mod evidence;
 mod world;
 
 use lanyard_replica::frame::Frame;
 
-use choices::Choices;
 pub use world::World;
+
+use crate::choices::Choices;
 
 /// Between two looks at everything that is stored, in steps of a script.
 const LOOK_INTERVAL: usize = 24;

@@ -1,14 +1,16 @@
 //! Two replicas, the wire between them, and the script's node; with what a driver does for a replica.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::OnceLock;
 
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::record::{self, Body, Class, Decoded, Reason, Target};
-use lanyard_crypto::{NetworkId, RecordId, Timestamp};
+use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::verdict::Verdict;
-use lanyard_replica::{Arrival, Deleter, Input, Output, Replica, Request, Source, arrival, found, query};
+use lanyard_replica::{
+    Arrival, Deleter, Input, Output, Replica, Reply, Request, Source, arrival, found, hold, query,
+};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree};
 
 use super::check;
@@ -37,6 +39,9 @@ pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// Steps after which what is left must have been done.
+const PORTIONS_MAX: usize = 4_096;
+
 /// See the module.
 pub struct World {
     pub(crate) now: Timestamp,
@@ -50,6 +55,16 @@ pub struct World {
     pub(crate) frames: Vec<Vec<u8>>,
     /// Nodes that are connected to the first replica, and to the second.
     pub(crate) links: [BTreeSet<usize>; 2],
+    /// Until when conversations are on hold at each replica, or were.
+    pub(crate) holds: [BTreeMap<ConversationId, Timestamp>; 2],
+    /// Whether the last tick came when a hold was over.
+    pub(crate) ends_hold: [bool; 2],
+    /// Whether the last step left something to go on with.
+    pub(crate) left: [bool; 2],
+    /// Records that the script itself has signed, with whatever key.
+    pub(crate) scripted: BTreeSet<RecordId>,
+    /// The answer to the last request; none if it was refused.
+    replied: Option<Reply>,
 }
 
 impl World {
@@ -66,6 +81,11 @@ impl World {
             records: Vec::new(),
             frames: Vec::new(),
             links: [BTreeSet::new(), BTreeSet::new()],
+            holds: [BTreeMap::new(), BTreeMap::new()],
+            ends_hold: [false; 2],
+            left: [false; 2],
+            scripted: BTreeSet::new(),
+            replied: None,
         }
     }
 
@@ -111,6 +131,24 @@ impl World {
         }
     }
 
+    /// Goes on with what steps have left, until nothing is.
+    pub(crate) fn go_on(&mut self, at: usize) {
+        for _ in 0..PORTIONS_MAX {
+            if !std::mem::take(&mut self.left[at]) {
+                return;
+            }
+            self.step(at, Input::GoOn);
+        }
+        panic!("it does not end");
+    }
+
+    /// A request, and its answer; none if it is refused.
+    pub(crate) fn ask(&mut self, at: usize, request: Request) -> Option<Reply> {
+        self.replied = None;
+        self.step(at, Input::Request { ticket: 1, request });
+        self.replied.take()
+    }
+
     fn carry_out(&mut self, at: usize, output: Output) {
         match output {
             Output::Send { to, frame } => self.send(at, index(&to), frame.to_bytes()),
@@ -131,12 +169,9 @@ impl World {
                     self.link(peer, at, false);
                 }
             }
-            Output::Verdict { .. }
-            | Output::Notify { .. }
-            | Output::Reply { .. }
-            | Output::TrustChanged
-            | Output::Audit(_)
-            | Output::GoOn => {}
+            Output::Reply { reply, .. } => self.replied = reply.ok(),
+            Output::GoOn => self.left[at] = true,
+            Output::Verdict { .. } | Output::Notify { .. } | Output::TrustChanged | Output::Audit(_) => {}
         }
     }
 
@@ -228,6 +263,8 @@ impl World {
     pub(crate) fn pass(&mut self, secs: u64) {
         self.now = self.now.plus_secs(secs);
         for at in 0..2 {
+            let holds = hold::holds(&self.sites[at].store).expect("memory does not fail");
+            self.ends_hold[at] = holds.iter().any(|hold| hold.ending || hold.until <= self.now);
             self.step(at, Input::Tick);
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Pace {
     /// To whom an answer is under way.
     amid: BTreeSet<NodeId>,
     begun: BTreeMap<NodeId, Begun>,
+    /// Who has asked for a round since the last one.
+    asked: BTreeSet<NodeId>,
 }
 
 /// The last round that a replica began with a peer.
@@ -47,7 +49,7 @@ impl Pace {
     pub(super) fn new(bytes_max: usize) -> Self {
         let bytes_max = if bytes_max == 0 { limits::SERVED_BYTES_MAX } else { bytes_max };
         let (allowance, amid, begun) = Default::default();
-        Self { bytes_max, allowance, amid, begun }
+        Self { bytes_max, allowance, amid, begun, asked: BTreeSet::new() }
     }
 
     /// The same replica, opened again.
@@ -83,7 +85,9 @@ impl Pace {
         let mut early = EARLY_MAX;
         if let Some(last) = self.begun.get(&to) {
             early = last.early;
-            if last.peak < last.at.plus_secs(limits::SYNC_INTERVAL_SECS) {
+            // One in so many seconds to who asks for it, whose store may be older than what it has done.
+            let asked = self.asked.remove(&to) && last.peak >= last.at.plus_secs(limits::BEGIN_SECS);
+            if !asked && last.peak < last.at.plus_secs(limits::SYNC_INTERVAL_SECS) {
                 let Some(left) = early.checked_sub(1) else { return false };
                 early = left;
             }
@@ -97,6 +101,11 @@ impl Oracle {
     /// A peer is connected: the first round begins at once.
     pub fn connected(&mut self, node: usize, peer: &NodeId) {
         self.nodes[node].pace.begun.remove(peer);
+    }
+
+    /// A peer asks a node to begin a round.
+    pub fn asked_to_begin(&mut self, node: usize, peer: NodeId) {
+        self.nodes[node].pace.asked.insert(peer);
     }
 
     /// What a step of a node has decided; `tick` if a second has passed with it.

@@ -72,6 +72,8 @@ struct Knowledge {
     heads: Vec<Stated>,
     /// Heads of the log of the node that it has replaced, which others may bring back.
     disowned: BTreeSet<RecordId>,
+    /// Receipts of that node: the message that one attests may come back before the tombstone does, which is carried out then.
+    outlived: BTreeSet<RecordId>,
     /// Until when it may keep what conversations would lose.
     holds: BTreeMap<ConversationId, Timestamp>,
     /// The latest that its clock has shown.
@@ -92,8 +94,8 @@ pub struct Oracle {
     commits: BTreeMap<(ConversationId, u64), BTreeSet<RecordId>>,
     /// The message that was acknowledged for what a device has handed in.
     handed_in: BTreeMap<(usize, RecordId), RecordId>,
-    /// What devices have said that they erased: tombstones and devices.
-    erased_on: BTreeSet<(RecordId, Fingerprint)>,
+    /// The lines that devices have signed and handed in, by their hashes.
+    lines: BTreeSet<RecordId>,
     /// The first violation.
     pub violation: Option<Violation>,
 }
@@ -107,7 +109,7 @@ impl Oracle {
             nodes: Vec::new(),
             commits: BTreeMap::new(),
             handed_in: BTreeMap::new(),
-            erased_on: BTreeSet::new(),
+            lines: BTreeSet::new(),
             violation: None,
         }
     }
@@ -126,8 +128,11 @@ impl Oracle {
         self.nodes[node] = Knowledge::new(own, members, bounded, pace);
         let signs =
             |fact: &&Arc<Fact>| fact.signer.as_ref().is_some_and(|(.., signer)| *signer == own.certificate);
-        let heads = self.ledger.all().filter(signs).filter(|fact| fact.head.is_some()).map(|fact| fact.id);
-        self.nodes[node].disowned = heads.collect();
+        let own: Vec<_> = self.ledger.all().filter(signs).collect();
+        let heads = own.iter().filter(|fact| fact.head.is_some()).map(|fact| fact.id);
+        let receipts = own.iter().filter(|fact| fact.kind == Kind::Receipt).map(|fact| fact.id);
+        let (disowned, outlived) = (heads.collect(), receipts.collect());
+        (self.nodes[node].disowned, self.nodes[node].outlived) = (disowned, outlived);
     }
 
     /// Records a violation; the first one stands.
@@ -365,29 +370,28 @@ impl Oracle {
                 let (place, signed) = (Place { number, hash }, fact.issued);
                 self.nodes[node].heads.push(Stated { place, dropped, signed, holder: Holder::Other });
             }
-            if fact.kind == Kind::Receipt && own && !self.nodes[node].bounded {
-                for item in &fact.items {
-                    if let ReceiptItem::DeviceErased(said) = item {
-                        self.was_said(node, said);
-                    }
-                    if let ReceiptItem::Erased(erased) = item {
+            let receipt = fact.kind == Kind::Receipt && own && !self.nodes[node].outlived.contains(&fact.id);
+            for item in fact.items.iter().filter(|_| receipt) {
+                match item {
+                    ReceiptItem::DeviceErased(said) => self.was_said(node, said),
+                    ReceiptItem::Erased(erased) if !self.nodes[node].bounded => {
                         self.is_erased(node, &erased.tombstone, at_ms, store, "attests");
                         self.is_not_kept(node, &erased.tombstone, store);
                     }
+                    _ => {}
                 }
             }
         }
     }
 
-    /// A device says that it has erased for this tombstone.
-    pub fn erased_on(&mut self, tombstone: &RecordId, device: &Fingerprint) {
-        self.erased_on.insert((*tombstone, *device));
+    /// A device hands in this line, which it has signed.
+    pub fn hands_in(&mut self, line: &DeviceLine) {
+        self.lines.insert(RecordId::of(line.bytes()));
     }
 
     /// A node attests what devices have said, and nothing else.
     fn was_said(&mut self, node: usize, said: &DeviceErased) {
-        let line = DeviceLine::from_bytes(&said.line).map(|line| (line.tombstone(), line.signer()));
-        if !line.is_ok_and(|said| self.erased_on.contains(&said)) {
+        if !self.lines.contains(&RecordId::of(&said.line)) {
             self.fail("P7", format!("node {node} attests of {} what no device has said", said.tombstone));
         }
     }
@@ -571,6 +575,7 @@ impl Knowledge {
             commits: BTreeMap::new(),
             heads: Vec::new(),
             disowned: BTreeSet::new(),
+            outlived: BTreeSet::new(),
             holds: BTreeMap::new(),
             latest: Timestamp::from_secs(0),
             pace,

@@ -81,6 +81,9 @@ impl World<'_> {
             awaited |= waits;
             steps += 1;
             self.steps += 1;
+            if let Input::Frame { from, frame: Frame::Begin } = &input {
+                self.oracle.asked_to_begin(at, *from);
+            }
             match self.step(at, input, &mut batch, fails_read) {
                 Ok(more) => outputs.extend(more),
                 Err(StorageError::TooLarge { .. }) => {
@@ -88,7 +91,7 @@ impl World<'_> {
                 }
                 Err(_) => {
                     self.counters.add(Counter::ReadFailed);
-                    return self.crash(at, 0);
+                    return self.crash(at, false);
                 }
             }
             if self.oracle.violation.is_some() {
@@ -164,7 +167,7 @@ impl World<'_> {
         let hit = self.rng.chance(chances.crash_at_commit).then(|| self.rng.below(4));
         if hit == Some(0) {
             self.counters.add(Counter::CrashBeforeCommit);
-            return self.crash(at, 0);
+            return self.crash(at, false);
         }
         let crash = hit.map(|kind| match kind {
             1 => CrashAt::BeforeOutputs,
@@ -181,12 +184,12 @@ impl World<'_> {
                 self.counters.add(Counter::WriteFailedKept);
                 let _ = self.nodes[at].store.commit(batch.clone());
                 self.oracle.durable(at, &batch, self.now_ms, &self.nodes[at].store);
-                return self.crash(at, 1);
+                return self.crash(at, true);
             }
             self.nodes[at].store.fail_next(StorageError::Full);
             let refused = self.nodes[at].store.commit(batch);
             assert!(refused.is_err(), "a store that is to fail has failed");
-            return self.crash(at, 0);
+            return self.crash(at, false);
         }
         if !batch.is_empty()
             && let Err(error) = self.nodes[at].store.commit(batch.clone())
@@ -216,11 +219,14 @@ impl World<'_> {
         }
         let Some(round) = self.nodes[at].round.take() else { return };
         if round.crash == Some(CrashAt::BeforeSync) {
-            let kept = usize::from(self.rng.chance(300));
+            let kept = self.rng.chance(300);
             self.nodes[at].round = Some(round);
             return self.crash(at, kept);
         }
-        self.nodes[at].store.sync();
+        // Where there is nothing to commit, the store is not asked.
+        if !round.batch.is_lazy() && !round.batch.is_empty() {
+            self.nodes[at].store.sync();
+        }
         let amid = match round.crash {
             Some(CrashAt::BeforeOutputs) => Some(0),
             Some(CrashAt::Amid(count)) => Some(count),
@@ -234,7 +240,12 @@ impl World<'_> {
             } else {
                 Counter::CrashAmidOutputs
             });
-            return self.crash(at, 0);
+            return self.crash(at, false);
+        }
+        // Such a commit is soon followed by one that syncs it, so that hardly any crash would come between by chance.
+        if round.batch.is_lazy() && !self.healing && self.rng.chance(self.scenario.nodes.crash_at_commit * 30)
+        {
+            return self.crash(at, false);
         }
         if round.awaited {
             self.go_on(at);
@@ -306,6 +317,9 @@ impl World<'_> {
                     self.input(at, Input::GoOn);
                 }
             }
+            Output::Audit(entry) if (entry.event.as_str(), entry.code.as_str()) == ("restored", "lost") => {
+                self.counters.add(Counter::FoundLost);
+            }
             Output::Audit(_) => {}
         }
     }
@@ -333,7 +347,13 @@ impl World<'_> {
             (Asked::Submit(id), Ok(Reply::Done)) => {
                 self.oracle.acknowledged(at, id, &self.nodes[at].store);
             }
-            (Asked::Delete | Asked::Submit(_) | Asked::Nothing, _) => {}
+            (Asked::Restoration, Ok(Reply::Restoration(Some(restoration)))) => {
+                for gone in restoration.waiting_for {
+                    self.counters.add(Counter::LeftOut);
+                    self.ask(at, Request::LeaveOut(gone), Asked::Nothing);
+                }
+            }
+            (Asked::Delete | Asked::Submit(_) | Asked::Restoration | Asked::Nothing, _) => {}
         }
     }
 
@@ -406,22 +426,35 @@ impl World<'_> {
         }
     }
 
-    /// A node stops at once. Of what was committed and not synced, `kept` commits survive.
-    pub(super) fn crash(&mut self, at: At, kept: usize) {
+    /// A node stops at once. What was committed and not synced survives if it is `kept`; otherwise what is under way is lost, and any of the
+    /// last commits that have deferred their sync.
+    pub(super) fn crash(&mut self, at: At, kept: bool) {
         if self.is_liar(at) || !self.nodes[at].is_up() {
             return;
         }
         self.counters.add(Counter::Crash);
         self.trace.event(self.now_ms, at, "crash", String::new);
         let unsynced = self.nodes[at].store.unsynced();
-        if unsynced > 0 {
-            let kept = kept.min(unsynced);
-            self.counters.add(if kept > 0 { Counter::CrashKeptUnsynced } else { Counter::CrashLostUnsynced });
-            if let (true, Some(round)) = (kept > 0, self.nodes[at].round.take()) {
+        let round = self.nodes[at].round.take().filter(|round| !round.batch.is_empty());
+        // Commits that have deferred their sync come before the one that is under way.
+        let lazy = unsynced.saturating_sub(usize::from(round.is_some()));
+        let survive = if kept {
+            unsynced
+        } else if lazy > 0 {
+            self.rng.index(lazy + 1)
+        } else {
+            0
+        };
+        if survive < lazy {
+            self.counters.add(Counter::CrashTookBack);
+        }
+        if let Some(round) = round.filter(|_| unsynced > 0) {
+            self.counters.add(if kept { Counter::CrashKeptUnsynced } else { Counter::CrashLostUnsynced });
+            if kept {
                 self.oracle.durable(at, &round.batch, self.now_ms, &self.nodes[at].store);
             }
         }
-        self.nodes[at].store.crash_keeping(kept);
+        self.nodes[at].store.crash_keeping(survive);
         self.nodes[at].forget();
         self.oracle.crashed(at);
         self.drop_connections(at);

@@ -1,12 +1,16 @@
 //! What goes wrong each second, and how it heals.
 
-use super::node::{At, Clock};
+use lanyard_replica::Request;
+
+use super::node::{Asked, At, Clock};
 use super::{Event, World};
 use crate::counters::Counter;
 use crate::oracle::Final;
 
 /// Comparisons after healing, five seconds apart, before the replicas count as not converged.
 const COMPARES_MAX: u32 = 60;
+/// After so many of them, nodes that have lost their stores go on without those who have not told them what was deleted.
+const PATIENCE: u32 = 6;
 
 impl World<'_> {
     /// One second of faults.
@@ -25,7 +29,7 @@ impl World<'_> {
                 continue;
             }
             if self.rng.chance(nodes.crash) {
-                let kept = self.rng.below(2) as usize;
+                let kept = self.rng.chance(500);
                 self.crash(at, kept);
                 continue;
             }
@@ -60,7 +64,7 @@ impl World<'_> {
     /// The disk of a node is lost, and a new one takes its place.
     fn replace(&mut self, at: At) {
         self.counters.add(Counter::ReplacedEmpty);
-        self.crash(at, 0);
+        self.crash(at, false);
         self.nodes[at].store = lanyard_storage::MemoryStore::deferred();
         let charter = self.operators.some_charter(&mut self.rng, self.nodes[at].place);
         self.oracle.replaced(at, &self.nodes[at].own, charter.bytes());
@@ -180,6 +184,15 @@ impl World<'_> {
                 Final { node: at, store: node.store.clone(), clock: node.clock.read(self.now_ms) }
             })
             .collect();
+        // The operators do not wait for ever for who does not answer, or will never agree.
+        if times >= PATIENCE {
+            for at in 0..self.nodes.len() {
+                if !self.is_liar(at) && self.nodes[at].is_up() {
+                    self.ask(at, Request::Restoration, Asked::Restoration);
+                    self.bring_charters(at);
+                }
+            }
+        }
         let mut differences = self.oracle.compare(&finals, &mut self.counters);
         differences.extend(self.undelivered(&finals));
         differences.extend(self.charters_differ(&finals));

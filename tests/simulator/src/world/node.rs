@@ -48,6 +48,8 @@ pub enum Asked {
     Delete,
     /// The registrar or the operator, for this record.
     Submit(RecordId),
+    /// The operator, whose node waits for others before it serves again.
+    Restoration,
     /// Nobody listens.
     Nothing,
 }

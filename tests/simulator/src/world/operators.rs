@@ -217,9 +217,21 @@ impl World<'_> {
             && self.nodes[at].is_up()
             && self.operators.members.contains(&self.nodes[at].place)
         {
-            for charter in self.operators.charters.clone() {
-                self.submit(at, charter);
-            }
+            self.submit_charters(at);
+        }
+    }
+
+    /// And to a node that lacks the newest, since nobody who has that is admitted by the one in force there.
+    pub(super) fn bring_charters(&mut self, at: At) {
+        let newest = self.operators.charter().statement();
+        if self.nodes[at].network.as_ref().is_some_and(|network| network.charter_id() != newest) {
+            self.submit_charters(at);
+        }
+    }
+
+    fn submit_charters(&mut self, at: At) {
+        for charter in self.operators.charters.clone() {
+            self.submit(at, charter);
         }
     }
 

@@ -18,6 +18,7 @@ use lanyard_crypto::{Fingerprint, NodeId, RecordId, cbor};
 use lanyard_harness::fixtures::{self, DAY, NOW, Trust};
 use lanyard_harness::groups::{conversation, name_of};
 use lanyard_harness::replica::World;
+use lanyard_harness::reports::genuine;
 use lanyard_harness::{TARGETS, target};
 use lanyard_node::outside::peer_id;
 use lanyard_replica::audit::{AuditEntry, Place};
@@ -55,6 +56,7 @@ pub fn write(dir: &Path) {
         ("stream", streams(&frames)),
         ("address", addresses()),
         ("audit", exports()),
+        ("deletions", reports()),
     ];
     let named: BTreeSet<_> = all.iter().map(|(name, _)| *name).collect();
     assert_eq!(named, TARGETS.iter().map(|t| t.name).collect(), "each target has inputs");
@@ -362,7 +364,109 @@ fn scripts() -> Vec<Vec<u8>> {
         vec![21, 0, 2, 0, 2, 9],
         vec![21, 0, 2, 0, 3],
     ];
+    let standing = to(vec![192, 2, 0, ALL, 5, 2, 0, 0], &TO_RXA);
+    let tick_hour = [0, 4];
+    let ended = vec![
+        to(message(1, 0, ALL, 1), &TO_RXA),
+        to(message(2, 0, ALL, 2), &TO_RXB),
+        CONNECT.to_vec(),
+        standing.clone(),
+        vec![SETTLE],
+        HOUR_WITHOUT_TICK.to_vec(),
+        TICK_31.to_vec(),
+        again(0),
+        TO_RXA.to_vec(),
+        vec![SETTLE],
+    ];
+    let ended_before_it_came = vec![
+        to(message(1, 0, ALL, 1), &TO_RXB),
+        TICK_31.to_vec(),
+        standing,
+        HOUR_WITHOUT_TICK.to_vec(),
+        CONNECT.to_vec(),
+        vec![SETTLE],
+        TICK_31.to_vec(),
+        vec![SETTLE],
+    ];
+    let hold = |lasts: u8| vec![196, 0, 2, 0, 0, lasts, 0];
+    let held = vec![
+        to(message(1, 0, ALL, 1), &TO_RXA),
+        hold(3),
+        to(tombstone(1, 0), &TO_RXA),
+        CONNECT.to_vec(),
+        vec![SETTLE],
+        TICK_31.to_vec(),
+        tick_hour.to_vec(),
+        vec![SETTLE],
+    ];
+    let held_at_its_end = vec![
+        to(message(1, SHORT, ALL, 1), &TO_RXA),
+        hold(5),
+        tick_hour.to_vec(),
+        CONNECT.to_vec(),
+        TICK_31.to_vec(),
+        vec![196, 0, 2, 0, 2],
+        TICK_31.to_vec(),
+    ];
+    let officers = vec![
+        to(message(1, 0, ALL, 1), &TO_RXA),
+        to(message(0, 0, ALL, 2), &TO_RXA),
+        CONNECT.to_vec(),
+        TICK_31.to_vec(),
+        vec![194, 0, 7, 2, 5, 8, 0],
+        vec![SETTLE],
+        TICK_31.to_vec(),
+        vec![194, 0, 7, 2, 2, 2, 0],
+        vec![195, 1, 1, 0],
+        vec![SETTLE],
+        tick_hour.to_vec(),
+        vec![SETTLE],
+    ];
+    let lines = |odd: u8| vec![197, 0, odd, 0, 0, 0];
+    let said = vec![
+        to(message(1, 0, ALL, 1), &TO_RXA),
+        CONNECT.to_vec(),
+        to(tombstone(1, 0), &TO_RXA),
+        vec![SETTLE],
+        lines(1),
+        lines(2),
+        lines(3),
+        TICK_31.to_vec(),
+        lines(0),
+        TICK_31.to_vec(),
+        vec![SETTLE],
+        tick_hour.to_vec(),
+    ];
+    // Erasures, a hold, a device's line, devices that are waited for, and what expired; by RXB, about a tombstone and a message.
+    let attested = |signer: u8| {
+        let items = [
+            vec![0, 0, 0, 64],
+            vec![0, 0, 1, 66],
+            vec![0, 0, 2, 16 | 64],
+            vec![0, 0, 3, 0b0111_1000],
+            vec![0, 1, 0, 0, 2, 0, 8],
+            vec![0, 0, 4, 1, 2],
+        ];
+        to([vec![193, 1, ALL, 5], items.concat(), vec![signer]].concat(), &TO_RXA)
+    };
+    let attested = vec![
+        to(message(1, 0, ALL, 1), &TO_RXA),
+        to(tombstone(1, 0), &TO_RXA),
+        attested(1),
+        attested(2),
+        attested(0),
+        CONNECT.to_vec(),
+        TICK_31.to_vec(),
+        vec![SETTLE],
+    ];
     [
+        ended,
+        ended_before_it_came,
+        held,
+        held_at_its_end,
+        officers,
+        said,
+        attested,
         deleted,
         deleted_before_it_came,
         may_not_delete,
@@ -459,4 +563,24 @@ fn exports() -> Vec<Vec<u8>> {
         .into_bytes()
     };
     (1..=3).map(export).collect()
+}
+
+/// Reports, and scripts of each kind over each of them; the evidence of the last kind changed in each way.
+fn reports() -> Vec<Vec<u8>> {
+    let whole = genuine().iter().map(|report| report.as_bytes().to_vec());
+    let scripts = (0..3u8).flat_map(|kind| {
+        (0..3).map(move |which| [&[kind, which][..], &vec![1; usize::from(which) + 7]].concat())
+    });
+    let changed =
+        (0..12u8).map(|how| [&[3, 0, 0, how % 3, 0, 2, 2, 2, how][..], &vec![5; usize::from(how)]].concat());
+    // What stands where the program's own words should: no reason repeats it.
+    let words = "Dr Amara Holt, bed 4,\\u001b[2J EF 30%";
+    let odd =
+        ["lanyard-deletions", "\"more\"", &fixtures::network().id().to_string(), "2027-01-17T08:00:00Z"].map(
+            |own| {
+                let odd = own.replace(own.trim_matches('"'), words);
+                genuine()[0].replace(own, &odd).into_bytes()
+            },
+        );
+    whole.chain(scripts).chain(changed).chain(odd).collect()
 }
