@@ -53,8 +53,8 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
     let full = bytes_below(&path)?;
     let begun = Instant::now();
     pair.pass(3600)?;
-    while query::counts(&*store)?.envelopes > held.div_ceil(ONE_IN) {
-        pair.pass(1)?;
+    if query::counts(&*store)?.envelopes > held.div_ceil(ONE_IN) {
+        return Err("not all that has expired was dropped".into());
     }
     let expiring = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
@@ -142,6 +142,10 @@ fn bytes_below(dir: &Path) -> Result<u64, Box<dyn Error>> {
 impl View for Shared {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.0.get(tree, key)
+    }
+
+    fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
+        self.0.contains(tree, key)
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {

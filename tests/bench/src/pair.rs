@@ -10,14 +10,12 @@ use lanyard_crypto::Timestamp;
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::fixtures::Trust;
 use lanyard_replica::frame::Frame;
+use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Input, Output, Replica, Source, arrival, found};
 use lanyard_storage::{Batch, Overlay, Store};
 
 use crate::ALLOCATED;
 use crate::network::{NOW, Network};
-
-/// Commits are closed at this size, in bytes, as the driver's are.
-const COMMIT_BYTES: usize = 8 << 20;
 
 pub struct Site {
     pub store: Box<dyn Store>,
@@ -116,11 +114,14 @@ impl Pair {
         self.sites[at].replica.network()
     }
 
-    /// Lets time pass, with one tick at its end.
+    /// Lets time pass, with one tick at its end, and each site go on with what that leaves, as a driver does while nothing else waits.
     pub fn pass(&mut self, secs: u64) -> Result<(), Box<dyn Error>> {
         self.now = self.now.plus_secs(secs);
         for at in [0, 1] {
-            self.step(at, vec![Input::Tick], 0)?;
+            let mut more = self.step(at, vec![Input::Tick], 0)?;
+            while more {
+                more = self.step(at, vec![Input::GoOn], 0)?;
+            }
         }
         Ok(())
     }
@@ -153,13 +154,16 @@ impl Pair {
         Ok(())
     }
 
-    fn step(&mut self, at: usize, inputs: Vec<Input>, leg: u32) -> Result<(), Box<dyn Error>> {
+    /// Tells whether something is left to go on with.
+    fn step(&mut self, at: usize, inputs: Vec<Input>, leg: u32) -> Result<bool, Box<dyn Error>> {
         ALLOCATED.reset_peak_usage();
         let outputs = self.sites[at].step(inputs, self.now)?;
         let transient = ALLOCATED.peak_usage().saturating_sub(ALLOCATED.current_usage());
         self.tally.transient = self.tally.transient.max(transient);
+        let mut more = false;
         for output in outputs {
             match output {
+                Output::GoOn => more = true,
                 Output::Send { frame, .. } => {
                     let (bytes, leg) = (frame.to_bytes(), leg + 1);
                     *self.tally.bytes.entry(frame.name()).or_default() += bytes.len();
@@ -181,7 +185,7 @@ impl Pair {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(more)
     }
 }
 
@@ -202,7 +206,7 @@ impl Site {
             batch = view.into_batch();
             batch.append(step.batch);
             outputs.extend(step.outputs);
-            if batch.byte_len() >= COMMIT_BYTES || batch.len() >= 20_000 {
+            if batch.byte_len() >= COMMIT_BYTES || batch.len() >= COMMIT_CHANGES {
                 self.commit(std::mem::take(&mut batch))?;
             }
         }
