@@ -266,6 +266,58 @@ pub struct Attestation {
     pub chain: Vec<ByteBuf>,
 }
 
+/// `POST /v1/pin/setup` and `POST /v1/pin/proof`: how a device begins to set its PIN, or to prove it ([`crate::pin`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinRequest {
+    /// The client's first message of the exchange.
+    #[serde(with = "serde_bytes")]
+    pub message: Vec<u8>,
+}
+
+/// The answer to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinAnswer {
+    /// The node's message.
+    #[serde(with = "serde_bytes")]
+    pub message: Vec<u8>,
+    /// Attempts that are left if the PIN is wrong; of a PIN that is being set, all of them.
+    pub left: u32,
+}
+
+/// `PUT /v1/pin`: sets the PIN. The first one of a device needs nothing else, each other a session that the one before it has opened.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct PinUpload {
+    /// The client's last message of the exchange.
+    #[serde(with = "serde_bytes")]
+    pub upload: Vec<u8>,
+    /// [`crate::pin::SessionProof`] of the token that the client shows from then on.
+    #[serde(with = "serde_bytes")]
+    pub session: Vec<u8>,
+}
+
+impl std::fmt::Debug for PinUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PinUpload { .. }")
+    }
+}
+
+/// `POST /v1/pin/session`: proves the PIN, and opens a session of which both sides have the token now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinProof {
+    /// The client's last message of the exchange.
+    #[serde(with = "serde_bytes")]
+    pub proof: Vec<u8>,
+}
+
+/// A session that a PIN has opened; the device's earlier one has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinSession {
+    /// When the node ends it.
+    pub until: Timestamp,
+    /// After so many seconds without use, the trust's policy has the client lock itself.
+    pub idle_secs: u64,
+}
+
 /// `GET /v1/events`: server-sent events; the data of each `inbox` event is the newest position of the device's inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxEvent(pub u64);

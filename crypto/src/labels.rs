@@ -19,13 +19,35 @@ pub const SALT: &[u8] = b"lanyard/salt/v1";
 
 /// SHA-256 over a row of a node's audit log and the hash before it.
 pub const AUDIT: &[u8] = b"lanyard/audit/v1";
+/// The context of OPAQUE's key exchange (RFC 9807, section 6.4.3) by which a device proves its PIN.
+pub const PIN: &[u8] = b"lanyard/pin/v1";
+/// HMAC-SHA-512 under OPAQUE's session key: what a session's requests show.
+pub const PIN_SESSION: &[u8] = b"lanyard/session/v1";
+/// HMAC-SHA-512 under OPAQUE's export key: what seals the vault's key.
+pub const VAULT_KEY: &[u8] = b"lanyard/vault-key/v1";
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        use super::{AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, RECORD, REPORT, SALT};
-        let all = [RECORD, CHARTER, DEVICE_LINE, REPORT, INVITATION, PERSON, DIGEST, SALT, AUDIT];
+        use super::{
+            AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, PIN, PIN_SESSION, RECORD, REPORT, SALT,
+            VAULT_KEY,
+        };
+        let all = [
+            RECORD,
+            CHARTER,
+            DEVICE_LINE,
+            REPORT,
+            INVITATION,
+            PERSON,
+            DIGEST,
+            SALT,
+            AUDIT,
+            PIN,
+            PIN_SESSION,
+            VAULT_KEY,
+        ];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
                 assert!(i == j || !a.starts_with(b));

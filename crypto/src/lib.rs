@@ -8,6 +8,7 @@
 //! - [`residency`]: the countries in which a peer may stand.
 //! - [`mls`]: the cipher suite, the X.509 identities and the administrators' rules of MLS (RFC 9420).
 //! - [`tally`]: who has confirmed a deletion, as far as signatures show it.
+//! - [`pin`]: a device's PIN between client and node, by OPAQUE (RFC 9807).
 //! - [`gateway`]: what a client and its node say to each other.
 
 pub mod cbor;
@@ -22,6 +23,7 @@ pub mod mls;
 pub mod network;
 #[cfg(test)]
 mod network_tests;
+pub mod pin;
 pub mod record;
 pub mod residency;
 pub mod tally;

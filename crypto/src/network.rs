@@ -196,6 +196,18 @@ impl Network {
         self.revocations.get(issuer)
     }
 
+    /// Whether a chain that was learnt has been revoked, or its registrar's certificate.
+    pub fn is_revoked(&self, fingerprint: &Fingerprint) -> bool {
+        let Some(known) = self.known.get(fingerprint) else { return false };
+        let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
+        let named = |list: Option<&RevocationList>, certificate: &Certificate| {
+            list.is_some_and(|list| list.revocation(certificate.serial()).is_some())
+        };
+        let root = self.roots.get(&known.registrar.subject().trust).map(Certificate::fingerprint);
+        named(lists(&known.registrar.fingerprint()), &known.leaf)
+            || root.is_some_and(|root| named(lists(&root), &known.registrar))
+    }
+
     /// Checks a CRL record's content: the issuer belongs to a member, and has signed the list.
     pub fn check_crl(&self, crl: &Crl) -> Result<(Certificate, RevocationList), IdentityError> {
         let issuer = Certificate::parse(&crl.issuer).map_err(|e| IdentityError::NotAChain(e.to_string()))?;

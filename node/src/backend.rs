@@ -12,10 +12,11 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
-use lanyard_replica::Deleter;
 use lanyard_replica::hold::HoldView;
+use lanyard_replica::pin::{Hidden, PinRequest, PinSession};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::{Awaited, Restoration};
+use lanyard_replica::{Deleter, Reply};
 use lanyard_storage::{BackedUp, Compacted};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -23,6 +24,15 @@ use tokio::sync::watch;
 
 use crate::admin::deletion;
 use crate::audit_export::Beginning;
+
+/// What is known of a device's PIN.
+#[derive(Clone, Copy, Debug)]
+pub struct PinState {
+    /// Whether one was set, be it destroyed since.
+    pub is_set: bool,
+    /// The session that was opened with it, if it lasts.
+    pub session: Option<PinSession>,
+}
 
 /// An answer that comes once what it states is on the disk.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
@@ -65,6 +75,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Takes what a device says by its own signature that it has erased.
     fn erased(&self, device: Fingerprint, lines: Vec<ByteBuf>) -> Answer<'_, ()>;
+
+    /// What concerns a device's PIN: how it is tried, set and left.
+    fn pin(&self, device: Fingerprint, request: PinRequest) -> Answer<'_, Reply>;
+
+    /// The secret of all PINs' records, made now if there is none.
+    fn pin_secret(&self) -> Answer<'_, Hidden>;
+
+    /// Whether a device has set a PIN, and the session that it has opened with it.
+    fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState>;
 
     /// Notes that a device has spoken to this node. Nobody waits for it, and while there is much else to do it is left out.
     fn present(&self, device: Fingerprint);

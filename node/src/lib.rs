@@ -15,6 +15,7 @@ mod gateway;
 mod invitations;
 pub mod outside;
 mod p2p;
+mod policy;
 mod refusals;
 mod registrar;
 mod store_key;

@@ -112,6 +112,11 @@ catalogue! {
     Holds = "holds", plain;
     /// Envelopes that a hold keeps, and nothing serves. Key: record id. Value: the record's bytes. Owner: replica.
     Held = "held", sealed;
+    /// How often each device has tried its PIN, and its session. Key: fingerprint of the device. Value: `pin::State`. Owner: replica.
+    Pins = "pins", plain;
+    /// What PINs are checked with. Key: fingerprint of the device. Value: OPAQUE's record. And the secret of all of them: "secret".
+    /// Owner: replica.
+    PinRecords = "pin-records", sealed;
     /// Invitations to enrol. Key: invitation id. Value: its state. Owner: gateway.
     Invitations = "invitations", plain;
     /// What was decided and refused. Key: number u64. Value: hash (32 bytes) ‖ the entry; nothing that stands is changed.
@@ -136,6 +141,6 @@ mod tests {
     #[test]
     fn content_is_sealed() {
         let sealed: Vec<_> = Tree::ALL.iter().filter(|tree| tree.sealed()).collect();
-        assert_eq!(sealed, [&Tree::Envelopes, &Tree::Hub, &Tree::Held]);
+        assert_eq!(sealed, [&Tree::Envelopes, &Tree::Hub, &Tree::Held, &Tree::PinRecords]);
     }
 }

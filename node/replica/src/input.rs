@@ -9,6 +9,7 @@ use lanyard_storage::Batch;
 
 use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
+use crate::pin::{Hidden, PinRequest};
 use crate::restored::{Awaited, Restoration};
 use crate::verdict::{Refusal, Verdict};
 
@@ -174,6 +175,13 @@ pub enum Request {
         /// Its [`lanyard_crypto::record::DeviceLine`]s.
         lines: Vec<serde_bytes::ByteBuf>,
     },
+    /// What concerns a device's PIN.
+    Pin {
+        /// Which device; the gateway has verified it.
+        device: Fingerprint,
+        /// What.
+        request: PinRequest,
+    },
     /// The operator wants a report sealed: what has this SHA-256.
     Seal([u8; 32]),
     /// A device has spoken to this node.
@@ -231,6 +239,13 @@ pub enum Reply {
         seal: Vec<u8>,
         /// This node's certificate and its registrar's, DER.
         chain: Vec<Vec<u8>>,
+    },
+    /// A device's attempt is counted.
+    PinRecord {
+        /// What to check it with.
+        record: Hidden,
+        /// Attempts that are left if this one is wrong.
+        left: u32,
     },
     /// What a restored store waits for; none if it does not.
     Restoration(Option<Restoration>),

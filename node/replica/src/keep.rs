@@ -136,6 +136,7 @@ impl Replica {
         let issuer_id = issuer.fingerprint();
         replace(turn, Tree::Revocations, &issuer_id, &record.id())?;
         Arc::make_mut(&mut self.network).revoke(issuer_id, list.clone());
+        self.destroy_revoked_pins(turn)?;
         turn.trust_changed = true;
         turn.audit(
             AuditEntry::new("revocations", "", "a newer list is in force")

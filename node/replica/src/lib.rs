@@ -39,6 +39,7 @@ mod late_orders;
 pub mod limits;
 mod log;
 pub mod mutation;
+pub mod pin;
 pub mod query;
 mod receipts;
 mod request;
@@ -129,6 +130,10 @@ pub struct Replica {
     served: sync::Served,
     /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
+    /// How devices' PINs are bounded.
+    pins: pin::PinPolicy,
+    /// The state of the network in which no revoked device has a PIN's record any more.
+    pins_checked: Option<u64>,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
     /// While its store is a copy that was restored.
@@ -212,6 +217,8 @@ impl Replica {
             sessions: sync::Sessions::default(),
             served: sync::Served::default(),
             retention: TrustRetention::default(),
+            pins: pin::PinPolicy::default(),
+            pins_checked: None,
             walk: retention::Walk::default(),
             restored,
             regaining,
@@ -264,6 +271,7 @@ impl Replica {
             Input::Tick => {
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
+                self.destroy_revoked_pins(&mut turn)?;
                 self.keep_retention(&mut turn)?;
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;

@@ -55,6 +55,7 @@ impl Replica {
                 Ok(Reply::Done)
             }
             Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
+            Request::Pin { device, request } => self.pin(turn, &device, request)?,
             Request::Seal(digest) => {
                 let (certificate, key) = (self.own.certificate, &self.own.key);
                 let seal = record::seal(self.network.id(), digest, turn.now, certificate, key);

@@ -19,6 +19,7 @@ mod hub;
 mod liars;
 mod order;
 mod orders;
+mod pins;
 mod reconciling;
 mod restored;
 mod spreading;

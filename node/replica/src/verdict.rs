@@ -81,6 +81,17 @@ pub enum Refusal {
     /// A hold that cannot be placed or ended so.
     #[error("the hold: {0}")]
     Hold(String),
+    /// The device has no PIN here.
+    #[error("this device has no PIN at this node: set one (lanyard pin set)")]
+    NoPin,
+    /// The device has tried its PIN too often for now.
+    #[error("the PIN was tried too often: wait {0} seconds, then try again")]
+    PinWait(u64),
+    /// The PIN's record is gone.
+    #[error(
+        "the PIN's record was destroyed, and with it what this device kept: ask your trust for a new invitation"
+    )]
+    PinDestroyed,
     /// The request names what is not here.
     #[error("{0} is not held here")]
     NotFound(String),
@@ -163,6 +174,9 @@ impl Refusal {
             Refusal::Line(_) => rule("bad-line", Reject, 0, true),
             Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
             Refusal::Hold(_) => rule("hold", Reject, 0, true),
+            Refusal::NoPin => rule("no-pin", Reject, 0, true),
+            Refusal::PinWait(_) => rule("pin-wait", Ignore, 0, false),
+            Refusal::PinDestroyed => rule("pin-destroyed", Reject, 0, true),
             Refusal::NotFound(_) => rule("not-found", Reject, 0, true),
         }
     }

@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 use lanyard_crypto::charter::{ByClass, TrustRetention};
 use lanyard_crypto::limits::{LIFE_SECS_MAX, RETENTION_SECS_MAX};
 use lanyard_crypto::residency::Country;
+use lanyard_replica::pin::PinPolicy;
 use lanyard_storage::limits::{CACHE_BYTES, CACHE_BYTES_DEFAULT};
 
 use crate::address::{self, NodeAddress};
 use crate::files;
 use crate::p2p::Network;
+use crate::policy::Policy;
 use crate::store_key::KeySource;
 use crate::time::DAY_SECS;
 
@@ -46,8 +48,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// In which country addresses lie.
     pub residency: Residency,
-    /// How long this trust keeps messages, where that is shorter than the charter.
-    pub retention: TrustRetention,
+    /// What the trust asks of its devices: how long messages are kept, where that is shorter than the charter, and how PINs are bounded.
+    pub policy: Policy,
     /// What is logged, and how.
     pub log: Log,
     /// Where the key comes from under which the store's secrets are sealed. A file is made at the first start.
@@ -158,7 +160,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     let socket = admin.optional("socket", "the path for the operator's socket is needed", file);
     admin.end();
     let residency = residency(root.section("residency"), &file);
-    let retention = retention(root.section("policy"));
+    let policy = policy(root.section("policy"));
     let mut storage = root.section("storage");
     let store_key = store_key(&mut storage, &file, data_dir.as_deref());
     let mib = 1 << 20;
@@ -176,7 +178,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         gateway: gateway?,
         admin_socket: socket?.unwrap_or_else(|| data_dir.join("admin.sock")),
         residency: residency?,
-        retention: retention?,
+        policy: policy?,
         log: log?,
         store_key: store_key?,
         cache_bytes: cache?.map_or(CACHE_BYTES_DEFAULT, |count| count * mib),
@@ -301,16 +303,34 @@ fn residency(mut section: Section<'_>, file: &impl Fn(&str) -> Option<PathBuf>) 
     Some(Residency { networks: networks.into_iter().collect::<Option<_>>()?, database: database? })
 }
 
-fn retention(mut section: Section<'_>) -> Option<TrustRetention> {
+fn policy(mut section: Section<'_>) -> Option<Policy> {
     let secs_max = section.number("retention_secs", 60, LIFE_SECS_MAX);
     let mut classes = section.section("retention");
     let mut days = |key| classes.number(key, 1, RETENTION_SECS_MAX / DAY_SECS);
     let by_class = [days("clinical_days"), days("operational_days"), days("social_days")];
     classes.end();
+    let pins = pins(section.section("pin"));
     section.end();
     let [clinical, operational, social] = by_class.map(|days| Some(days?.map(|days| days * DAY_SECS)));
     let by_class = ByClass { clinical: clinical?, operational: operational?, social: social? };
-    Some(TrustRetention { secs_max: secs_max?, by_class })
+    let (pins, idle_secs) = pins?;
+    Some(Policy { retention: TrustRetention { secs_max: secs_max?, by_class }, pins, idle_secs })
+}
+
+/// And after how many seconds without use clients lock themselves.
+fn pins(mut section: Section<'_>) -> Option<(PinPolicy, u64)> {
+    let by_default = PinPolicy::default();
+    let tries_max = section.number("tries_max", 3, u64::from(by_default.tries_max));
+    let delay_secs = section.number("delay_secs", 0, 3600);
+    let idle_secs = section.number("idle_secs", 10, 3600);
+    let session_hours = section.number("session_hours", 1, 24);
+    section.end();
+    let policy = PinPolicy {
+        tries_max: tries_max?.map_or(by_default.tries_max, |count| count as u32),
+        delay_secs: delay_secs?.unwrap_or(by_default.delay_secs),
+        session_secs: session_hours?.map_or(by_default.session_secs, |hours| hours * 3600),
+    };
+    Some((policy, idle_secs?.unwrap_or(Policy::default().idle_secs)))
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

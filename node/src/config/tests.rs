@@ -41,7 +41,7 @@ fn paths_start_at_the_file_and_defaults_at_the_data_directory() {
     assert_eq!(config.charter, Path::new("/etc/lanyard/charter.cbor"));
     assert_eq!(config.log, Log { json: false, level: tracing::Level::INFO });
     assert!(config.peer.announce.is_empty());
-    assert!(config.identity.registrar.is_none() && config.retention.is_empty());
+    assert!(config.identity.registrar.is_none() && config.policy.retention.is_empty());
 }
 
 /// What is replaced in the good file, by what, and what is said about it.
@@ -114,6 +114,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "[gateway]",
         "[policy.retention]\nsocial_days = 3000\n[gateway]",
         "node.toml: `policy.retention.social_days` is 3000; a whole number from 1 to 2928 is needed",
+    ),
+    (
+        "[gateway]",
+        "[policy.pin]\ntries_max = 11\n[gateway]",
+        "node.toml: `policy.pin.tries_max` is 11; a whole number from 3 to 10 is needed",
     ),
     (
         "[gateway]",
@@ -194,7 +199,8 @@ fn the_documented_example_is_read() {
     let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = parse(example).unwrap();
     assert!(config.identity.registrar.is_some() && config.residency.database.is_some());
-    let days = Class::ALL.map(|class| config.retention.of(class).map(|secs| secs / (24 * 3600)));
+    let days = Class::ALL.map(|class| config.policy.retention.of(class).map(|secs| secs / (24 * 3600)));
     assert_eq!(days, [Some(30), Some(14), Some(7)]);
+    assert_eq!((config.policy.pins.tries_max, config.policy.idle_secs), (8, 120));
     assert!(config.log.json);
 }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::chores::Chores;
@@ -15,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Errand;
 use super::shared::{Shared, failed};
+use crate::policy::Policy;
 
 /// Inputs that are stepped into one commit.
 const STEPS_MAX: usize = 128;
@@ -40,7 +40,7 @@ pub(super) enum Message {
 pub(super) struct Thread {
     pub(super) replica: Replica,
     /// With which the replica is opened anew.
-    pub(super) opening: (Own, Decoded, TrustRetention),
+    pub(super) opening: (Own, Decoded, Policy),
     pub(super) store: Arc<SledStore>,
     pub(super) shared: Arc<Shared>,
     pub(super) errands: mpsc::Sender<Errand>,
@@ -98,9 +98,9 @@ impl Thread {
 
     /// Opens the replica from what is stored, and has its peers connect again.
     fn begin_anew(&mut self) -> Result<(), OpenError> {
-        let (own, charter, retention) = &self.opening;
+        let (own, charter, policy) = &self.opening;
         self.replica = Replica::open(&*self.store, own.clone(), charter)?;
-        self.replica.set_retention(*retention);
+        policy.apply(&mut self.replica);
         self.shared.set_network(self.replica.network());
         let peers: Vec<_> = self.shared.peers().keys().copied().collect();
         for node in peers {

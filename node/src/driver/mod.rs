@@ -24,7 +24,6 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{NodeId, Timestamp};
@@ -36,6 +35,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::p2p;
+use crate::policy::Policy;
 use crate::refusals::{AGAIN, COUNT_INTERVAL, COUNTED};
 use engine::Message;
 pub use shared::Engine;
@@ -72,8 +72,8 @@ pub struct Options {
     pub listen: Vec<String>,
     /// Where addresses lie.
     pub countries: p2p::Countries,
-    /// How long the trust keeps messages of its own conversations.
-    pub retention: TrustRetention,
+    /// What the trust asks of its devices.
+    pub policy: Policy,
 }
 
 /// A running driver. [`Running::stop`] ends it in order; [`Running::failed`] tells when it ended by itself.
@@ -90,7 +90,7 @@ pub struct Running {
 /// # Errors
 /// See [`StartError`].
 pub fn start(options: Options) -> Result<Running, StartError> {
-    let Options { own, charter, store, listen, countries, retention } = options;
+    let Options { own, charter, store, listen, countries, policy: trust_policy } = options;
     let store = Arc::new(store);
     let founding = lanyard_replica::found(&*store, &charter).map_err(lanyard_replica::OpenError::Storage)?;
     if !founding.is_empty() {
@@ -100,7 +100,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         store.commit(batch).map_err(lanyard_replica::OpenError::Storage)?;
     }
     let mut replica = Replica::open(&*store, own.clone(), &charter)?;
-    replica.set_retention(retention);
+    trust_policy.apply(&mut replica);
     lifetime::begin(&mut replica, &store).map_err(lanyard_replica::OpenError::Storage)?;
     let (inputs, waiting) = mpsc::channel(INPUTS);
     let shared = Arc::new(Shared::new(own.trust.clone(), replica.network(), store.clone(), inputs.clone()));
@@ -121,7 +121,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let runtime = tokio::runtime::Handle::current();
     let thread = engine::Thread {
         replica,
-        opening: (own, charter, retention),
+        opening: (own, charter, trust_policy),
         store,
         shared: shared.clone(),
         errands,

@@ -76,13 +76,16 @@ pub(super) async fn read<T: Serialize + DeserializeOwned>(
 pub(super) fn status_of(code: &str) -> StatusCode {
     match code {
         "malformed" | "out-of-bounds" => StatusCode::BAD_REQUEST,
-        "no-certificate" => StatusCode::UNAUTHORIZED,
+        "no-certificate" | "locked" | "pin-wrong" => StatusCode::UNAUTHORIZED,
         "device-refused" | "invitation" | "not-member" | "not-sender" | "may-not-delete" | "not-owner"
-        | "not-administrator" => StatusCode::FORBIDDEN,
+        | "not-administrator" | "pin-destroyed" => StatusCode::FORBIDDEN,
         "not-found" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timed-out" => StatusCode::REQUEST_TIMEOUT,
-        "duplicate-commit" | "superseded" | "deleted" | "invitation-used" => StatusCode::CONFLICT,
+        "duplicate-commit" | "superseded" | "deleted" | "invitation-used" | "pin-exchange" => {
+            StatusCode::CONFLICT
+        }
+        "pin-wait" => StatusCode::TOO_MANY_REQUESTS,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
         "busy" | "no-registrar" | "restored" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,

@@ -7,6 +7,7 @@
 mod body;
 mod events;
 mod limits;
+mod pin;
 mod routes;
 mod session;
 
@@ -35,6 +36,7 @@ use tokio::time::{self, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::backend::{Backend, Note};
+use crate::policy::Policy;
 use crate::refusals::{AGAIN, COUNT_INTERVAL, COUNTED, Refusals};
 use crate::registrar::Registrar;
 use body::Refused;
@@ -44,8 +46,9 @@ use session::{Crowd, Place, Session, counted_as};
 pub struct Gateway {
     backend: Arc<dyn Backend>,
     registrar: Option<Arc<Registrar>>,
-    /// How long this trust keeps messages of its own conversations, for all and by class, where that is stricter than the charter.
+    /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
+    pins: pin::Pins,
     enrolments: Semaphore,
     presence: session::Presence,
     stop: watch::Receiver<bool>,
@@ -63,13 +66,14 @@ impl Gateway {
     pub fn new(
         backend: Arc<dyn Backend>,
         registrar: Option<Arc<Registrar>>,
-        retention: TrustRetention,
+        policy: Policy,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         Arc::new(Self {
             backend,
             registrar,
-            retention,
+            retention: policy.retention,
+            pins: pin::Pins::new(policy.pins, policy.idle_secs),
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
             presence: session::Presence::default(),
             stop,

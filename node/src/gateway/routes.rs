@@ -26,7 +26,7 @@ use serde_bytes::ByteBuf;
 use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::events::events;
 use super::session::{Device, Session};
-use super::{Gateway, limits, stopped};
+use super::{Gateway, limits, pin, stopped};
 use crate::backend::{Deletion, Note};
 use crate::invitations::InvitationError;
 use crate::registrar::{Contact, Registrar, RegistrarError};
@@ -35,7 +35,7 @@ use crate::time::now;
 /// An opaque reference into the audit log, in bytes.
 const REFERENCE_BYTES: usize = 16;
 
-type Shared = State<Arc<Gateway>>;
+pub(super) type Shared = State<Arc<Gateway>>;
 
 pub(super) fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
@@ -52,6 +52,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/deletions/{id}", get(deletion))
         .route("/v1/erasures", post(erased))
         .route("/v1/conversations/{id}/leave", post(leave))
+        .merge(pin::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
@@ -299,7 +300,7 @@ fn enrolment_refusal(error: &RegistrarError) -> Refused {
 }
 
 /// The operator's log has the reason; a stranger is not told about this machine's disk.
-fn internal(error: &dyn std::error::Error) -> Refused {
+pub(super) fn internal(error: &dyn std::error::Error) -> Refused {
     tracing::error!(%error, "a request failed on this node");
     Refused::new("internal", "the node could not do it; its operator finds the reason in its log")
 }
@@ -317,6 +318,8 @@ fn not_held(what: &str, id: &str) -> Refused {
 }
 
 /// Runs what blocks on the disk beside the asynchronous threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))
 }

@@ -2,6 +2,7 @@
 
 mod node;
 mod packages;
+mod pins;
 mod strangers;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -69,7 +70,10 @@ impl Running {
         let mut gateway = Gateway::new(
             backend,
             Some(registrar.clone()),
-            TrustRetention { secs_max: Some(24 * 3600), ..TrustRetention::default() },
+            Policy {
+                retention: TrustRetention { secs_max: Some(24 * 3600), ..TrustRetention::default() },
+                ..Policy::default()
+            },
             stopped,
         );
         Arc::get_mut(&mut gateway).unwrap().stranger_time_max = stranger_time_max;
@@ -185,6 +189,10 @@ async fn ask(
 ) -> (StatusCode, Vec<u8>) {
     let request =
         Request::builder().method(method).uri(path).header("host", "node").body(Body::from(body)).unwrap();
+    send(sender, request).await
+}
+
+async fn send(sender: &mut SendRequest<Body>, request: Request<Body>) -> (StatusCode, Vec<u8>) {
     let response = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
     let status = response.status();
     let bytes = axum::body::to_bytes(Body::new(response.into_body()), RESPONSE_BYTES_MAX).await.unwrap();

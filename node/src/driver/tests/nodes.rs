@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::record::{Decoded, Kind};
 use lanyard_crypto::residency::Country;
 use lanyard_crypto::x509::{Certificate, SecretKey};
@@ -62,7 +61,7 @@ impl Node {
             store,
             listen,
             countries,
-            retention: TrustRetention::default(),
+            policy: crate::policy::Policy::default(),
         })
         .unwrap();
         let addresses = until("listening", async || {

@@ -1,22 +1,26 @@
 //! A node that remembers what it is asked, for tests of the gateway.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lanyard_crypto::gateway::{
-    DeletionResponse, DirectoryResponse, InboxItem, InboxResponse, SendRequest, SendResponse, TicksResponse,
-    TrustResponse,
+    DeletionResponse, DirectoryResponse, InboxItem, InboxResponse, Refusal, SendRequest, SendResponse,
+    TicksResponse, TrustResponse,
 };
 use lanyard_crypto::network::Network;
+use lanyard_crypto::pin::ServerSecret;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::hold::HoldView;
+use lanyard_replica::pin::{self, Hidden, PinPolicy, PinRequest};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::{Awaited, Restoration};
-use lanyard_storage::{BackedUp, Compacted};
+use lanyard_replica::{Input, Output, Own, Replica, Reply, Request};
+use lanyard_storage::{BackedUp, Compacted, MemoryStore, Store};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
 
@@ -24,9 +28,46 @@ use crate::admin::deletion;
 use crate::audit_export::Beginning;
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
-    PeerStatus, SentDeletion, SomeDeleted, refusal,
+    PeerStatus, PinState, SentDeletion, SomeDeleted, refusal,
 };
 use crate::testing::Trust;
+use crate::time::now;
+
+/// The real engine over memory, which is asked about PINs alone.
+struct Engine {
+    store: MemoryStore,
+    replica: Replica,
+}
+
+impl Engine {
+    fn new(trust: &Trust) -> Self {
+        let (key, certificate) = trust.node(Ipv4Addr::LOCALHOST.into(), now());
+        let chain = vec![certificate.der().to_vec(), trust.registrar_certificate.der().to_vec()];
+        let own = Own {
+            trust: trust.id.clone(),
+            node: NodeId::new(key.public()),
+            certificate: certificate.fingerprint(),
+            key,
+            chain,
+        };
+        let store = MemoryStore::default();
+        store.commit(lanyard_replica::found(&store, trust.charter()).unwrap()).unwrap();
+        let mut replica = Replica::open(&store, own, trust.charter()).unwrap();
+        // So that a test need not wait between attempts.
+        replica.set_pin_policy(PinPolicy { delay_secs: 0, ..PinPolicy::default() });
+        Self { store, replica }
+    }
+
+    fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
+        let step = self.replica.step(Input::Request { ticket: 1, request }, now(), &self.store).unwrap();
+        self.store.commit(step.batch).unwrap();
+        let reply = step.outputs.into_iter().find_map(|output| match output {
+            Output::Reply { reply, .. } => Some(reply),
+            _ => None,
+        });
+        reply.expect("each request is answered")
+    }
+}
 
 pub struct TestNode {
     trust: TrustId,
@@ -38,6 +79,7 @@ pub struct TestNode {
     erased: Mutex<Vec<(Fingerprint, Vec<u8>)>>,
     present: Mutex<Vec<Fingerprint>>,
     inboxes: Mutex<HashMap<Fingerprint, watch::Sender<u64>>>,
+    pins: Mutex<Engine>,
     asked: watch::Sender<usize>,
 }
 
@@ -53,6 +95,7 @@ impl TestNode {
             erased: Mutex::default(),
             present: Mutex::default(),
             inboxes: Mutex::default(),
+            pins: Mutex::new(Engine::new(trust)),
             asked: watch::channel(0).0,
         })
     }
@@ -160,6 +203,27 @@ impl Backend for TestNode {
 
     fn present(&self, device: Fingerprint) {
         self.present.lock().unwrap().push(device);
+    }
+
+    fn pin(&self, device: Fingerprint, request: PinRequest) -> Answer<'_, Reply> {
+        let outcome = self.pins.lock().unwrap().ask(Request::Pin { device, request });
+        async move { outcome }.boxed()
+    }
+
+    fn pin_secret(&self) -> Answer<'_, Hidden> {
+        let mut engine = self.pins.lock().unwrap();
+        let made = Hidden(ServerSecret::generate().unwrap().to_bytes());
+        let request = PinRequest::Found(made);
+        engine.ask(Request::Pin { device: Fingerprint::new([0; 32]), request }).unwrap();
+        let secret = pin::secret(&engine.store).unwrap().unwrap();
+        async move { Ok(secret) }.boxed()
+    }
+
+    fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
+        let engine = self.pins.lock().unwrap();
+        let session = pin::session(&engine.store, &device, now()).unwrap();
+        let state = PinState { is_set: pin::is_set(&engine.store, &device).unwrap(), session };
+        async move { Ok(state) }.boxed()
     }
 
     fn deletions_report(&self) -> Answer<'_, String> {

@@ -1,0 +1,22 @@
+//! A device's PIN, checked between client and node by OPAQUE (RFC 9807), so that neither of them alone, nor a copy of either's disk, can
+//! try PINs or open what the PIN protects.
+//!
+//! - [`rules`]: which PINs are taken.
+//! - [`exchange`]: the four messages each of setting a PIN and of proving it, as bytes.
+//! - [`secrets`]: what comes out: the key that seals the vault's key, and the proof that a session was opened with the PIN.
+//!
+//! The suite is ristretto255 with SHA-512 and 3DH (RFC 9807, section 7), stretched by Argon2id with 64 MiB and three passes (RFC 9106,
+//! section 4, the second recommended choice with one lane).
+
+mod exchange;
+mod rules;
+mod secrets;
+#[cfg(test)]
+mod tests;
+
+pub use exchange::{
+    Checked, ClientProof, ClientSetup, NewPin, NodeProof, PinError, PinRecord, Proven, ServerSecret,
+    answer_setup,
+};
+pub use rules::{PIN_CHARACTERS_MAX, PIN_CHARACTERS_MIN, Pin, PinRefused};
+pub use secrets::{ExportKey, SealedKey, SessionProof, SessionToken, VAULT_KEY_BYTES};

@@ -1,0 +1,201 @@
+//! Attempts are counted before they can be answered, and what nothing may be checked with any more is gone.
+
+use lanyard_crypto::x509::Certificate;
+use lanyard_crypto::{Fingerprint, Timestamp};
+use lanyard_storage::{Tree, View};
+use zeroize::Zeroizing;
+
+use super::world::World;
+use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, session};
+use crate::{Reply, Request};
+
+const POLICY: PinPolicy = PinPolicy { tries_max: 10, delay_secs: 30, session_secs: 3600 };
+
+fn hidden(byte: u8) -> Hidden {
+    Hidden(Zeroizing::new(vec![byte; 192]))
+}
+
+/// A device of RXA's with a PIN.
+struct Scene {
+    world: World,
+    certificate: Certificate,
+    device: Fingerprint,
+}
+
+fn scene() -> Scene {
+    let mut world = World::three();
+    let (_, certificate) = world.trusts[0].device(90);
+    let device = certificate.fingerprint();
+    let entry = world.trusts[0].entry(world.network, &certificate, world.now);
+    world.submit(0, &entry).unwrap();
+    world.nodes[0].replica.set_pin_policy(POLICY);
+    let mut scene = Scene { world, certificate, device };
+    assert_eq!(scene.ask(PinRequest::Try), Err("no-pin".into()));
+    scene.ask(PinRequest::Set { record: hidden(7), proof: [1; 32] }).unwrap();
+    scene
+}
+
+impl Scene {
+    fn ask(&mut self, request: PinRequest) -> Result<Reply, String> {
+        self.world.ask(0, Request::Pin { device: self.device, request })
+    }
+
+    /// How many attempts are left after this one.
+    fn tried(&mut self) -> Result<u32, String> {
+        match self.ask(PinRequest::Try)? {
+            Reply::PinRecord { record, left } => {
+                assert_eq!(record, hidden(7));
+                Ok(left)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn pass(&mut self) -> Result<Reply, String> {
+        self.ask(PinRequest::Passed { record: hidden(7), proof: [2; 32] })
+    }
+
+    fn session(&self) -> Option<PinSession> {
+        session(&self.world.nodes[0].store, &self.device, self.world.now).unwrap()
+    }
+
+    fn has_record(&self) -> bool {
+        self.world.nodes[0].store.contains(Tree::PinRecords, self.device.as_bytes()).unwrap()
+    }
+
+    fn later(&mut self, secs: u64) {
+        self.world.now = self.world.now.plus_secs(secs);
+    }
+
+    fn revoke(&mut self) {
+        let crl = self.world.trusts[0].crl(self.world.network, 1, &[&self.certificate], self.world.now);
+        self.world.submit(0, &crl).unwrap();
+    }
+}
+
+#[test]
+fn ten_attempts_are_given_the_last_ones_after_a_while_and_no_eleventh() {
+    let mut s = scene();
+    for left in [9, 8, 7, 6] {
+        assert_eq!(s.tried(), Ok(left), "the first ones at once");
+    }
+    for (left, wait) in [(5, 30), (4, 60), (3, 120), (2, 240), (1, 480), (0, 960)] {
+        assert_eq!(s.tried(), Err("pin-wait".into()));
+        s.later(wait - 1);
+        s.world.restart(0);
+        s.world.nodes[0].replica.set_pin_policy(POLICY);
+        assert_eq!(s.tried(), Err("pin-wait".into()), "{wait} seconds, also after a restart");
+        assert!(s.has_record());
+        s.later(1);
+        assert_eq!(s.tried(), Ok(left));
+    }
+    assert!(!s.has_record());
+    s.later(1_000_000);
+    assert_eq!(s.tried(), Err("pin-destroyed".into()));
+    let again = s.ask(PinRequest::Set { record: hidden(8), proof: [3; 32] });
+    assert_eq!(again, Err("pin-destroyed".into()), "nobody sets another one on the same device");
+    assert!(!s.has_record() && s.session().is_none());
+}
+
+#[test]
+fn a_right_one_gives_all_attempts_back_also_the_last() {
+    let mut s = scene();
+    for _ in 0..4 {
+        s.tried().unwrap();
+    }
+    s.pass().unwrap();
+    assert_eq!(s.tried(), Ok(9));
+    for _ in 0..9 {
+        s.later(1000);
+        s.tried().unwrap();
+    }
+    assert!(!s.has_record());
+    s.pass().unwrap();
+    assert!(s.has_record());
+    assert_eq!(s.tried(), Ok(9));
+}
+
+#[test]
+fn a_session_lasts_until_its_end_a_lock_or_the_last_attempt() {
+    let mut s = scene();
+    let first = PinSession { proof: [1; 32], until: s.world.now.plus_secs(3600) };
+    assert_eq!(s.session(), Some(first), "who sets a PIN has proved it");
+    s.later(3599);
+    assert!(s.session().is_some());
+    s.later(1);
+    assert_eq!(s.session(), None);
+    s.tried().unwrap();
+    s.pass().unwrap();
+    assert_eq!(s.session().map(|session| session.proof), Some([2; 32]));
+    s.ask(PinRequest::Lock).unwrap();
+    assert_eq!(s.session(), None);
+    s.tried().unwrap();
+    s.pass().unwrap();
+    for _ in 0..9 {
+        s.later(1000);
+        s.tried().unwrap();
+    }
+    // Its hour is over; a longer one ends all the same.
+    s.world.nodes[0].replica.set_pin_policy(PinPolicy { session_secs: u64::MAX, ..POLICY });
+    s.later(1000);
+    s.tried().unwrap();
+    assert_eq!(s.session(), None);
+}
+
+#[test]
+fn a_revoked_device_has_no_record_any_more_whatever_is_under_way() {
+    let mut s = scene();
+    s.tried().unwrap();
+    s.revoke();
+    assert!(!s.has_record() && s.session().is_none());
+    assert_eq!(s.pass(), Err("pin-destroyed".into()));
+    assert_eq!(s.tried(), Err("pin-destroyed".into()));
+    let again = s.ask(PinRequest::Set { record: hidden(8), proof: [3; 32] });
+    assert_eq!(again, Err("pin-destroyed".into()));
+    assert!(!s.has_record());
+    let codes: Vec<_> = s.world.audit(0).into_iter().filter(|e| e.event == "pin").map(|e| e.code).collect();
+    assert_eq!(codes, ["set", "revoked"]);
+}
+
+#[test]
+fn a_record_that_a_backup_brings_back_goes_again() {
+    let mut s = scene();
+    let backup = s.world.nodes[0].store.rows();
+    s.revoke();
+    assert!(!s.has_record());
+    let mut batch = lanyard_storage::Batch::new();
+    for (tree, key, value) in backup {
+        if [Tree::Pins, Tree::PinRecords].contains(&tree) {
+            batch.put(tree, key, value);
+        }
+    }
+    lanyard_storage::Store::commit(&s.world.nodes[0].store, batch).unwrap();
+    assert!(s.has_record());
+    s.world.restart(0);
+    s.world.pass(1);
+    assert!(!s.has_record());
+}
+
+#[test]
+fn a_clock_that_was_ahead_keeps_nobody_out_for_as_long() {
+    let mut s = scene();
+    s.later(1_000_000);
+    for _ in 0..4 {
+        s.tried().unwrap();
+    }
+    s.world.now = Timestamp::from_secs(s.world.now.as_secs() - 900_000);
+    assert_eq!(s.tried(), Err("pin-wait".into()));
+    s.later(30);
+    assert_eq!(s.tried(), Ok(5));
+}
+
+#[test]
+fn the_secret_of_all_records_is_made_once() {
+    let mut s = scene();
+    let secret = |s: &Scene| crate::pin::secret(&s.world.nodes[0].store).unwrap();
+    assert_eq!(secret(&s), None);
+    for byte in [1, 2] {
+        s.ask(PinRequest::Found(hidden(byte))).unwrap();
+    }
+    assert_eq!(secret(&s), Some(hidden(1)));
+}

@@ -1,0 +1,30 @@
+//! What a trust asks of its devices, as its operator configures it.
+
+use lanyard_crypto::charter::TrustRetention;
+use lanyard_replica::Replica;
+use lanyard_replica::pin::PinPolicy;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long the trust keeps messages of its own conversations, for all and by class, where that is stricter than the charter.
+    pub retention: TrustRetention,
+    /// How PINs are bounded.
+    pub pins: PinPolicy,
+    /// After how much idle time clients lock themselves, in seconds.
+    pub idle_secs: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { retention: TrustRetention::default(), pins: PinPolicy::default(), idle_secs: 300 }
+    }
+}
+
+impl Policy {
+    /// Tells a replica that was opened what is its part of it.
+    pub fn apply(&self, replica: &mut Replica) {
+        replica.set_retention(self.retention);
+        replica.set_pin_policy(self.pins);
+    }
+}
