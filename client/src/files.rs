@@ -1,6 +1,6 @@
 //! Files of the profile: private to their owner, bounded when read, whole when written.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     file.persist(path).map_err(|e| failed(e.error))?;
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    sync_dir_of(path).map_err(failed)
 }
 
 /// Reads a file that only its owner may read; its bytes are erased from memory when dropped.
@@ -102,6 +102,52 @@ pub fn lock(path: &Path) -> Result<File, FileError> {
     Ok(file)
 }
 
+/// As [`lock`], but waits for nobody: none if another process has it.
+///
+/// # Errors
+/// As [`lock`].
+pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
+    let failed = |error| io_error(path, "cannot be locked", error);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Gives a file another name, in place of what has it, and makes that last.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    let failed = |error| io_error(from, "cannot be renamed", error);
+    fs::rename(from, to).map_err(failed)?;
+    sync_dir_of(to).map_err(failed)
+}
+
+/// Overwrites a file with zeros and removes it, if it is there. A flash disk may still hold what was in it.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn destroy(path: &Path) -> Result<(), FileError> {
+    let failed = |error| io_error(path, "cannot be destroyed", error);
+    let mut file = match File::options().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed)?,
+    };
+    let len = file.metadata().map_err(failed)?.len();
+    io::copy(&mut io::repeat(0).take(len), &mut file).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::remove_file(path).map_err(failed)?;
+    sync_dir_of(path).map_err(failed)
+}
+
+fn sync_dir_of(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all())
+}
+
 fn check_mode(path: &Path, permissions: &Permissions, wanted: u32) -> Result<(), FileError> {
     let mode = permissions.mode() & 0o777;
     if mode & OTHERS == 0 { Ok(()) } else { Err(FileError::Open { path: path.into(), mode, wanted }) }
@@ -128,6 +174,23 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(read_private(&path, 3), Err(FileError::TooLong { bytes_max: 3, .. })));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_destroyed_is_gone_and_what_is_locked_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        write_private(&path, b"secret").unwrap();
+        // Its bytes, by another name.
+        fs::hard_link(&path, dir.path().join("same")).unwrap();
+        destroy(&path).unwrap();
+        destroy(&path).unwrap();
+        assert!(!path.exists());
+        assert_eq!(fs::read(dir.path().join("same")).unwrap(), [0; 6]);
+        let held = try_lock(&path).unwrap();
+        assert!(held.is_some() && try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
     }
 
     #[test]

@@ -6,15 +6,18 @@
 //! - [`node`]: HTTPS with mutual TLS to the device's own node.
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
+//! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
 //! - [`profile`], [`files`]: the directory that holds one device.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
+pub mod agent;
 pub mod app;
 pub mod clock;
 pub mod enrol;
 pub mod files;
 pub mod limits;
 pub mod node;
+pub mod pin;
 pub mod profile;
 pub mod session;
 pub mod sync;

@@ -6,13 +6,15 @@
 //! | `device.key` | Ed25519 key (PKCS#8, PEM): TLS client key and MLS signature key in one | yes |
 //! | `chain.pem` | the device's certificate and its registrar's | no |
 //! | `charter.cbor`, `crls.cbor` | the last charter and revocation lists that were verified | no |
-//! | `vault.key` | 32 bytes: the key of the vault | yes |
+//! | `vault.key` | 32 bytes: the key of the vault, until a PIN is set | yes |
+//! | `vault.sealed` | the key of the vault, sealed under what the PIN and the node give together | encrypted |
+//! | `vault.sealed.new` | the same, while a PIN is being set | encrypted |
 //! | `vault.db` | MLS state and messages (SQLCipher) | encrypted |
 //! | `lock` | held by the process that works on the profile | no |
+//! | `agent.sock`, `agent.lock` | of the process that keeps the vault's key while the device is unlocked | no |
 //!
-//! The vault's key lies beside the vault, so whoever copies the whole directory can read it: until the key is
-//! derived from a PIN together with the node (OPAQUE, RFC 9807), disk encryption and the account's own
-//! protection are what keeps a lost device closed.
+//! Until a PIN is set ([`crate::pin`]), the vault's key lies beside the vault, and whoever copies the whole directory can read it: disk
+//! encryption and the account's own protection are what keeps a lost device closed. From then on the directory alone opens nothing.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -151,6 +153,39 @@ impl Profile {
         self.dir.join("crls.cbor")
     }
 
+    /// Where the vault's key is, sealed; there once a PIN was set.
+    pub fn sealed_path(&self) -> PathBuf {
+        self.dir.join("vault.sealed")
+    }
+
+    /// Where it is while a PIN is being set.
+    pub fn new_sealed_path(&self) -> PathBuf {
+        self.dir.join("vault.sealed.new")
+    }
+
+    /// Where the vault's key is until a PIN is set.
+    pub fn plain_key_path(&self) -> PathBuf {
+        self.dir.join("vault.key")
+    }
+
+    /// Where the agent listens.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.dir.join("agent.sock")
+    }
+
+    /// What the agent holds while it runs.
+    pub fn agent_lock(&self) -> PathBuf {
+        self.dir.join("agent.lock")
+    }
+
+    /// Whether a PIN was set, so that an agent alone has the vault's key.
+    ///
+    /// # Errors
+    /// [`FileError::Io`].
+    pub fn has_pin(&self) -> Result<bool, FileError> {
+        exists(&self.sealed_path())
+    }
+
     /// Makes the directory if there is none.
     ///
     /// # Errors
@@ -199,7 +234,7 @@ impl Profile {
     /// # Errors
     /// [`ProfileError`] if it cannot be made, read or written, or if a vault has lost its key.
     pub fn vault_key(&self) -> Result<Zeroizing<[u8; VAULT_KEY_BYTES]>, ProfileError> {
-        let path = self.dir.join("vault.key");
+        let path = self.plain_key_path();
         let mut key = Zeroizing::new([0; VAULT_KEY_BYTES]);
         if exists(&path)? {
             let bytes = files::read_private(&path, VAULT_KEY_BYTES)?;

@@ -316,6 +316,8 @@ pub struct PinSession {
     pub until: Timestamp,
     /// After so many seconds without use, the trust's policy has the client lock itself.
     pub idle_secs: u64,
+    /// Attempts at the PIN since the one before it was proved, that were not: somebody else's, perhaps.
+    pub failed: u32,
 }
 
 /// `GET /v1/events`: server-sent events; the data of each `inbox` event is the newest position of the device's inbox.

@@ -4,6 +4,7 @@ use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
 use crate::node::NodeError;
+use crate::pin::PinError;
 use crate::profile::ProfileError;
 use crate::session::SessionError;
 use crate::trust::TrustError;
@@ -21,6 +22,15 @@ pub enum AppError {
     /// The enrolment.
     #[error(transparent)]
     Enrol(#[from] EnrolError),
+    /// The device is locked.
+    #[error("this device is locked: run lanyard unlock, and type your PIN")]
+    Locked,
+    /// The agent does not answer.
+    #[error("the process that keeps this device unlocked does not answer: {0}; run lanyard unlock again")]
+    Agent(std::io::Error),
+    /// The PIN.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// The node.
     #[error(transparent)]
     Node(#[from] NodeError),

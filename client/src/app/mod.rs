@@ -31,9 +31,10 @@ use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::{Timestamp, ids};
 
+use crate::agent;
 use crate::clock;
 use crate::enrol;
-use crate::node::{Anchor, Events, NodeClient};
+use crate::node::{Anchor, Events, NodeClient, NodeError};
 use crate::profile::{Device, Profile};
 use crate::session::{KEY_PACKAGE_LIFE_SECS, Session};
 use crate::trust::Beliefs;
@@ -65,10 +66,22 @@ impl App {
     /// # Errors
     /// [`AppError`]: not enrolled, damaged, or the disk.
     pub fn open(profile: &Profile) -> Result<Self, AppError> {
+        Self::open_by(profile, true)
+    }
+
+    /// As [`App::open`], for a process that stays: it does not put off the moment at which an idle device locks.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub fn open_unattended(profile: &Profile) -> Result<Self, AppError> {
+        Self::open_by(profile, false)
+    }
+
+    fn open_by(profile: &Profile, by_hand: bool) -> Result<Self, AppError> {
         // Before the lock, which would make a file in a directory that is no profile.
         profile.load()?;
         let lock = profile.lock()?;
-        Self::with(profile, profile.load()?, Beliefs::load(profile)?, lock)
+        Self::with(profile, profile.load()?, Beliefs::load(profile)?, lock, by_hand)
     }
 
     /// Enrols the device with an invitation (see [`crate::enrol`]), and makes it reachable for others if
@@ -80,17 +93,31 @@ impl App {
         profile.make()?;
         let lock = profile.lock()?;
         let (device, beliefs) = enrol::enrol(profile, line, clock::now())?;
-        let mut app = Self::with(profile, device, beliefs, lock)?;
+        let mut app = Self::with(profile, device, beliefs, lock, true)?;
         // The device is enrolled whatever comes of this; every sync tries it again, and `whoami` shows it.
         let _ = app.publish_key_package(clock::now());
         Ok(app)
     }
 
-    fn with(profile: &Profile, device: Device, beliefs: Beliefs, lock: File) -> Result<Self, AppError> {
-        let key = VaultKey::new(*profile.vault_key()?);
+    fn with(
+        profile: &Profile,
+        device: Device,
+        beliefs: Beliefs,
+        lock: File,
+        by_hand: bool,
+    ) -> Result<Self, AppError> {
+        let (key, token) = match profile.has_pin()? {
+            false => (VaultKey::new(*profile.vault_key()?), None),
+            true => {
+                let opened =
+                    agent::opened(profile, by_hand).map_err(AppError::Agent)?.ok_or(AppError::Locked)?;
+                (VaultKey::new(**opened.key), Some(opened.token))
+            }
+        };
         let vault = Vault::open(&profile.vault_path(), &key)?;
         let session = Session::open(vault, beliefs.network(), &device.key, &device.chain_der())?;
-        let node = client(&device, &beliefs)?;
+        let mut node = client(&device, &beliefs)?;
+        node.show(token);
         Ok(Self {
             profile: profile.clone(),
             device,
@@ -184,9 +211,9 @@ impl Waiter {
     }
 }
 
-fn client(device: &Device, beliefs: &Beliefs) -> Result<NodeClient, AppError> {
+pub(crate) fn client(device: &Device, beliefs: &Beliefs) -> Result<NodeClient, NodeError> {
     let anchor = Anchor::Network { trust: device.trust.clone(), network: beliefs.network() };
-    Ok(NodeClient::new(&device.address, anchor, Some(device))?)
+    NodeClient::new(&device.address, anchor, Some(device))
 }
 
 /// Whether `text` is the beginning of an id in hexadecimal digits, of at least `digits_min`.

@@ -112,9 +112,49 @@ Example:
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Set the PIN without which nothing on this device can be opened
+    #[command(subcommand)]
+    Pin(PinCommand),
+    /// Unlock this device with its PIN
+    #[command(after_help = "\
+The PIN is typed, or read from standard input; never an argument. Your trust's node checks it and counts
+wrong ones: from the fifth on it takes longer, and the tenth destroys what this device keeps.
+The device locks itself after your trust's idle time.
+
+Example:
+  lanyard unlock")]
+    Unlock(UnlockArgs),
+    /// Lock this device at once
+    #[command(after_help = "Example:\n  lanyard lock")]
+    Lock,
+    /// Keep what standard input brings until it is locked; for `lanyard unlock`
+    #[command(hide = true, after_help = "Example:\n  lanyard agent")]
+    Agent,
     /// Fetch what is new, and send what waits
     #[command(after_help = "Example:\n  lanyard sync --json")]
     Sync,
+}
+
+/// What to do with the PIN.
+#[derive(Debug, Subcommand)]
+pub enum PinCommand {
+    /// Set a PIN, or another one while the device is unlocked
+    #[command(after_help = "\
+At least six characters; no repeats, runs, dates, nor what others try first. If you forget it, your trust
+invites this device anew, and what it kept is gone.
+
+Example:
+  lanyard pin set")]
+    Set,
+}
+
+/// How to unlock.
+#[derive(Debug, Args)]
+pub struct UnlockArgs {
+    /// Do not return: become the process that keeps the device unlocked, and print "new message" when something
+    /// comes while it is locked
+    #[arg(long)]
+    pub stay: bool,
 }
 
 /// What to do with conversations.

@@ -1,5 +1,6 @@
 //! What each command means: from what was typed to what is printed.
 
+mod pin;
 mod read;
 mod text;
 
@@ -7,6 +8,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
+use lanyard_client::agent::AgentError;
 use lanyard_client::app::view::Synced;
 use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
@@ -14,6 +16,7 @@ use lanyard_client::profile::Profile;
 use lanyard_client::session::content::TEXT_BYTES_MAX;
 use lanyard_crypto::RecordId;
 use lanyard_crypto::ids::IdError;
+use lanyard_crypto::pin::PinRefused;
 use lanyard_crypto::{mls, record};
 use serde::Serialize;
 use text::Text;
@@ -41,6 +44,18 @@ pub enum CommandError {
     /// Longer than a message may be.
     #[error("the text is longer than the {TEXT_BYTES_MAX} bytes that one message holds: send it in parts")]
     LongInput,
+    /// Not a PIN that can be set.
+    #[error("{0}")]
+    Pin(PinRefused),
+    /// Typed twice, and not the same.
+    #[error("these are two different PINs; try again")]
+    OtherPin,
+    /// The agent.
+    #[error("{0}")]
+    Agent(AgentError),
+    /// The agent cannot be started.
+    #[error("the process that keeps this device unlocked cannot be started: {0}")]
+    Start(std::io::Error),
     /// Nobody reads the output any more.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
@@ -51,8 +66,13 @@ impl CommandError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::App(error) if error.is_usage() => 2,
-            Self::Duration(_) | Self::Retention(_) | Self::Id(_) | Self::LongInput => 2,
-            Self::App(_) | Self::Input(_) | Self::Output(_) => 1,
+            Self::Duration(_)
+            | Self::Retention(_)
+            | Self::Id(_)
+            | Self::LongInput
+            | Self::Pin(_)
+            | Self::OtherPin => 2,
+            Self::App(_) | Self::Input(_) | Self::Output(_) | Self::Agent(_) | Self::Start(_) => 1,
         }
     }
 }
@@ -83,6 +103,10 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             let id: RecordId = id.trim().parse()?;
             out.show(&open(&profile)?.deletion(&id)?)
         }
+        Command::Pin(command) => pin::pin(&profile, &command, &out),
+        Command::Unlock(args) => pin::unlock(&profile, &args, &out),
+        Command::Lock => pin::lock(&profile, &out),
+        Command::Agent => pin::agent(&profile),
         Command::Sync => out.show(&open(&profile)?.sync()?),
     }
 }

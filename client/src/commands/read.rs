@@ -4,8 +4,9 @@
 //! brought: another process may have synced in between.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use lanyard_client::agent;
 use lanyard_client::app::view::{MessageView, Messages};
 use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::clock;
@@ -20,6 +21,8 @@ use crate::cli::ReadArgs;
 const PATIENCE_SECS_MAX: u64 = 60;
 /// After a broken connection; doubled each time, up to the patience above.
 const RETRY_SECS_MIN: u64 = 1;
+/// How often a process that stays looks whether the device is locked.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// Clears the screen and what was scrolled off it, and goes to its top (ECMA-48; the second is xterm's).
 const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 
@@ -69,7 +72,12 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
         if waiter.is_none() {
             waiter = Waiter::connect(profile).ok();
         }
-        let messages = current(&mut open(profile)?, args, out)?;
+        let mut app = match App::open_unattended(profile) {
+            Err(AppError::Locked) => return Err(locked(args, out)),
+            other => other?,
+        };
+        let messages = current(&mut app, args, out)?;
+        drop(app);
         if args.watch {
             screen.redraw(&messages, out)?
         } else {
@@ -77,7 +85,7 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
         }
         let patience = patience(&messages);
         match &mut waiter {
-            Some(stream) => match stream.wait(patience) {
+            Some(stream) => match wait(profile, stream, patience) {
                 Ok(_) => retry_secs = RETRY_SECS_MIN,
                 Err(_) => waiter = None,
             },
@@ -86,6 +94,29 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
                 retry_secs = (retry_secs * 2).min(PATIENCE_SECS_MAX);
             }
         }
+    }
+}
+
+/// Waits for news; not beyond the moment at which the device locks, when nothing may be shown any more.
+fn wait(profile: &Profile, stream: &mut Waiter, patience: Duration) -> Result<bool, AppError> {
+    if !profile.has_pin()? {
+        return stream.wait(patience);
+    }
+    let end = Instant::now() + patience;
+    loop {
+        let rest = end.saturating_duration_since(Instant::now());
+        let unlocked = agent::opened(profile, false).map_err(AppError::Agent)?.is_some();
+        if !unlocked || rest.is_zero() || stream.wait(rest.min(LOOK_AFTER))? {
+            return Ok(true);
+        }
+    }
+}
+
+/// What is on the screen goes from it, as far as this program has put it there to be replaced.
+fn locked(args: &ReadArgs, out: &Out) -> CommandError {
+    match if args.watch { out.line(CLEAR) } else { Ok(()) } {
+        Ok(()) => AppError::Locked.into(),
+        Err(error) => error,
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{MEDIA_TYPE, RESPONSE_BYTES_MAX, Refusal};
+use lanyard_crypto::pin::SessionToken;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -42,6 +43,7 @@ pub(super) struct Http {
     host: ServerName<'static>,
     kept: Option<(Sender, Instant)>,
     server_chain: Vec<Vec<u8>>,
+    token: Option<SessionToken>,
 }
 
 impl Http {
@@ -60,7 +62,12 @@ impl Http {
             host,
             kept: None,
             server_chain: Vec::new(),
+            token: None,
         })
+    }
+
+    pub(super) fn authorize(&mut self, token: Option<SessionToken>) {
+        self.token = token;
     }
 
     pub(super) fn address(&self) -> &str {
@@ -131,6 +138,12 @@ impl Http {
         request = request.header(HOST, &self.address).header(ACCEPT, accept);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, MEDIA_TYPE);
+        }
+        if let Some(token) = &self.token {
+            let value = HeaderValue::from_str(&token.to_header());
+            let mut value = value.expect("a word and hexadecimal digits are a header's value");
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
         }
         let request = request.body(Full::new(Bytes::from(body)));
         let request = request.map_err(|e| self.protocol(format!("to no valid request: {e}")))?;

@@ -17,9 +17,10 @@ use hyper::Method;
 use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
-    InboxResponse, KeyPackageRequest, RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse,
-    TicksResponse, TrustResponse,
+    InboxResponse, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinUpload,
+    RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse, TrustResponse,
 };
+use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::{ConversationId, RecordId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -120,6 +121,36 @@ impl NodeClient {
     /// `POST /v1/conversations/ID/leave`: no more of this conversation for this device.
     pub fn leave(&mut self, conversation: &ConversationId) -> Result<(), NodeError> {
         self.tell(Method::POST, &format!("/v1/conversations/{conversation}/leave"), None::<&()>)
+    }
+
+    /// Shows this token from now on: what the PIN has opened.
+    pub fn show(&mut self, token: Option<SessionToken>) {
+        self.http.authorize(token);
+    }
+
+    /// `POST /v1/pin/setup`: begins to set a PIN.
+    pub fn begin_pin(&mut self, message: Vec<u8>) -> Result<PinAnswer, NodeError> {
+        self.ask(Method::POST, "/v1/pin/setup", Some(&PinRequest { message }))
+    }
+
+    /// `PUT /v1/pin`: sets it.
+    pub fn set_pin(&mut self, upload: &PinUpload) -> Result<PinSession, NodeError> {
+        self.ask(Method::PUT, "/v1/pin", Some(upload))
+    }
+
+    /// `POST /v1/pin/proof`: tries a PIN.
+    pub fn try_pin(&mut self, message: Vec<u8>) -> Result<PinAnswer, NodeError> {
+        self.ask(Method::POST, "/v1/pin/proof", Some(&PinRequest { message }))
+    }
+
+    /// `POST /v1/pin/session`: opens a session by the proof.
+    pub fn open_session(&mut self, proof: Vec<u8>) -> Result<PinSession, NodeError> {
+        self.ask(Method::POST, "/v1/pin/session", Some(&PinProof { proof }))
+    }
+
+    /// `DELETE /v1/pin/session`: ends it.
+    pub fn end_session(&mut self) -> Result<(), NodeError> {
+        self.tell(Method::DELETE, "/v1/pin/session", None::<&()>)
     }
 
     fn get<A: Serialize + DeserializeOwned>(&mut self, path: &str) -> Result<A, NodeError> {

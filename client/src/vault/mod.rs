@@ -72,6 +72,12 @@ impl VaultKey {
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
+
+    /// As SQLCipher takes a key that it is not to derive.
+    fn as_pragma(&self) -> Zeroizing<String> {
+        let digits = Zeroizing::new(lanyard_crypto::ids::to_hex(&self.0));
+        Zeroizing::new(format!("x'{}'", digits.as_str()))
+    }
 }
 
 impl std::fmt::Debug for VaultKey {
@@ -118,6 +124,15 @@ impl Vault {
         connection.pragma_update_and_check(None, "journal_mode", "TRUNCATE", |_| Ok(()))?;
         schema::prepare(&connection)?;
         Ok(Self { connection: Arc::new(Mutex::new(connection)), depth: 0 })
+    }
+
+    /// Gives the vault another key: every page is written anew, all or nothing.
+    ///
+    /// # Errors
+    /// [`VaultError`]; the vault then has the key that it had.
+    pub fn change_key(&mut self, key: &VaultKey) -> Result<(), VaultError> {
+        let raw = key.as_pragma();
+        Ok(self.lock().pragma_update(None, "rekey", raw.as_str())?)
     }
 
     /// Does `work` in one transaction: all of it is on disk when this returns `Ok`, and nothing of it after
@@ -178,9 +193,7 @@ impl Vault {
 fn unlock(connection: &Connection, key: &VaultKey) -> Result<(), VaultError> {
     // Otherwise it writes about a wrong key to standard error by itself.
     connection.pragma_update(None, "cipher_log_level", "NONE")?;
-    let digits = Zeroizing::new(lanyard_crypto::ids::to_hex(&key.0));
-    let raw = Zeroizing::new(format!("x'{}'", digits.as_str()));
-    Ok(connection.pragma_update(None, "key", raw.as_str())?)
+    Ok(connection.pragma_update(None, "key", key.as_pragma().as_str())?)
 }
 
 /// By which an MLS message is recognised: SHA-256 of it.

@@ -7,6 +7,10 @@
 //! | prove | [`ClientProof::begin`] | [`NodeProof::answer`] |
 //! | | [`ClientProof::finish`] -> [`Proven`] | [`NodeProof::check`] -> [`Checked`] |
 //!
+//! The node draws a [`Credential`] for each PIN that is set, under which its secret gives this PIN's key of the oblivious function. It is kept
+//! with the record and destroyed with it: answers to other set-ups, of which a device may ask for any number, help nobody to try a PIN, and
+//! after its destruction the node's secret helps nobody either.
+//!
 //! Both sides bind their exchange to the device and the trust. A node that has no record of a device says so: who shows a device's
 //! certificate knows already that it exists, so nothing is hidden by answering as if it had one (RFC 9807, section 10.9).
 
@@ -83,8 +87,35 @@ impl ServerSecret {
     }
 }
 
+/// OPAQUE's credential identifier (RFC 9807, section 4): of one PIN, known to the node alone.
+#[derive(Clone)]
+pub struct Credential(Zeroizing<[u8; CREDENTIAL_BYTES]>);
+
+const CREDENTIAL_BYTES: usize = 32;
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+impl Credential {
+    /// A new one.
+    ///
+    /// # Errors
+    /// [`PinError::Randomness`].
+    pub fn generate() -> Result<Self, PinError> {
+        let mut bytes = Zeroizing::new([0; CREDENTIAL_BYTES]);
+        getrandom::fill(&mut *bytes).map_err(|_| PinError::Randomness)?;
+        Ok(Self(bytes))
+    }
+}
+
 /// What a node keeps of a device's PIN: the same whatever the PIN is, to who has not the [`ServerSecret`].
-pub struct PinRecord(ServerRegistration<Suite>);
+pub struct PinRecord {
+    credential: Credential,
+    registration: ServerRegistration<Suite>,
+}
 
 impl fmt::Debug for PinRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,9 +128,9 @@ impl PinRecord {
     ///
     /// # Errors
     /// [`PinError::Malformed`].
-    pub fn of_upload(upload: &[u8]) -> Result<Self, PinError> {
+    pub fn of_upload(credential: Credential, upload: &[u8]) -> Result<Self, PinError> {
         let upload = RegistrationUpload::deserialize(upload).map_err(|_| PinError::Malformed)?;
-        Ok(Self(ServerRegistration::finish(upload)))
+        Ok(Self { credential, registration: ServerRegistration::finish(upload) })
     }
 
     /// From [`Self::to_bytes`].
@@ -107,12 +138,19 @@ impl PinRecord {
     /// # Errors
     /// [`PinError::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PinError> {
-        ServerRegistration::deserialize(bytes).map(Self).map_err(|_| PinError::Malformed)
+        let (credential, registration) =
+            bytes.split_first_chunk::<CREDENTIAL_BYTES>().ok_or(PinError::Malformed)?;
+        let registration = ServerRegistration::deserialize(registration).map_err(|_| PinError::Malformed)?;
+        Ok(Self { credential: Credential(Zeroizing::new(*credential)), registration })
     }
 
     /// For the store.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(self.0.serialize().to_vec())
+        let registration = Zeroizing::new(self.registration.serialize());
+        let mut bytes = Zeroizing::new(Vec::with_capacity(CREDENTIAL_BYTES + registration.len()));
+        bytes.extend_from_slice(&*self.credential.0);
+        bytes.extend_from_slice(&registration);
+        bytes
     }
 }
 
@@ -163,11 +201,11 @@ impl ClientSetup {
 /// [`PinError::Malformed`].
 pub fn answer_setup(
     secret: &ServerSecret,
-    device: &Fingerprint,
+    credential: &Credential,
     request: &[u8],
 ) -> Result<Vec<u8>, PinError> {
     let request = RegistrationRequest::deserialize(request).map_err(|_| PinError::Malformed)?;
-    let answer = ServerRegistration::<Suite>::start(&secret.0, request, device.as_bytes());
+    let answer = ServerRegistration::<Suite>::start(&secret.0, request, &*credential.0);
     Ok(answer.map_err(|_| PinError::Malformed)?.message.serialize().to_vec())
 }
 
@@ -249,9 +287,9 @@ impl NodeProof {
         let begun = ServerLogin::start(
             &mut Entropy::new()?,
             &secret.0,
-            Some(record.0),
+            Some(record.registration),
             request,
-            device.as_bytes(),
+            &*record.credential.0,
             parameters(device, trust),
         );
         let begun = begun.map_err(|_| PinError::Malformed)?;

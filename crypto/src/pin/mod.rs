@@ -1,5 +1,6 @@
-//! A device's PIN, checked between client and node by OPAQUE (RFC 9807), so that neither of them alone, nor a copy of either's disk, can
-//! try PINs or open what the PIN protects.
+//! A device's PIN, checked between client and node by OPAQUE (RFC 9807), so that the client alone, or a copy of its disk, can neither try
+//! PINs nor open what the PIN protects. A node, or who has its store with the store's key, can try PINs at the price of Argon2id each, and
+//! opens nothing by that without the device's disk.
 //!
 //! - [`rules`]: which PINs are taken.
 //! - [`exchange`]: the four messages each of setting a PIN and of proving it, as bytes.
@@ -15,8 +16,8 @@ mod secrets;
 mod tests;
 
 pub use exchange::{
-    Checked, ClientProof, ClientSetup, NewPin, NodeProof, PinError, PinRecord, Proven, ServerSecret,
-    answer_setup,
+    Checked, ClientProof, ClientSetup, Credential, NewPin, NodeProof, PinError, PinRecord, Proven,
+    ServerSecret, answer_setup,
 };
 pub use rules::{PIN_CHARACTERS_MAX, PIN_CHARACTERS_MIN, Pin, PinRefused};
 pub use secrets::{ExportKey, SealedKey, SessionProof, SessionToken, VAULT_KEY_BYTES};

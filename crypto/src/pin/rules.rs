@@ -12,6 +12,8 @@ pub const PIN_CHARACTERS_MAX: usize = 64;
 const PIN_BYTES_MAX: usize = 4 * PIN_CHARACTERS_MAX;
 /// Different characters that a PIN needs at least.
 const DIFFERENT_MIN: usize = 3;
+/// Shortest run that counts.
+const RUN_MIN: usize = 3;
 /// What people choose most, beyond what the other rules refuse: rows and figures of the keypad, pairs, words.
 const OBVIOUS: [&str; 24] = [
     "112233", "121314", "123654", "142536", "147258", "147852", "147896", "159357", "159753", "246810",
@@ -113,11 +115,20 @@ fn has_period(characters: &[char]) -> bool {
     (1..=characters.len() / 2).any(|period| characters.iter().zip(&characters[period..]).all(|(a, b)| a == b))
 }
 
-/// Whether each character follows the one before it, or each precedes it; 0 follows 9.
+/// Whether it is made of runs of three or more, with at most one character besides. In a run each character follows the one before it, or each
+/// precedes it; 0 follows 9.
 fn is_run(characters: &[char]) -> bool {
     let follows = |a: char, b: char| u32::from(a) + 1 == u32::from(b) || (a == '9' && b == '0');
-    let pairs = || characters.windows(2).map(|pair| (pair[0], pair[1]));
-    pairs().all(|(a, b)| follows(a, b)) || pairs().all(|(a, b)| follows(b, a))
+    let (mut covered, mut rest) = (0, characters);
+    while !rest.is_empty() {
+        let length = |step: &dyn Fn(char, char) -> bool| {
+            1 + rest.windows(2).take_while(|pair| step(pair[0], pair[1])).count()
+        };
+        let run = length(&follows).max(length(&|a, b| follows(b, a)));
+        covered += if run >= RUN_MIN { run } else { 0 };
+        rest = &rest[run..];
+    }
+    covered + 1 >= characters.len()
 }
 
 /// Whether digits alone are a date of the last hundred years or so: DDMMYY, MMDDYY, YYMMDD, or with the year's four digits.

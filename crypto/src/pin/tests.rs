@@ -15,10 +15,11 @@ fn pin(text: &str) -> Pin {
 
 fn set(secret: &ServerSecret, text: &str) -> (PinRecord, ExportKey) {
     let (setup, request) = ClientSetup::begin(pin(text)).unwrap();
-    let answer = answer_setup(secret, &device(1), &request).unwrap();
+    let credential = Credential::generate().unwrap();
+    let answer = answer_setup(secret, &credential, &request).unwrap();
     let NewPin { upload, export_key } = setup.finish(&answer, &device(1), &trust()).unwrap();
     // As after a restart of the node.
-    let record = PinRecord::of_upload(&upload).unwrap().to_bytes();
+    let record = PinRecord::of_upload(credential, &upload).unwrap().to_bytes();
     (PinRecord::from_bytes(&record).unwrap(), export_key)
 }
 
@@ -63,6 +64,17 @@ fn a_proof_of_one_exchange_proves_nothing_in_another() {
     assert!(!checked.token.proof().is_of(&SessionToken::random().unwrap()));
 }
 
+/// Otherwise set-ups, which nobody counts, would tell of any number of PINs what one counted attempt can be checked against.
+#[test]
+fn each_set_up_has_a_key_of_its_own() {
+    let secret = ServerSecret::generate().unwrap();
+    let (_, request) = ClientSetup::begin(pin("482917")).unwrap();
+    let answer = |credential: &Credential| answer_setup(&secret, credential, &request).unwrap();
+    let [one, other] = [(); 2].map(|()| Credential::generate().unwrap());
+    assert_eq!(answer(&one), answer(&one));
+    assert_ne!(answer(&one), answer(&other));
+}
+
 #[test]
 fn an_exchange_is_bound_to_its_device() {
     let secret = ServerSecret::generate().unwrap();
@@ -77,8 +89,9 @@ fn bytes_that_are_no_message_are_refused() {
     let secret = ServerSecret::generate().unwrap();
     let (record, _) = set(&secret, "482917");
     for wrong in [&[][..], &[0; 32], &[0xff; 96], &[1; 4096]] {
-        assert!(answer_setup(&secret, &device(1), wrong).is_err());
-        assert!(PinRecord::of_upload(wrong).is_err());
+        assert!(answer_setup(&secret, &Credential::generate().unwrap(), wrong).is_err());
+        assert!(PinRecord::of_upload(Credential::generate().unwrap(), wrong).is_err());
+        assert!(PinRecord::from_bytes(wrong).is_err());
         assert!(ServerSecret::from_bytes(wrong).is_err());
         let record = PinRecord::from_bytes(&record.to_bytes()).unwrap();
         assert!(NodeProof::answer(&secret, record, &device(1), &trust(), wrong).is_err());
@@ -136,6 +149,10 @@ fn pins_are_taken_by_rules_that_each_refuse_something() {
         ("19810624", Date),
         ("147258", Obvious),
         ("Qwerty7", Obvious),
+        ("123321", Run),
+        ("abc123", Run),
+        ("a123456", Run),
+        ("456789x", Run),
     ];
     for (text, why) in cases {
         assert_eq!(refused(text), Some(why), "{text}");

@@ -244,8 +244,15 @@ pub enum Reply {
     PinRecord {
         /// What to check it with.
         record: Hidden,
+        /// Which attempt it is.
+        attempt: u64,
         /// Attempts that are left if this one is wrong.
         left: u32,
+    },
+    /// A device has proved its PIN.
+    PinPassed {
+        /// Attempts before it that have not, since the last that had.
+        failed: u32,
     },
     /// What a restored store waits for; none if it does not.
     Restoration(Option<Restoration>),

@@ -132,8 +132,8 @@ pub struct Replica {
     retention: TrustRetention,
     /// How devices' PINs are bounded.
     pins: pin::PinPolicy,
-    /// The state of the network in which no revoked device has a PIN's record any more.
-    pins_checked: Option<u64>,
+    /// The state of the network in which no revoked device has a PIN's record any more, and when that was looked at.
+    pins_checked: Option<(u64, Timestamp)>,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
     /// While its store is a copy that was restored.

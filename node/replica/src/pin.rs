@@ -11,6 +11,7 @@
 use std::fmt;
 use std::ops::Bound;
 
+use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, Timestamp, cbor};
 use lanyard_storage::{StorageError, Tree, View};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ use crate::verdict::Refusal;
 
 /// The row of [`Tree::PinRecords`] with the secret of all records. A fingerprint is longer.
 const SECRET: &[u8] = b"secret";
+
+/// How often it is looked for devices whose certificates have ended, in seconds.
+const LOOK_EVERY_SECS: u64 = 3600;
 
 /// How a trust bounds what is tried with a device's PIN, and how long a proven one lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,13 +92,17 @@ pub enum PinRequest {
         record: Hidden,
         /// Of the session.
         proof: [u8; 32],
+        /// Of the session that the PIN before it has opened; not asked for if there is none.
+        shown: Option<[u8; 32]>,
     },
     /// A PIN is tried: [`Reply::PinRecord`].
     Try,
-    /// It was right, and opens a session.
+    /// It was right, and opens a session: [`Reply::PinPassed`].
     Passed {
-        /// What the attempt was checked with.
-        record: Hidden,
+        /// Which attempt: nothing has been tried or set since.
+        attempt: u64,
+        /// What the attempt was checked with, if it was the last one.
+        record: Option<Hidden>,
         /// Of the session.
         proof: [u8; 32],
     },
@@ -105,6 +113,8 @@ pub enum PinRequest {
 /// A row of [`Tree::Pins`]. Field order is its format.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
+    /// Counts what was tried and set, for ever.
+    attempt: u64,
     /// Attempts since the last right one.
     tries: u32,
     /// When the last of them was.
@@ -117,16 +127,24 @@ struct State {
     proof: ByteBuf,
     /// When it ends.
     until: Timestamp,
+    /// When the device's certificate ends, and all of this with it.
+    not_after: Timestamp,
 }
 
 impl State {
     fn of(view: &dyn View, device: &Fingerprint) -> Result<Option<Self>, StorageError> {
         let row = view.get(Tree::Pins, device.as_bytes())?;
-        Ok(row.and_then(|row| cbor::from_slice(&row, row.len()).ok()))
+        // What cannot be read is worth no attempt.
+        let gone = || Self { destroyed: true, ..Self::default() };
+        Ok(row.map(|row| cbor::from_slice(&row, row.len()).unwrap_or_else(|_| gone())))
     }
 
     fn put(&self, turn: &mut Turn<'_>, device: &Fingerprint) {
         turn.rows.put(Tree::Pins, *device.as_bytes(), cbor::to_vec(self));
+    }
+
+    fn shows(&self, shown: Option<[u8; 32]>, now: Timestamp) -> bool {
+        now < self.until && shown.is_some_and(|shown| self.proof.as_slice() == shown)
     }
 
     fn open(&mut self, proof: [u8; 32], until: Timestamp) {
@@ -175,6 +193,7 @@ fn destroy_revoked(turn: &mut Turn<'_>, device: &Fingerprint) -> Result<(), Stor
     let Some(mut state) = State::of(&turn.rows, device)?.filter(|state| !state.destroyed) else {
         return Ok(());
     };
+    turn.settle();
     turn.rows.delete(Tree::PinRecords, *device.as_bytes());
     state.destroyed = true;
     state.close();
@@ -205,30 +224,53 @@ impl Replica {
                     turn.rows.put(Tree::PinRecords, SECRET, secret.to_vec());
                 }
             }
-            PinRequest::Set { record, proof } => {
-                if self.network.is_revoked(device) {
+            PinRequest::Set { record, proof, shown } => {
+                let Some(certificate) =
+                    self.network.chain(device).and_then(|[leaf, _]| Certificate::parse(leaf).ok())
+                else {
+                    return Ok(Err(Refusal::NotFound(format!("the directory entry of device {device}"))));
+                };
+                let before = State::of(&turn.rows, device)?;
+                let is_gone = |state: &State| state.destroyed || state.last;
+                if self.network.is_revoked(device) || before.as_ref().is_some_and(is_gone) {
                     return Ok(Err(Refusal::PinDestroyed));
                 }
-                let mut state = State::of(&turn.rows, device)?.unwrap_or_default();
-                if state.destroyed || state.last {
-                    return Ok(Err(Refusal::PinDestroyed));
+                if before.as_ref().is_some_and(|state| !state.shows(shown, turn.now)) {
+                    return Ok(Err(Refusal::Locked));
                 }
+                // The record that it replaces is to be gone when this is answered.
+                turn.settle();
+                let mut state = before.unwrap_or_default();
+                state.attempt += 1;
+                state.not_after = certificate.not_after();
                 state.open(proof, until);
                 state.put(turn, device);
                 turn.rows.put(Tree::PinRecords, *device.as_bytes(), record.0.to_vec());
                 turn.audit(AuditEntry::new(EVENT, "set", format!("device {device} has set its PIN")))?;
             }
             PinRequest::Try => return self.try_pin(turn, device),
-            PinRequest::Passed { record, proof } => {
+            PinRequest::Passed { attempt, record, proof } => {
                 let state = State::of(&turn.rows, device)?;
-                let Some(mut state) = state.filter(|state| !state.destroyed) else {
+                let Some(mut state) =
+                    state.filter(|state| !state.destroyed && !self.network.is_revoked(device))
+                else {
                     return Ok(Err(Refusal::PinDestroyed));
                 };
-                if state.last {
+                if state.attempt != attempt {
+                    return Ok(Err(Refusal::PinExchange));
+                }
+                if let (true, Some(record)) = (state.last, record) {
                     turn.rows.put(Tree::PinRecords, *device.as_bytes(), record.0.to_vec());
+                }
+                let failed = state.tries.saturating_sub(1);
+                if failed > 0 {
+                    let detail =
+                        format!("device {device} has proved its PIN after {failed} attempts that did not");
+                    turn.audit(AuditEntry::new(EVENT, "proved", detail))?;
                 }
                 state.open(proof, until);
                 state.put(turn, device);
+                return Ok(Ok(Reply::PinPassed { failed }));
             }
             PinRequest::Lock => {
                 if let Some(mut state) = State::of(&turn.rows, device)? {
@@ -247,7 +289,9 @@ impl Replica {
     ) -> Result<Result<Reply, Refusal>, StorageError> {
         let Some(mut state) = State::of(&turn.rows, device)? else { return Ok(Err(Refusal::NoPin)) };
         let record = turn.rows.get(Tree::PinRecords, device.as_bytes())?;
-        let Some(record) = record else { return Ok(Err(Refusal::PinDestroyed)) };
+        let Some(record) = record.filter(|_| !self.network.is_revoked(device)) else {
+            return Ok(Err(Refusal::PinDestroyed));
+        };
         let wait_secs = self.pins.wait_secs(state.tries);
         if wait_secs > 0 {
             // A clock that was ahead must not keep a device out for as long.
@@ -260,6 +304,7 @@ impl Replica {
                 return Ok(Err(Refusal::PinWait(wait_secs - passed)));
             }
         }
+        state.attempt += 1;
         state.tries += 1;
         state.tried = turn.now;
         let left = self.pins.tries_max.saturating_sub(state.tries);
@@ -269,6 +314,7 @@ impl Replica {
             turn.audit(AuditEntry::new(EVENT, "tried", detail))?;
         }
         if left == 0 {
+            turn.settle();
             turn.rows.delete(Tree::PinRecords, *device.as_bytes());
             state.last = true;
             state.close();
@@ -277,24 +323,29 @@ impl Replica {
             turn.audit(AuditEntry::new(EVENT, "destroyed", detail))?;
         }
         state.put(turn, device);
-        Ok(Ok(Reply::PinRecord { record: Hidden(Zeroizing::new(record)), left }))
+        Ok(Ok(Reply::PinRecord { record: Hidden(Zeroizing::new(record)), attempt: state.attempt, left }))
     }
 
-    /// Destroys the records of devices that are revoked, if that may have changed since the last time.
+    /// Destroys the records of devices that are revoked, if that may have changed since the last time, and now and then forgets those whose
+    /// certificates have ended.
     pub(crate) fn destroy_revoked_pins(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        let revision = Some(self.network.revision());
-        if self.pins_checked == revision {
+        let revision = self.network.revision();
+        let lately = |at: Timestamp| at <= turn.now && turn.now < at.plus_secs(LOOK_EVERY_SECS);
+        if self.pins_checked.is_some_and(|(checked, at)| checked == revision && lately(at)) {
             return Ok(());
         }
         let mut from: Option<Vec<u8>> = None;
         loop {
             let begin = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let rows = turn.rows.scan(Tree::Pins, (begin, Bound::Unbounded), SCAN_ROWS)?;
-            for (key, _) in &rows {
-                let device = <[u8; 32]>::try_from(key.as_slice()).map(Fingerprint::new);
-                if let Ok(device) = device
-                    && self.network.is_revoked(&device)
-                {
+            for (key, row) in &rows {
+                let Ok(device) = <[u8; 32]>::try_from(key.as_slice()).map(Fingerprint::new) else { continue };
+                let ended =
+                    cbor::from_slice::<State>(row, row.len()).is_ok_and(|state| state.not_after <= turn.now);
+                if ended {
+                    turn.rows.delete(Tree::PinRecords, *device.as_bytes());
+                    turn.rows.delete(Tree::Pins, *device.as_bytes());
+                } else if self.network.is_revoked(&device) {
                     destroy_revoked(turn, &device)?;
                 }
                 if turn.is_full() {
@@ -307,7 +358,7 @@ impl Replica {
                 None => break,
             }
         }
-        self.pins_checked = revision;
+        self.pins_checked = Some((revision, turn.now));
         Ok(())
     }
 }

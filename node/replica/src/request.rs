@@ -15,6 +15,7 @@ use lanyard_storage::{StorageError, Tree, View};
 use crate::Replica;
 use crate::admit::{self, Admission};
 use crate::audit::AuditEntry;
+use crate::audit::repeats::Repeated;
 use crate::destruction;
 use crate::erase;
 use crate::hold;
@@ -36,8 +37,12 @@ impl Replica {
         ticket: u64,
         request: Request,
     ) -> Result<(), StorageError> {
+        let pin = if let Request::Pin { device, .. } = &request { Some(*device) } else { None };
         let outcome = match request {
-            Request::Send { .. } if restored::is_marked(&turn.rows)? => Err(Refusal::Restored),
+            // Nor is it known which PINs were tried, changed or destroyed since the backup, and which devices revoked.
+            Request::Send { .. } | Request::Pin { .. } if restored::is_marked(&turn.rows)? => {
+                Err(Refusal::Restored)
+            }
             Request::Send { device, request } => self.send(turn, &device, request)?,
             Request::Delete { by, conversation, target, reason, reference } => {
                 self.delete(turn, by, conversation, target, reason, reference)?
@@ -71,7 +76,13 @@ impl Replica {
             Request::LeaveOut(gone) => self.leave_out(turn, gone)?,
         };
         if let Err(why) = &outcome {
-            turn.audit(AuditEntry::new("request-refused", why.ruling().code, why.to_string()))?;
+            let detail = pin.map_or_else(|| why.to_string(), |device| format!("device {device}: {why}"));
+            let entry = AuditEntry::new("request-refused", why.ruling().code, detail);
+            // Who has found a device can try for as long as it likes, and must not fill the log with that.
+            match pin {
+                Some(_) => turn.repeated.push((Some(self.own.trust.clone()), Repeated::Refusal, entry)),
+                None => turn.audit(entry)?,
+            }
         }
         turn.reply(ticket, outcome.map_err(|why| why.to_answer()));
         Ok(())

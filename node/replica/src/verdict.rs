@@ -92,6 +92,12 @@ pub enum Refusal {
         "the PIN's record was destroyed, and with it what this device kept: ask your trust for a new invitation"
     )]
     PinDestroyed,
+    /// The device has not proved its PIN.
+    #[error("this needs the device's PIN first: lanyard unlock")]
+    Locked,
+    /// Something was tried or set since the attempt that is to be ended.
+    #[error("no proof of a PIN is under way, or a newer one is: try again")]
+    PinExchange,
     /// The request names what is not here.
     #[error("{0} is not held here")]
     NotFound(String),
@@ -177,6 +183,8 @@ impl Refusal {
             Refusal::NoPin => rule("no-pin", Reject, 0, true),
             Refusal::PinWait(_) => rule("pin-wait", Ignore, 0, false),
             Refusal::PinDestroyed => rule("pin-destroyed", Reject, 0, true),
+            Refusal::Locked => rule("locked", Reject, 0, true),
+            Refusal::PinExchange => rule("pin-exchange", Ignore, 0, false),
             Refusal::NotFound(_) => rule("not-found", Reject, 0, true),
         }
     }

@@ -17,7 +17,7 @@ use lanyard_crypto::gateway::{
     PinAnswer, PinProof, PinRequest as PinMessage, PinSession as PinOpened, PinUpload,
 };
 use lanyard_crypto::pin::{
-    NodeProof, PinError, PinRecord, ServerSecret, SessionProof, SessionToken, answer_setup,
+    Credential, NodeProof, PinError, PinRecord, ServerSecret, SessionProof, SessionToken, answer_setup,
 };
 use lanyard_replica::Reply;
 use lanyard_replica::pin::{Hidden, PinPolicy, PinRequest};
@@ -41,17 +41,27 @@ pub(super) struct Pins {
     pub(super) idle_secs: u64,
     secret: OnceCell<Arc<ServerSecret>>,
     under_way: Mutex<HashMap<Fingerprint, UnderWay>>,
+    /// What PINs that are being set will be kept under.
+    credentials: Mutex<HashMap<Fingerprint, (Credential, Instant)>>,
 }
 
 struct UnderWay {
     proof: NodeProof,
-    record: Hidden,
+    attempt: u64,
+    /// Of the last attempt, for which it is nowhere else any more.
+    record: Option<Hidden>,
     begun: Instant,
 }
 
 impl Pins {
     pub(super) fn new(policy: PinPolicy, idle_secs: u64) -> Self {
-        Self { policy, idle_secs, secret: OnceCell::new(), under_way: Mutex::default() }
+        Self {
+            policy,
+            idle_secs,
+            secret: OnceCell::new(),
+            under_way: Mutex::default(),
+            credentials: Mutex::default(),
+        }
     }
 
     async fn secret(&self, gateway: &Gateway) -> Result<Arc<ServerSecret>, Refused> {
@@ -62,15 +72,29 @@ impl Pins {
         self.secret.get_or_try_init(read).await.cloned()
     }
 
-    fn begin(&self, device: Fingerprint, proof: NodeProof, record: Hidden) {
+    /// Does something with the exchanges that are under way, and drops those that nobody has ended.
+    fn under_way<T>(&self, work: impl FnOnce(&mut HashMap<Fingerprint, UnderWay>) -> T) -> T {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.retain(|_, exchange| exchange.begun.elapsed() < PROOF_TIME_MAX);
-        under_way.insert(device, UnderWay { proof, record, begun: Instant::now() });
+        work(&mut under_way)
+    }
+
+    /// The newest attempt of a device is the one that counts, in whichever order they come here.
+    fn begin(&self, device: Fingerprint, new: UnderWay) {
+        self.under_way(|under_way| match under_way.get(&device) {
+            Some(newer) if newer.attempt > new.attempt => {}
+            _ => drop(under_way.insert(device, new)),
+        });
     }
 
     fn end(&self, device: &Fingerprint) -> Option<UnderWay> {
-        let ended = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
-        ended.filter(|exchange| exchange.begun.elapsed() < PROOF_TIME_MAX)
+        self.under_way(|under_way| under_way.remove(device))
+    }
+
+    fn credentials<T>(&self, work: impl FnOnce(&mut HashMap<Fingerprint, (Credential, Instant)>) -> T) -> T {
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        credentials.retain(|_, (_, since)| since.elapsed() < PROOF_TIME_MAX);
+        work(&mut credentials)
     }
 }
 
@@ -87,8 +111,8 @@ impl FromRequestParts<Arc<Gateway>> for Unlocked {
     }
 }
 
-/// A device, and whether it may set its PIN: the first one, or one in place of another that it has just proved.
-struct MaySet(Device);
+/// A device that may set its PIN: the first one, or one in place of another that it has just proved.
+struct MaySet(Device, Option<SessionProof>);
 
 impl FromRequestParts<Arc<Gateway>> for MaySet {
     type Rejection = Refused;
@@ -96,14 +120,22 @@ impl FromRequestParts<Arc<Gateway>> for MaySet {
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Refused> {
         let device = Device::from_request_parts(parts, gateway).await?;
         let state = gateway.backend.pin_state(device.fingerprint).await?;
-        if !state.is_set || shows(parts, &state) { Ok(Self(device)) } else { Err(locked()) }
+        if state.is_set && !shows(parts, &state) {
+            return Err(locked());
+        }
+        Ok(Self(device, shown(parts).map(|token| token.proof())))
     }
 }
 
-fn shows(parts: &Parts, state: &PinState) -> bool {
+fn shown(parts: &Parts) -> Option<SessionToken> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = header.and_then(SessionToken::from_header);
-    token.zip(state.session).is_some_and(|(token, session)| SessionProof::new(session.proof).is_of(&token))
+    header.and_then(SessionToken::from_header)
+}
+
+fn shows(parts: &Parts, state: &PinState) -> bool {
+    shown(parts)
+        .zip(state.session)
+        .is_some_and(|(token, session)| SessionProof::new(session.proof).is_of(&token))
 }
 
 fn locked() -> Refused {
@@ -119,27 +151,36 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/v1/pin/session", delete(lock))
 }
 
-async fn setup(State(gateway): Shared, MaySet(device): MaySet, body: Body) -> Outcome<PinAnswer> {
+async fn setup(State(gateway): Shared, MaySet(device, _): MaySet, body: Body) -> Outcome<PinAnswer> {
     let PinMessage { message } = read(body, limits::SMALL_BYTES_MAX).await?;
     let secret = gateway.pins.secret(&gateway).await?;
-    let answer = blocking(move || answer_setup(&secret, &device.fingerprint, &message)).await?;
-    Ok(Cbor(PinAnswer { message: answer.map_err(refused)?, left: gateway.pins.policy.tries_max }))
+    let answered = blocking(move || {
+        let credential = Credential::generate()?;
+        Ok((answer_setup(&secret, &credential, &message)?, credential))
+    });
+    let (message, credential) = answered.await?.map_err(refused)?;
+    gateway.pins.credentials(|all| all.insert(device.fingerprint, (credential, Instant::now())));
+    Ok(Cbor(PinAnswer { message, left: gateway.pins.policy.tries_max }))
 }
 
-async fn set(State(gateway): Shared, MaySet(device): MaySet, body: Body) -> Outcome<PinOpened> {
+async fn set(State(gateway): Shared, MaySet(device, shown): MaySet, body: Body) -> Outcome<PinOpened> {
     let PinUpload { upload, session } = read(body, limits::SMALL_BYTES_MAX).await?;
     let proof = session.try_into().map_err(|_| refused(PinError::Malformed))?;
-    let record = Hidden(PinRecord::of_upload(&upload).map_err(refused)?.to_bytes());
-    let _ = gateway.pins.end(&device.fingerprint);
-    gateway.backend.pin(device.fingerprint, PinRequest::Set { record, proof }).await?;
-    opened(&gateway, &device).await
+    let Some((credential, _)) = gateway.pins.credentials(|all| all.remove(&device.fingerprint)) else {
+        return Err(Refused::new("pin-exchange", "no PIN is being set: begin again"));
+    };
+    let record = Hidden(PinRecord::of_upload(credential, &upload).map_err(refused)?.to_bytes());
+    // The engine looks at the session again: it may have ended while the body came.
+    let shown = shown.map(|shown| *shown.as_bytes());
+    gateway.backend.pin(device.fingerprint, PinRequest::Set { record, proof, shown }).await?;
+    opened(&gateway, &device, 0).await
 }
 
 async fn prove(State(gateway): Shared, device: Device, body: Body) -> Outcome<PinAnswer> {
     let PinMessage { message } = read(body, limits::SMALL_BYTES_MAX).await?;
     let secret = gateway.pins.secret(&gateway).await?;
     let counted = gateway.backend.pin(device.fingerprint, PinRequest::Try).await?;
-    let Reply::PinRecord { record, left } = counted else {
+    let Reply::PinRecord { record, attempt, left } = counted else {
         unreachable!("an attempt is answered by the record, not by {counted:?}")
     };
     let (trust, fingerprint, kept) = (gateway.backend.trust().clone(), device.fingerprint, record.clone());
@@ -148,13 +189,15 @@ async fn prove(State(gateway): Shared, device: Device, body: Body) -> Outcome<Pi
         NodeProof::answer(&secret, record, &fingerprint, &trust, &message)
     });
     let (proof, message) = answered.await?.map_err(refused)?;
-    gateway.pins.begin(device.fingerprint, proof, record);
+    let record = (left == 0).then_some(record);
+    gateway.pins.begin(device.fingerprint, UnderWay { proof, attempt, record, begun: Instant::now() });
     Ok(Cbor(PinAnswer { message, left }))
 }
 
 async fn open(State(gateway): Shared, device: Device, body: Body) -> Outcome<PinOpened> {
     let PinProof { proof } = read(body, limits::SMALL_BYTES_MAX).await?;
-    let Some(UnderWay { proof: exchange, record, .. }) = gateway.pins.end(&device.fingerprint) else {
+    let Some(UnderWay { proof: exchange, attempt, record, .. }) = gateway.pins.end(&device.fingerprint)
+    else {
         return Err(Refused::new(
             "pin-exchange",
             "no proof of a PIN is under way, or a newer one is: try again",
@@ -162,8 +205,12 @@ async fn open(State(gateway): Shared, device: Device, body: Body) -> Outcome<Pin
     };
     let checked = blocking(move || exchange.check(&proof)).await?.map_err(refused)?;
     let proof = *checked.token.proof().as_bytes();
-    gateway.backend.pin(device.fingerprint, PinRequest::Passed { record, proof }).await?;
-    opened(&gateway, &device).await
+    let passed =
+        gateway.backend.pin(device.fingerprint, PinRequest::Passed { attempt, record, proof }).await?;
+    let Reply::PinPassed { failed } = passed else {
+        unreachable!("a proof is answered by what failed before it, not by {passed:?}")
+    };
+    opened(&gateway, &device, failed).await
 }
 
 async fn lock(State(gateway): Shared, Unlocked(device): Unlocked) -> Result<Empty, Refused> {
@@ -171,10 +218,10 @@ async fn lock(State(gateway): Shared, Unlocked(device): Unlocked) -> Result<Empt
     Ok(Empty)
 }
 
-async fn opened(gateway: &Gateway, device: &Device) -> Outcome<PinOpened> {
+async fn opened(gateway: &Gateway, device: &Device, failed: u32) -> Outcome<PinOpened> {
     let state = gateway.backend.pin_state(device.fingerprint).await?;
     let until = state.session.map_or(now(), |session| session.until);
-    Ok(Cbor(PinOpened { until, idle_secs: gateway.pins.idle_secs }))
+    Ok(Cbor(PinOpened { until, idle_secs: gateway.pins.idle_secs, failed }))
 }
 
 fn refused(error: PinError) -> Refused {

@@ -20,6 +20,8 @@ struct Scene {
     world: World,
     certificate: Certificate,
     device: Fingerprint,
+    /// The last one that was counted.
+    attempt: u64,
 }
 
 fn scene() -> Scene {
@@ -29,9 +31,9 @@ fn scene() -> Scene {
     let entry = world.trusts[0].entry(world.network, &certificate, world.now);
     world.submit(0, &entry).unwrap();
     world.nodes[0].replica.set_pin_policy(POLICY);
-    let mut scene = Scene { world, certificate, device };
+    let mut scene = Scene { world, certificate, device, attempt: 0 };
     assert_eq!(scene.ask(PinRequest::Try), Err("no-pin".into()));
-    scene.ask(PinRequest::Set { record: hidden(7), proof: [1; 32] }).unwrap();
+    scene.set(7, 1, None).unwrap();
     scene
 }
 
@@ -43,16 +45,28 @@ impl Scene {
     /// How many attempts are left after this one.
     fn tried(&mut self) -> Result<u32, String> {
         match self.ask(PinRequest::Try)? {
-            Reply::PinRecord { record, left } => {
+            Reply::PinRecord { record, attempt, left } => {
                 assert_eq!(record, hidden(7));
+                assert!(attempt > self.attempt);
+                self.attempt = attempt;
                 Ok(left)
             }
             other => panic!("{other:?}"),
         }
     }
 
-    fn pass(&mut self) -> Result<Reply, String> {
-        self.ask(PinRequest::Passed { record: hidden(7), proof: [2; 32] })
+    /// How many attempts before the last one have failed.
+    fn pass(&mut self) -> Result<u32, String> {
+        let attempt = self.attempt;
+        match self.ask(PinRequest::Passed { attempt, record: Some(hidden(7)), proof: [2; 32] })? {
+            Reply::PinPassed { failed } => Ok(failed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn set(&mut self, record: u8, proof: u8, shown: Option<u8>) -> Result<Reply, String> {
+        let shown = shown.map(|byte| [byte; 32]);
+        self.ask(PinRequest::Set { record: hidden(record), proof: [proof; 32], shown })
     }
 
     fn session(&self) -> Option<PinSession> {
@@ -92,7 +106,7 @@ fn ten_attempts_are_given_the_last_ones_after_a_while_and_no_eleventh() {
     assert!(!s.has_record());
     s.later(1_000_000);
     assert_eq!(s.tried(), Err("pin-destroyed".into()));
-    let again = s.ask(PinRequest::Set { record: hidden(8), proof: [3; 32] });
+    let again = s.set(8, 3, Some(2));
     assert_eq!(again, Err("pin-destroyed".into()), "nobody sets another one on the same device");
     assert!(!s.has_record() && s.session().is_none());
 }
@@ -103,7 +117,7 @@ fn a_right_one_gives_all_attempts_back_also_the_last() {
     for _ in 0..4 {
         s.tried().unwrap();
     }
-    s.pass().unwrap();
+    assert_eq!(s.pass(), Ok(3), "whoever has it is told of the others");
     assert_eq!(s.tried(), Ok(9));
     for _ in 0..9 {
         s.later(1000);
@@ -150,7 +164,7 @@ fn a_revoked_device_has_no_record_any_more_whatever_is_under_way() {
     assert!(!s.has_record() && s.session().is_none());
     assert_eq!(s.pass(), Err("pin-destroyed".into()));
     assert_eq!(s.tried(), Err("pin-destroyed".into()));
-    let again = s.ask(PinRequest::Set { record: hidden(8), proof: [3; 32] });
+    let again = s.set(8, 3, Some(2));
     assert_eq!(again, Err("pin-destroyed".into()));
     assert!(!s.has_record());
     let codes: Vec<_> = s.world.audit(0).into_iter().filter(|e| e.event == "pin").map(|e| e.code).collect();
@@ -198,4 +212,57 @@ fn the_secret_of_all_records_is_made_once() {
         s.ask(PinRequest::Found(hidden(byte))).unwrap();
     }
     assert_eq!(secret(&s), Some(hidden(1)));
+}
+
+#[test]
+fn what_was_tried_or_set_since_ends_an_attempt() {
+    let mut s = scene();
+    s.tried().unwrap();
+    let first = s.attempt;
+    s.tried().unwrap();
+    let second = std::mem::replace(&mut s.attempt, first);
+    assert_eq!(s.pass(), Err("pin-exchange".into()), "a newer one is under way");
+    s.attempt = second;
+    s.set(8, 4, Some(1)).unwrap();
+    assert_eq!(s.pass(), Err("pin-exchange".into()), "the PIN that it was about is not in force");
+    assert_eq!(s.session().map(|session| session.proof), Some([4; 32]));
+}
+
+#[test]
+fn another_pin_is_set_by_the_session_as_it_is_then() {
+    let mut s = scene();
+    for shown in [None, Some(9)] {
+        assert_eq!(s.set(8, 3, shown), Err("locked".into()));
+    }
+    s.ask(PinRequest::Lock).unwrap();
+    assert_eq!(s.set(8, 3, Some(1)), Err("locked".into()));
+    s.tried().unwrap();
+    s.pass().unwrap();
+    s.later(3600);
+    assert_eq!(s.set(8, 3, Some(2)), Err("locked".into()), "it has ended");
+}
+
+#[test]
+fn a_device_without_an_entry_sets_none_and_one_whose_certificate_ends_leaves_nothing() {
+    let mut s = scene();
+    let stranger = s.world.trusts[0].device(91).1.fingerprint();
+    let request = PinRequest::Set { record: hidden(1), proof: [1; 32], shown: None };
+    assert_eq!(s.world.ask(0, Request::Pin { device: stranger, request }), Err("not-found".into()));
+    let left = s.certificate.not_after().as_secs() - s.world.now.as_secs();
+    s.world.pass(left - 1);
+    assert!(s.has_record());
+    s.world.pass(3601);
+    assert!(!s.has_record());
+    assert_eq!(s.world.rows(0, Tree::Pins), 0);
+}
+
+#[test]
+fn a_restored_node_takes_no_pin_before_it_knows_what_was_revoked() {
+    let mut s = scene();
+    let marked = crate::restored::mark(&s.world.nodes[0].store, s.world.now).unwrap();
+    lanyard_storage::Store::commit(&s.world.nodes[0].store, marked).unwrap();
+    s.world.restart(0);
+    for request in [PinRequest::Try, PinRequest::Lock] {
+        assert_eq!(s.ask(request), Err("restored".into()));
+    }
 }

@@ -19,7 +19,7 @@ use lanyard_replica::hold::HoldView;
 use lanyard_replica::pin::{self, Hidden, PinPolicy, PinRequest};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::{Awaited, Restoration};
-use lanyard_replica::{Input, Output, Own, Replica, Reply, Request};
+use lanyard_replica::{Input, Output, Own, Replica, Reply, Request, Source, arrival};
 use lanyard_storage::{BackedUp, Compacted, MemoryStore, Store};
 use serde_bytes::ByteBuf;
 use tokio::sync::watch;
@@ -56,6 +56,14 @@ impl Engine {
         // So that a test need not wait between attempts.
         replica.set_pin_policy(PinPolicy { delay_secs: 0, ..PinPolicy::default() });
         Self { store, replica }
+    }
+
+    /// What the registrar hands in.
+    fn take(&mut self, record: &Decoded) {
+        let arrivals = arrival::verify(vec![arrival::decode(record.bytes())], &self.replica.network());
+        let input = Input::Records { from: Source::Local { ticket: 1 }, arrivals };
+        let step = self.replica.step(input, now(), &self.store).unwrap();
+        self.store.commit(step.batch).unwrap();
     }
 
     fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
@@ -235,6 +243,7 @@ impl Backend for TestNode {
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
+        self.pins.lock().unwrap().take(&record);
         let mut network = Network::clone(&self.network());
         network.restore(&record);
         *self.network.lock().unwrap() = Arc::new(network);

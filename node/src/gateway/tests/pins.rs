@@ -5,6 +5,7 @@ use lanyard_crypto::pin::{ClientProof, ClientSetup, Pin, PinError, Proven, Sessi
 use lanyard_crypto::{Fingerprint, TrustId};
 
 use super::*;
+use crate::registrar::Contact;
 
 /// A device, and its connection.
 struct Handset {
@@ -13,9 +14,17 @@ struct Handset {
     trust: TrustId,
 }
 
+/// As enrolling does.
+async fn enter(running: &Running, certificate: &Certificate) {
+    let network = running.node.network().id();
+    let entry = running.registrar.entry(network, certificate, Contact::None, now()).unwrap();
+    running.node.submit(entry).await.unwrap();
+}
+
 impl Handset {
     async fn new(running: &Running, name: &str) -> Self {
         let (shown, certificate) = running.device(name);
+        enter(running, &certificate).await;
         let sender = running.connect(Some(shown)).await;
         Self { sender, device: certificate.fingerprint(), trust: running.trust.id.clone() }
     }
@@ -87,7 +96,7 @@ async fn a_pin_is_set_proved_changed_and_left() {
     assert_eq!(left, 9);
     let proven = proven.unwrap();
     let opened = handset.open(proven.proof.clone()).await.unwrap();
-    assert!(opened.until > now() && opened.idle_secs == 300);
+    assert!(opened.until > now() && (opened.idle_secs, opened.failed) == (300, 0));
     assert_eq!(code(handset.open(proven.proof).await), "pin-exchange", "once");
     assert_eq!(handset.lock(Some(&first)).await.0, StatusCode::UNAUTHORIZED, "its session has ended");
 
@@ -105,6 +114,7 @@ async fn a_pin_is_set_proved_changed_and_left() {
 async fn connections_in_parallel_get_no_more_attempts_than_one() {
     let running = Running::start().await;
     let (shown, certificate) = running.device("Ada");
+    enter(&running, &certificate).await;
     let (key, chain) = (shown.key, shown.chain);
     let (device, trust) = (certificate.fingerprint(), running.trust.id.clone());
     let mut handsets = Vec::new();
@@ -147,12 +157,20 @@ async fn a_wrong_proof_opens_nothing_and_rubbish_is_refused() {
     let rubbish = PinRequest { message: vec![0xff; 32] };
     let answer = handset.ask(Method::POST, "/v1/pin/setup", &rubbish, None).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
-    for (upload, session) in
-        [(vec![1; 192], vec![1; 31]), (vec![0xff; 192], vec![1; 32]), (vec![], vec![1; 32])]
-    {
-        let answer = handset.ask(Method::PUT, "/v1/pin", &PinUpload { upload, session }, None).await;
+    let (_, message) = ClientSetup::begin(Pin::typed("482917").unwrap()).unwrap();
+    let begin = PinRequest { message };
+    let cases = [(vec![1; 192], vec![1; 31]), (vec![0xff; 192], vec![1; 32]), (vec![], vec![1; 32])];
+    for (upload, session) in cases {
+        let upload = PinUpload { upload, session };
+        let answer = handset.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
+        assert_eq!(answer.0, StatusCode::OK);
+        let answer = handset.ask(Method::PUT, "/v1/pin", &upload, None).await;
         assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
     }
+    let upload = PinUpload { upload: vec![1; 192], session: vec![1; 32] };
+    let mut other = Handset::new(&running, "Bea").await;
+    let answer = other.ask(Method::PUT, "/v1/pin", &upload, None).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
     handset.set("482917", None).await.unwrap();
     let answer = handset.ask(Method::POST, "/v1/pin/proof", &rubbish, None).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");

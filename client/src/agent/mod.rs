@@ -1,0 +1,138 @@
+//! The agent: a process of the device's holder that keeps the vault's key while the device is unlocked, and nothing else.
+//!
+//! Other processes of the same account ask it over a socket in the profile, which nobody else may enter. Locking drops the key and erases
+//! it from memory: at once when asked ([`lock`]), and by itself after the policy's idle time, which counts while the machine sleeps, too.
+//! What is done by hand counts as use; what a process does that merely stays does not.
+//!
+//! Messages are of fixed sizes, so that no buffer grows and leaves a copy of a key behind.
+
+mod server;
+mod wire;
+
+pub use server::{AgentError, serve};
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lanyard_crypto::pin::{SessionToken, VAULT_KEY_BYTES};
+use zeroize::Zeroizing;
+
+use crate::profile::Profile;
+use wire::{Answer, Message, Question};
+
+/// An agent answers at once, or not at all.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// Paths of sockets are shorter than this (`sun_path` of unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// What an unlocked device has.
+pub struct Opened {
+    /// The vault's key; it stays where it is until it is erased.
+    pub key: Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>,
+    /// What the node knows the session by.
+    pub token: SessionToken,
+    /// After so much time without use, it is locked.
+    pub idle_secs: u64,
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opened { .. }")
+    }
+}
+
+/// What the agent has, if one runs and the device is unlocked. `by_hand` puts the lock off.
+///
+/// # Errors
+/// The socket's, if an agent runs and does not answer.
+pub fn opened(profile: &Profile, by_hand: bool) -> io::Result<Option<Opened>> {
+    match ask(profile, &wire::ask_key(by_hand))? {
+        Some(Answer::Key(opened)) => Ok(Some(opened)),
+        Some(Answer::Done | Answer::Locked) | None => Ok(None),
+    }
+}
+
+/// Hands the key to the agent; tells whether one runs.
+///
+/// # Errors
+/// As [`opened`].
+pub fn unlock(profile: &Profile, opened: &Opened) -> io::Result<bool> {
+    Ok(ask(profile, &wire::unlock(opened))?.is_some())
+}
+
+/// Locks at once; tells whether an agent runs.
+///
+/// # Errors
+/// As [`opened`].
+pub fn lock(profile: &Profile) -> io::Result<bool> {
+    Ok(ask(profile, &wire::lock())?.is_some())
+}
+
+/// Whether an agent runs.
+pub fn runs(profile: &Profile) -> bool {
+    let socket = profile.agent_socket();
+    at_socket(&socket, |path| UnixStream::connect(path)).is_ok()
+}
+
+/// Writes what an agent begins with, for its standard input.
+///
+/// # Errors
+/// The pipe's.
+pub fn write_opened(to: &mut impl Write, opened: &Opened) -> io::Result<()> {
+    to.write_all(wire::unlock(opened).as_slice())
+}
+
+/// Reads what [`write_opened`] has written; none if there is nothing.
+///
+/// # Errors
+/// The pipe's, or that it is something else.
+pub fn read_opened(from: &mut impl Read) -> io::Result<Option<Opened>> {
+    let mut message = wire::blank();
+    match from.read_exact(message.as_mut_slice()) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+        Ok(()) => match wire::read_question(&message) {
+            Some(Question::Unlock(opened)) => Ok(Some(opened)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        },
+    }
+}
+
+fn ask(profile: &Profile, question: &Message) -> io::Result<Option<Answer>> {
+    let socket = profile.agent_socket();
+    let mut stream = match at_socket(&socket, |path| UnixStream::connect(path)) {
+        Ok(stream) => stream,
+        Err(error) if is_nobody(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+    stream.write_all(question.as_slice())?;
+    let mut answer = wire::blank();
+    stream.read_exact(answer.as_mut_slice())?;
+    wire::read_answer(&answer).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether no agent listens there: none ever did, or one was ended.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Uses a socket by a path that is short enough, however long the profile's is.
+fn at_socket<T>(socket: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return work(socket);
+    }
+    let (Some(parent), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let directory = File::open(parent)?;
+    work(&PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name))
+}
+
+#[cfg(test)]
+mod tests;

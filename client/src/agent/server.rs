@@ -1,0 +1,169 @@
+//! The agent's own side.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::wire::{self, Message, Question};
+use super::{ANSWER_TIME_MAX, Opened, at_socket};
+use crate::files::{self, FileError};
+use crate::profile::Profile;
+use rustix::time::{ClockId, clock_gettime};
+
+/// How often the agent looks whether its time is over.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Why an agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another one does.
+    #[error("an agent of this profile runs already")]
+    Runs,
+    /// The profile.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The socket cannot be made.
+    #[error("{0}: {1}")]
+    Socket(std::path::PathBuf, io::Error),
+}
+
+/// What the agent keeps.
+#[derive(Default)]
+struct Kept(Mutex<Option<(Opened, Duration)>>);
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, Option<(Opened, Duration)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what has not been used for too long, and gives it out one last time.
+    fn expire(&self, now: Duration) -> Option<Opened> {
+        let mut kept = self.lock();
+        let over = kept.as_ref().is_some_and(|(_, until)| *until <= now);
+        if over { kept.take().map(|(opened, _)| opened) } else { None }
+    }
+
+    fn answer(&self, question: Question, now: Duration) -> Message {
+        let mut kept = self.lock();
+        match question {
+            Question::Unlock(opened) => {
+                let until = now.saturating_add(Duration::from_secs(opened.idle_secs));
+                *kept = Some((opened, until));
+                wire::done()
+            }
+            Question::Lock => {
+                *kept = None;
+                wire::done()
+            }
+            Question::Key { by_hand } => match kept.as_mut().filter(|(_, until)| now < *until) {
+                Some((opened, until)) => {
+                    if by_hand {
+                        *until = now.saturating_add(Duration::from_secs(opened.idle_secs));
+                    }
+                    wire::key(opened)
+                }
+                None => {
+                    *kept = None;
+                    wire::locked()
+                }
+            },
+        }
+    }
+}
+
+/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is told what was locked by time alone.
+///
+/// # Errors
+/// [`AgentError`].
+pub fn serve(
+    profile: &Profile,
+    begin: Option<Opened>,
+    forgotten: impl Fn(Opened) + Send + 'static,
+) -> Result<(), AgentError> {
+    files::private_dir(profile.dir())?;
+    // Held until the process ends, so that a socket which is there is nobody else's.
+    let Some(_lock) = files::try_lock(&profile.agent_lock())? else { return Err(AgentError::Runs) };
+    let path = profile.agent_socket();
+    let failed = |error| AgentError::Socket(path.clone(), error);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let kept = Arc::new(Kept::default());
+    if let Some(opened) = begin {
+        kept.answer(Question::Unlock(opened), now());
+    }
+    let listener = at_socket(&path, |path| UnixListener::bind(path)).map_err(failed)?;
+    let ticking = kept.clone();
+    thread::spawn(move || {
+        loop {
+            thread::sleep(TICK);
+            if let Some(opened) = ticking.expire(now()) {
+                forgotten(opened);
+            }
+        }
+    });
+    for stream in listener.incoming() {
+        // One that breaks off, or says nothing, is its own problem.
+        let _ = stream.and_then(|stream| attend(stream, &kept));
+    }
+    Ok(())
+}
+
+fn attend(mut stream: UnixStream, kept: &Kept) -> io::Result<()> {
+    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+    let mut message = wire::blank();
+    stream.read_exact(message.as_mut_slice())?;
+    let question = wire::read_question(&message).ok_or(io::ErrorKind::InvalidData)?;
+    stream.write_all(kept.answer(question, now()).as_slice())
+}
+
+/// Since the machine was started, its sleep included.
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(secs, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use lanyard_crypto::pin::SessionToken;
+    use zeroize::Zeroizing;
+
+    use super::super::wire::Answer;
+    use super::*;
+
+    fn opened() -> Opened {
+        Opened {
+            key: Box::new(Zeroizing::new([7; 32])),
+            token: SessionToken::from_bytes(&[8; 32]),
+            idle_secs: 10,
+        }
+    }
+
+    fn has(answer: &Answer) -> bool {
+        matches!(answer, Answer::Key(opened) if opened.key[..] == [7; 32] && opened.idle_secs == 10)
+    }
+
+    #[test]
+    fn it_forgets_after_idle_time_which_only_use_by_hand_puts_off() {
+        let (kept, at) = (Kept::default(), Duration::from_secs);
+        let key =
+            |by_hand, secs| wire::read_answer(&kept.answer(Question::Key { by_hand }, at(secs))).unwrap();
+        assert!(matches!(key(true, 0), Answer::Locked));
+        kept.answer(Question::Unlock(opened()), at(0));
+        assert!(has(&key(true, 9)) && kept.expire(at(18)).is_none());
+        assert!(has(&key(false, 18)));
+        assert!(matches!(key(false, 19), Answer::Locked), "nobody has used it by hand since 9");
+        kept.answer(Question::Unlock(opened()), at(20));
+        assert!(kept.expire(at(30)).is_some() && kept.expire(at(30)).is_none());
+        assert!(matches!(key(true, 30), Answer::Locked));
+        kept.answer(Question::Unlock(opened()), at(40));
+        kept.answer(Question::Lock, at(40));
+        assert!(matches!(key(true, 40), Answer::Locked));
+    }
+}

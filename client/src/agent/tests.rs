@@ -1,0 +1,77 @@
+use std::sync::mpsc;
+
+use super::*;
+
+fn sample() -> Opened {
+    Opened {
+        key: Box::new(Zeroizing::new([7; 32])),
+        token: SessionToken::from_bytes(&[8; 32]),
+        idle_secs: 600,
+    }
+}
+
+/// A profile in a directory whose path is as long as asked for.
+fn profile(dir: &tempfile::TempDir, len_min: usize) -> Profile {
+    let mut path = dir.path().join("p");
+    while path.as_os_str().len() < len_min {
+        path = path.join("a-part-of-a-long-path");
+    }
+    let profile = Profile::at(path);
+    profile.make().unwrap();
+    profile
+}
+
+#[test]
+fn processes_find_what_an_agent_keeps_whatever_the_profiles_path() {
+    for len_min in [0, 150] {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = profile(&dir, len_min);
+        assert!(!runs(&profile) && opened(&profile, true).unwrap().is_none());
+        assert!(!lock(&profile).unwrap() && !unlock(&profile, &sample()).unwrap());
+        // What an agent that was killed leaves.
+        drop(
+            at_socket(&profile.agent_socket(), |path| std::os::unix::net::UnixListener::bind(path)).unwrap(),
+        );
+        assert!(!runs(&profile));
+
+        let serving = profile.clone();
+        std::thread::spawn(move || serve(&serving, None, drop));
+        while !runs(&profile) {
+            std::thread::yield_now();
+        }
+        assert!(opened(&profile, true).unwrap().is_none());
+        assert!(unlock(&profile, &sample()).unwrap());
+        let found = opened(&profile, false).unwrap().unwrap();
+        assert_eq!((&found.key[..], found.idle_secs), (&[7; 32][..], 600));
+        assert!(found.token.proof().is_of(&sample().token));
+        assert!(matches!(serve(&profile, None, drop), Err(AgentError::Runs)));
+        // Who says nothing, or nonsense, keeps nobody out.
+        let mut rude = at_socket(&profile.agent_socket(), |path| UnixStream::connect(path)).unwrap();
+        rude.write_all(&[99; wire::BYTES]).unwrap();
+        assert_eq!(rude.read(&mut [0; 8]).unwrap(), 0);
+        assert!(lock(&profile).unwrap());
+        assert!(opened(&profile, true).unwrap().is_none());
+    }
+}
+
+#[test]
+fn what_is_forgotten_by_time_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let profile = profile(&dir, 0);
+    let (told, heard) = mpsc::channel();
+    let serving = profile.clone();
+    let begin = Opened { idle_secs: 0, ..sample() };
+    std::thread::spawn(move || serve(&serving, Some(begin), move |opened| told.send(opened).unwrap()));
+    assert!(heard.recv_timeout(ANSWER_TIME_MAX).unwrap().token.proof().is_of(&sample().token));
+    assert!(opened(&profile, true).unwrap().is_none());
+}
+
+#[test]
+fn what_an_agent_begins_with_is_read_as_it_was_written() {
+    let mut pipe = Vec::new();
+    write_opened(&mut pipe, &sample()).unwrap();
+    assert_eq!(read_opened(&mut pipe.as_slice()).unwrap().unwrap().key[..], [7; 32]);
+    assert!(read_opened(&mut &[][..]).unwrap().is_none());
+    pipe[0] = 77;
+    assert!(read_opened(&mut pipe.as_slice()).is_err());
+}

@@ -1,0 +1,178 @@
+//! `pin`, `unlock`, `lock` and the agent: what must not be seen is typed or piped, never an argument.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lanyard_client::agent::{self, AgentError, Opened};
+use lanyard_client::app::{AppError, Waiter};
+use lanyard_client::clock::readable_secs;
+use lanyard_client::pin;
+use lanyard_client::profile::Profile;
+use lanyard_crypto::pin::{Pin, PinRefused};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::text::Text;
+use super::{CommandError, Out};
+use crate::cli::{PinCommand, UnlockArgs};
+
+/// A PIN on standard input, in bytes.
+const INPUT_BYTES_MAX: usize = 512;
+/// Until an agent that was started answers.
+const START_TIME_MAX: Duration = Duration::from_secs(10);
+const START_PAUSE: Duration = Duration::from_millis(20);
+/// How long one wait for news lasts, and the pause after the node could not be reached.
+const NEWS_TIME_MAX: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What is shown of it.
+#[derive(Serialize)]
+pub(super) struct State {
+    /// Whether the device is unlocked now.
+    pub(super) unlocked: bool,
+    /// After how much idle time it locks itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle_secs: Option<u64>,
+    /// Attempts at the PIN that have failed since it was last proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failed: Option<u32>,
+}
+
+impl std::fmt::Display for Text<'_, State> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.idle_secs {
+            Some(idle_secs) => {
+                write!(f, "unlocked; locks itself after {} without use", readable_secs(idle_secs))
+            }
+            None => write!(f, "locked"),
+        }
+    }
+}
+
+pub(super) fn pin(profile: &Profile, command: &PinCommand, out: &Out) -> Result<(), CommandError> {
+    let PinCommand::Set = command;
+    let first = typed("new PIN: ")?;
+    let pin = Pin::chosen(&first).map_err(CommandError::Pin)?;
+    if io::stdin().is_terminal() && *typed("the same again: ")? != *first {
+        return Err(CommandError::OtherPin);
+    }
+    unlocked(profile, pin::set(profile, pin).map_err(AppError::from)?, None, false, out)
+}
+
+pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<(), CommandError> {
+    if args.stay && agent::runs(profile) {
+        return Err(CommandError::Agent(AgentError::Runs));
+    }
+    let pin = Pin::typed(&typed("PIN: ")?).map_err(CommandError::Pin)?;
+    let (opened, failed) = pin::unlock(profile, pin).map_err(AppError::from)?;
+    if failed > 0 {
+        eprintln!(
+            "lanyard: {failed} attempts at this device's PIN have failed since you last typed it; if they were not yours, tell your trust"
+        );
+    }
+    unlocked(profile, opened, Some(failed), args.stay, out)
+}
+
+pub(super) fn lock(profile: &Profile, out: &Out) -> Result<(), CommandError> {
+    let opened = agent::opened(profile, false).map_err(AppError::Agent)?;
+    agent::lock(profile).map_err(AppError::Agent)?;
+    if let Some(opened) = opened {
+        pin::end_session(profile, opened.token);
+    }
+    out.show(&State { unlocked: false, idle_secs: None, failed: None })
+}
+
+/// Becomes the process that keeps what standard input brings.
+pub(super) fn agent(profile: &Profile) -> Result<(), CommandError> {
+    let begin = agent::read_opened(&mut unbuffered_input()?).map_err(CommandError::Input)?;
+    let (ended, told) = (profile.clone(), profile.clone());
+    thread::spawn(move || tell_of_news(&told));
+    let forgotten = move |opened: Opened| pin::end_session(&ended, opened.token);
+    agent::serve(profile, begin, forgotten).map_err(CommandError::Agent)
+}
+
+/// While the device is locked, it is said that something has come, and nothing of it.
+fn tell_of_news(profile: &Profile) {
+    loop {
+        let Ok(mut waiter) = Waiter::connect(profile) else {
+            thread::sleep(RETRY);
+            continue;
+        };
+        // The first event says where the inbox stands.
+        let mut first = true;
+        while let Ok(news) = waiter.wait(NEWS_TIME_MAX) {
+            let locked = matches!(agent::opened(profile, false), Ok(None));
+            if news && !std::mem::take(&mut first) && locked {
+                // Nobody may be there to read it.
+                let _ = writeln!(io::stdout(), "new message");
+            }
+        }
+    }
+}
+
+/// Hands what was opened to the agent, starting one or becoming it.
+fn unlocked(
+    profile: &Profile,
+    opened: Opened,
+    failed: Option<u32>,
+    stay: bool,
+    out: &Out,
+) -> Result<(), CommandError> {
+    let state = State { unlocked: true, idle_secs: Some(opened.idle_secs), failed };
+    if !stay && agent::unlock(profile, &opened).map_err(AppError::Agent)? {
+        return out.show(&state);
+    }
+    let program = std::env::current_exe().map_err(CommandError::Start)?;
+    let (reader, mut writer) = io::pipe().map_err(CommandError::Start)?;
+    agent::write_opened(&mut writer, &opened).map_err(CommandError::Start)?;
+    drop((writer, opened));
+    let mut command = Command::new(program);
+    command.arg("--profile").arg(profile.dir()).arg("agent").stdin(Stdio::from(reader));
+    if stay {
+        out.show(&state)?;
+        // In place of this process, whose memory has seen the PIN.
+        return Err(CommandError::Start(command.exec()));
+    }
+    command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(CommandError::Start)?;
+    let end = Instant::now() + START_TIME_MAX;
+    while !agent::runs(profile) {
+        if Instant::now() > end {
+            return Err(CommandError::Start(io::ErrorKind::TimedOut.into()));
+        }
+        thread::sleep(START_PAUSE);
+    }
+    out.show(&state)
+}
+
+/// A line from the terminal, without showing it, or else from standard input.
+fn typed(prompt: &str) -> Result<Zeroizing<String>, CommandError> {
+    if io::stdin().is_terminal() {
+        return rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(CommandError::Input);
+    }
+    // One byte at a time and without a buffer of standard input's: what follows the line is not ours.
+    let (mut line, mut byte) = (Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX)), Zeroizing::new([0; 1]));
+    let mut input = unbuffered_input()?;
+    while input.read(&mut *byte).map_err(CommandError::Input)? == 1 && byte[0] != b'\n' {
+        if line.len() == INPUT_BYTES_MAX {
+            return Err(CommandError::Pin(PinRefused::Length));
+        }
+        line.push(byte[0]);
+    }
+    let text = std::str::from_utf8(&line).map_err(|_| CommandError::Pin(PinRefused::Control))?;
+    Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
+}
+
+/// Standard input without the buffer that would keep a copy of what was read.
+fn unbuffered_input() -> Result<File, CommandError> {
+    io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(CommandError::Input)
+}

@@ -1,0 +1,212 @@
+//! The device's PIN: setting it, and unlocking with it (OPAQUE, RFC 9807, with the device's node: [`lanyard_crypto::pin`]).
+//!
+//! The vault's key is random, and lies in the profile sealed under what the PIN and the node give together. Strategy for crashes: the new
+//! sealed key is written beside the one in force before the node takes the new PIN, and takes its place afterwards; whichever of the two
+//! the next exchange opens is the one in force. A vault whose key lay in the open gets another key, since a disk may still hold what was
+//! removed from it; until its file is gone, both are tried.
+
+use lanyard_crypto::cbor;
+use lanyard_crypto::gateway::PinUpload;
+use lanyard_crypto::pin::{
+    self as exchange, ClientProof, ClientSetup, ExportKey, Pin, SealedKey, SessionToken, VAULT_KEY_BYTES,
+};
+use zeroize::Zeroizing;
+
+use crate::agent::{self, Opened};
+use crate::app;
+use crate::files::{self, FileError};
+use crate::node::{NodeClient, NodeError};
+use crate::profile::{Device, Profile, ProfileError};
+use crate::trust::{Beliefs, TrustError};
+use crate::vault::{Vault, VaultError, VaultKey};
+
+/// A sealed key, in bytes; it takes about 70.
+const SEALED_BYTES_MAX: usize = 256;
+
+/// Why a PIN is not set, or does not unlock.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// The profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A file of it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What the device believes of the network.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The node.
+    #[error(transparent)]
+    Node(NodeError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The exchange.
+    #[error("the PIN cannot be checked: {0}; try again, or ask your trust's IT")]
+    Exchange(exchange::PinError),
+    /// Another PIN than was set.
+    #[error("the PIN is wrong; {}", tries_left(*.left))]
+    Wrong {
+        /// Attempts that are left.
+        left: u32,
+    },
+    /// There is none.
+    #[error("no PIN is set on this device yet: lanyard pin set")]
+    NotSet,
+    /// There is one, and nobody has proved it.
+    #[error("this device is locked: run lanyard unlock with the present PIN first, then set another one")]
+    Locked,
+    /// The agent does not answer.
+    #[error("the process that keeps this device unlocked does not answer: {0}; run lanyard unlock again")]
+    Agent(std::io::Error),
+    /// The key does not come out of what the profile has.
+    #[error(
+        "the PIN is right, but {0} does not hold this device's key; restore it from a backup, or ask your trust for a new invitation"
+    )]
+    Damaged(std::path::PathBuf),
+}
+
+impl From<NodeError> for PinError {
+    fn from(error: NodeError) -> Self {
+        match error.code() {
+            Some("locked") => Self::Locked,
+            _ => Self::Node(error),
+        }
+    }
+}
+
+impl From<exchange::PinError> for PinError {
+    fn from(error: exchange::PinError) -> Self {
+        Self::Exchange(error)
+    }
+}
+
+fn tries_left(left: u32) -> String {
+    match left {
+        0 => "that was the last attempt, and what this device kept is gone: ask your trust for a new invitation".into(),
+        1 => "one attempt is left before what this device keeps is gone for good".into(),
+        left => format!("{left} attempts are left before what this device keeps is gone for good"),
+    }
+}
+
+/// Sets this device's PIN, or another one in place of it if the device is unlocked.
+///
+/// # Errors
+/// [`PinError`]; the PIN that was set before holds on, unless the next unlocking finds that the new one was taken.
+pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
+    profile.load()?;
+    let _lock = profile.lock()?;
+    let (device, mut node) = device_and_node(profile)?;
+    let before = match profile.has_pin()? {
+        true => Some(agent::opened(profile, true).map_err(PinError::Agent)?.ok_or(PinError::Locked)?),
+        false => None,
+    };
+    let (key, shown) = match before {
+        Some(opened) => (opened.key, Some(opened.token)),
+        None => (random_key()?, None),
+    };
+    node.show(shown);
+    let (setup, message) = ClientSetup::begin(pin)?;
+    let answer = node.begin_pin(message)?;
+    let fingerprint = device.certificate().fingerprint();
+    let new = setup.finish(&answer.message, &fingerprint, &device.trust)?;
+    let sealed = new.export_key.seal(&key, &fingerprint)?;
+    files::write_private(&profile.new_sealed_path(), &cbor::to_vec(&sealed))?;
+    let token = SessionToken::random()?;
+    let session = token.proof().as_bytes().to_vec();
+    let opened = node.set_pin(&PinUpload { upload: new.upload, session })?;
+    files::rename(&profile.new_sealed_path(), &profile.sealed_path())?;
+    close_the_open(profile, &key)?;
+    Ok(Opened { key, token, idle_secs: opened.idle_secs })
+}
+
+/// Proves the PIN to the node, and opens the vault's key with what comes of it. Also tells how many attempts have failed since the last that did
+/// not: they may be somebody else's.
+///
+/// # Errors
+/// [`PinError`]: wrong, not set, or refused by the node, which counts.
+pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
+    profile.load()?;
+    let _lock = profile.lock()?;
+    let (device, mut node) = device_and_node(profile)?;
+    let fingerprint = device.certificate().fingerprint();
+    let candidates = [profile.new_sealed_path(), profile.sealed_path()];
+    if !candidates.iter().any(|path| path.exists()) {
+        return Err(PinError::NotSet);
+    }
+    let (proof, message) = ClientProof::begin(pin)?;
+    let answer = node.try_pin(message)?;
+    let proven = match proof.finish(&answer.message, &fingerprint, &device.trust) {
+        Err(exchange::PinError::Wrong) => return Err(PinError::Wrong { left: answer.left }),
+        other => other?,
+    };
+    let session = node.open_session(proven.proof)?;
+    let read = |path: &std::path::Path| sealed_in(path, &proven.export_key, &device);
+    let key = match read(&candidates[0])? {
+        Some(key) => {
+            files::rename(&candidates[0], &candidates[1])?;
+            key
+        }
+        None => {
+            let key = read(&candidates[1])?.ok_or_else(|| PinError::Damaged(candidates[1].clone()))?;
+            // The node has not taken the PIN for which it was written.
+            files::destroy(&candidates[0])?;
+            key
+        }
+    };
+    close_the_open(profile, &key)?;
+    Ok((Opened { key, token: proven.token, idle_secs: session.idle_secs }, session.failed))
+}
+
+/// Ends the session at the node, as far as it can be reached: the token opens nothing there any more.
+pub fn end_session(profile: &Profile, token: SessionToken) {
+    if let Ok((_, mut node)) = device_and_node(profile) {
+        node.show(Some(token));
+        // It ends by itself later; locking does not wait for the node.
+        let _ = node.end_session();
+    }
+}
+
+fn device_and_node(profile: &Profile) -> Result<(Device, NodeClient), PinError> {
+    let device = profile.load()?;
+    let beliefs = Beliefs::load(profile)?;
+    let node = app::client(&device, &beliefs)?;
+    Ok((device, node))
+}
+
+fn random_key() -> Result<Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>, PinError> {
+    let mut key = Box::new(Zeroizing::new([0; VAULT_KEY_BYTES]));
+    getrandom::fill(key.as_mut_slice()).map_err(|_| exchange::PinError::Randomness)?;
+    Ok(key)
+}
+
+/// The key that a file holds, if it is there and this opens it.
+fn sealed_in(
+    path: &std::path::Path,
+    export_key: &ExportKey,
+    device: &Device,
+) -> Result<Option<Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>>, PinError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = files::read_private(path, SEALED_BYTES_MAX)?;
+    let sealed: Option<SealedKey> = cbor::from_slice(&bytes, SEALED_BYTES_MAX).ok();
+    Ok(sealed.and_then(|sealed| export_key.open(&sealed, &device.certificate().fingerprint()).map(Box::new)))
+}
+
+/// Gives a vault whose key lies in the open this one, and destroys that.
+fn close_the_open(profile: &Profile, key: &[u8; VAULT_KEY_BYTES]) -> Result<(), PinError> {
+    if !profile.plain_key_path().exists() {
+        return Ok(());
+    }
+    let key = VaultKey::new(*key);
+    if profile.vault_path().exists() {
+        match Vault::open(&profile.vault_path(), &VaultKey::new(*profile.vault_key()?)) {
+            Ok(mut vault) => vault.change_key(&key)?,
+            // It was changed before an interruption.
+            Err(VaultError::WrongKey(_)) => drop(Vault::open(&profile.vault_path(), &key)?),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(files::destroy(&profile.plain_key_path())?)
+}
