@@ -20,12 +20,29 @@ pub const SALT: &[u8] = b"lanyard/salt/v1";
 /// SHA-256 over a row of a node's audit log and the hash before it.
 pub const AUDIT: &[u8] = b"lanyard/audit/v1";
 
+/// SHA-512 over the device certificates of two people, as their safety number.
+pub const SAFETY_PEOPLE: &[u8] = b"lanyard/safety-people/v1";
+/// SHA-512 over a conversation's id, its epoch and its members' device certificates, as its safety number.
+pub const SAFETY_CONVERSATION: &[u8] = b"lanyard/safety-conversation/v1";
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        use super::{AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, RECORD, REPORT, SALT};
-        let all = [RECORD, CHARTER, DEVICE_LINE, REPORT, INVITATION, PERSON, DIGEST, SALT, AUDIT];
+        use super::*;
+        let all = [
+            RECORD,
+            CHARTER,
+            DEVICE_LINE,
+            REPORT,
+            INVITATION,
+            PERSON,
+            DIGEST,
+            SALT,
+            AUDIT,
+            SAFETY_PEOPLE,
+            SAFETY_CONVERSATION,
+        ];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {
                 assert!(i == j || !a.starts_with(b));

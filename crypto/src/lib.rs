@@ -8,6 +8,7 @@
 //! - [`residency`]: the countries in which a peer may stand.
 //! - [`mls`]: the cipher suite, the X.509 identities and the administrators' rules of MLS (RFC 9420).
 //! - [`tally`]: who has confirmed a deletion, as far as signatures show it.
+//! - [`safety`]: numbers by which people compare certificates in person.
 //! - [`gateway`]: what a client and its node say to each other.
 
 pub mod cbor;
@@ -24,6 +25,7 @@ pub mod network;
 mod network_tests;
 pub mod record;
 pub mod residency;
+pub mod safety;
 pub mod tally;
 pub mod x509;
 
