@@ -7,6 +7,7 @@
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`profile`], [`files`]: the directory that holds one device.
+//! - [`names`]: which names are easily confused.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod app;
@@ -14,6 +15,7 @@ pub mod clock;
 pub mod enrol;
 pub mod files;
 pub mod limits;
+pub mod names;
 pub mod node;
 pub mod profile;
 pub mod session;
