@@ -7,7 +7,7 @@
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`profile`], [`files`]: the directory that holds one device.
-//! - [`names`]: which names are easily confused.
+//! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod app;
@@ -17,6 +17,7 @@ pub mod files;
 pub mod limits;
 pub mod names;
 pub mod node;
+pub mod patterns;
 pub mod profile;
 pub mod session;
 pub mod sync;
