@@ -1,5 +1,6 @@
 //! What can go wrong in an operation, as the person is told.
 
+use super::resemblance::Doubt;
 use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
@@ -56,6 +57,9 @@ pub enum AppError {
         /// What fits, one a line.
         found: Vec<String>,
     },
+    /// Names are alike, and nobody has said who is meant: see [`super::App::confirm`].
+    #[error("{}", doubtful(.0))]
+    Similar(Vec<Doubt>),
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \
@@ -111,11 +115,19 @@ impl AppError {
             self,
             Self::NotFound { .. }
                 | Self::Ambiguous { .. }
+                | Self::Similar(_)
                 | Self::Empty
                 | Self::TooLong { .. }
                 | Self::TooLongKept { .. }
         )
     }
+}
+
+fn doubtful(doubts: &[Doubt]) -> String {
+    let each: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
+    let confirm: Vec<String> = doubts.iter().map(|d| format!("--confirm {:?}", d.confirmed_by)).collect();
+    let (each, confirm) = (each.join("\n"), confirm.join(" "));
+    format!("{each}\nnothing was done; if this is whom you mean, say so with: {confirm}")
 }
 
 fn listed(found: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lanyard_crypto::RecordId;
 
+use super::resemblance::member_known;
 use super::view::{MessageState, MessageView, Messages, Moment, SenderView, Synced};
 use super::{App, AppError, begins, is_prefix};
 use crate::clock;
@@ -16,14 +17,14 @@ const DEFAULT_LIFE_SECS: u64 = 30 * 24 * 3600;
 /// Digits of a message's id that may stand for it.
 const ID_DIGITS_MIN: usize = 6;
 /// Messages of one conversation that are looked through for an id.
-const SEARCHED_MAX: usize = 100_000;
+pub(super) const SEARCHED_MAX: usize = 100_000;
 
 impl App {
     /// Sends a text, to live for `life_secs` or the default. It is in the vault before it is handed to the
     /// node; if that cannot be reached, or cannot take it now, the view says that it is queued.
     ///
     /// # Errors
-    /// [`AppError`]: empty, too long, not a member; or what the node says.
+    /// [`AppError`]: empty, too long, not a member, a member who is easily taken for another; or what the node says.
     pub fn send(&mut self, typed: &str, text: &str, life_secs: Option<u64>) -> Result<MessageView, AppError> {
         let text = text.trim_end();
         if text.trim().is_empty() {
@@ -36,9 +37,17 @@ impl App {
             Some(secs) => secs.min(max_secs),
             None => DEFAULT_LIFE_SECS.min(allowed).min(max_secs),
         };
+        let members = self.session.members(&conversation.id)?;
+        self.check_names(members.iter().filter_map(|m| member_known(m, "")).collect())?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
-        let outgoing = self.session.send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
+        let outgoing = self.session.transaction(|session| {
+            let outgoing = session.send(&conversation.id, &content, now.plus_secs(life_secs), now)?;
+            for member in &members {
+                session.vault().put_written_to(&member.device.person)?;
+            }
+            Ok::<_, AppError>(outgoing)
+        })?;
         let mut synced = Synced::default();
         match self.flush(&mut synced) {
             Err(AppError::Node(error)) if error.is_passing() => {}
@@ -103,34 +112,41 @@ impl App {
     }
 
     /// The own messages that the outbox still carries.
-    fn queued(&self) -> Result<BTreeSet<i64>, AppError> {
+    pub(super) fn queued(&self) -> Result<BTreeSet<i64>, AppError> {
         Ok(self.session.vault().outbox()?.into_iter().filter_map(|o| o.message).collect())
     }
 }
 
 fn message_view(conversation: &Conversation, message: &Message, queued: &BTreeSet<i64>) -> MessageView {
-    let state = match (message.own, message.id) {
-        (false, _) => MessageState::Received,
-        (true, Some(_)) => MessageState::Sent,
-        (true, None) if queued.contains(&message.local) => MessageState::Queued,
-        (true, None) => MessageState::Failed,
-    };
     MessageView {
         id: message.id.map(|id| id.to_string()),
         local: message.local,
         conversation: conversation.id.to_string(),
         title: conversation.title.clone(),
         class: conversation.class.name(),
-        state,
-        sender: SenderView {
-            name: message.name.clone(),
-            role: message.role.clone(),
-            trust: message.trust.to_string(),
-            device: message.sender.to_string(),
-            own: message.own,
-        },
+        state: state(message, queued),
+        sender: sender_view(message),
         sent: Moment(message.issued),
         expires: Moment(message.expires),
         text: message.text.clone(),
+    }
+}
+
+pub(super) fn state(message: &Message, queued: &BTreeSet<i64>) -> MessageState {
+    match (message.own, message.id) {
+        (false, _) => MessageState::Received,
+        (true, Some(_)) => MessageState::Sent,
+        (true, None) if queued.contains(&message.local) => MessageState::Queued,
+        (true, None) => MessageState::Failed,
+    }
+}
+
+pub(super) fn sender_view(message: &Message) -> SenderView {
+    SenderView {
+        name: message.name.clone(),
+        role: message.role.clone(),
+        trust: message.trust.to_string(),
+        device: message.sender.to_string(),
+        own: message.own,
     }
 }

@@ -5,18 +5,21 @@
 //! and dropped after it, also by a front end that stays ([`Waiter`] waits between operations without the
 //! lock).
 //!
-//! - [`people`]: the directory; from what was typed to one person.
+//! - [`people`]: the directory; from what was typed to one person. [`resemblance`]: people with similar names.
 //! - [`conversations`]: founding, showing and changing conversations.
 //! - [`messages`]: sending and reading.
 //! - [`deletions`]: deleting, and who has confirmed it.
+//! - `certification`: what was checked of certificates.
 //! - `retention`: how long messages live.
 //! - [`crate::sync`]: what comes from the node, and what waits for it.
 
+mod certification;
 pub mod conversations;
 pub mod deletions;
 mod error;
 pub mod messages;
 pub mod people;
+pub mod resemblance;
 mod retention;
 pub mod view;
 
@@ -56,6 +59,7 @@ pub struct App {
     pub(crate) session: Session<RwLock<Network>>,
     pub(crate) node: NodeClient,
     pub(crate) patience: Duration,
+    pub(crate) confirmed: Vec<String>,
     _lock: File,
 }
 
@@ -98,6 +102,7 @@ impl App {
             session,
             node,
             patience: SETTLE_TIME_MAX,
+            confirmed: Vec::new(),
             _lock: lock,
         })
     }

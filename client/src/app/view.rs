@@ -4,6 +4,10 @@
 //! Field names are stable. Moments are RFC 3339 texts in UTC; ids are as typed. Names, roles and trusts come
 //! from certificates that were verified.
 
+mod people;
+
+pub use people::{CertificationView, FoundDevice, FoundPeople, FoundPerson, ResemblanceView};
+
 use serde::{Serialize, Serializer};
 
 use lanyard_crypto::Timestamp;
@@ -70,47 +74,6 @@ pub struct NetworkView {
     pub trusts: Vec<String>,
 }
 
-/// `find`.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundPeople {
-    /// Who was found, by name.
-    pub people: Vec<FoundPerson>,
-    /// Whether there are more: give more words.
-    pub more: bool,
-}
-
-/// One person.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundPerson {
-    /// The display name.
-    pub name: String,
-    /// The role.
-    pub role: Option<String>,
-    /// The department.
-    pub department: Option<String>,
-    /// The professional registration.
-    pub registration: Option<String>,
-    /// The ODS code of the trust.
-    pub trust: String,
-    /// The trust's name.
-    pub organisation: String,
-    /// Whether another person found has a name that is easily taken for this one.
-    pub similar: bool,
-    /// Whether one of the devices says that its holder wants to be contacted now.
-    pub available: bool,
-    /// The devices.
-    pub devices: Vec<FoundDevice>,
-}
-
-/// One device of a person.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundDevice {
-    /// Fingerprint of its certificate.
-    pub device: String,
-    /// Whether it can be invited to conversations.
-    pub reachable: bool,
-}
-
 /// How far a conversation's membership is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -162,6 +125,10 @@ pub struct MemberView {
     pub name: String,
     /// The role.
     pub role: Option<String>,
+    /// The department.
+    pub department: Option<String>,
+    /// The professional registration.
+    pub registration: Option<String>,
     /// The ODS code of the trust.
     pub trust: String,
     /// Fingerprint of the device's certificate.
@@ -170,6 +137,10 @@ pub struct MemberView {
     pub admin: bool,
     /// Whether it is this device.
     pub own: bool,
+    /// What this program has checked of the certificate, now.
+    pub certification: CertificationView,
+    /// Others whom this device knows and whose names are easily taken for this one.
+    pub resembles: Vec<ResemblanceView>,
 }
 
 /// `read`.

@@ -48,7 +48,8 @@ Example:
     Whoami,
     /// Look for people of all trusts in the network
     #[command(after_help = "\
-Prints role, registration and trust of each, because names are alike: check them before you write.
+Prints role, registration and trust of each, and what was checked of their certificates. Names that are
+like somebody else's are marked: compare before you write.
 
 Example:
   lanyard find okafor cardiology")]
@@ -67,7 +68,8 @@ Stored on this device first: if your trust's node cannot be reached, the next `l
 Examples:
   lanyard send \"Bed 4 transfer\" \"Accepted, ready from 14:00\"
   lanyard send 3f9c \"For today only\" --expires 12h
-  lanyard send 3f9c < handover.txt")]
+  lanyard send 3f9c < handover.txt
+  lanyard send 3f9c \"Theatre at 14:00\" --confirm \"Mira Okafor@RXH\"")]
     Send(SendArgs),
     /// Show messages, after fetching what is new
     #[command(after_help = "\
@@ -138,6 +140,9 @@ Example:
         /// Whom to invite, with all their devices; may be given several times
         #[arg(long = "with", required = true, value_name = "PERSON")]
         with: Vec<String>,
+        /// Who is meant by a name that is like somebody else's
+        #[command(flatten)]
+        confirm: Confirm,
         /// How long messages live at most: a number and s, m, h or d [default: as long as the network and your
         /// trust allow]
         #[arg(long, value_name = "TIME")]
@@ -166,6 +171,9 @@ Example:
         /// Whom to invite, with all their devices; may be given several times
         #[arg(long = "with", required = true, value_name = "PERSON")]
         with: Vec<String>,
+        /// Who is meant by a name that is like somebody else's
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Take people out
     #[command(after_help = "\
@@ -211,6 +219,18 @@ pub struct SendArgs {
     /// conversation's limit]
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
+    /// Who is meant by a name that is like somebody else's
+    #[command(flatten)]
+    pub confirm: Confirm,
+}
+
+/// Who is meant where names are alike.
+#[derive(Debug, Args)]
+pub struct Confirm {
+    /// Whom you mean, if the name is like somebody else's: NAME@TRUST or the registration, as the question
+    /// says; may be given several times
+    #[arg(long, value_name = "PERSON")]
+    pub confirm: Vec<String>,
 }
 
 /// What to show.

@@ -1,5 +1,6 @@
 //! What each command means: from what was typed to what is printed.
 
+mod confirm;
 mod read;
 mod text;
 
@@ -41,6 +42,9 @@ pub enum CommandError {
     /// Longer than a message may be.
     #[error("the text is longer than the {TEXT_BYTES_MAX} bytes that one message holds: send it in parts")]
     LongInput,
+    /// Asked, the holder meant somebody else.
+    #[error("nothing was done")]
+    Declined,
     /// Nobody reads the output any more.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
@@ -52,7 +56,7 @@ impl CommandError {
         match self {
             Self::App(error) if error.is_usage() => 2,
             Self::Duration(_) | Self::Retention(_) | Self::Id(_) | Self::LongInput => 2,
-            Self::App(_) | Self::Input(_) | Self::Output(_) => 1,
+            Self::App(_) | Self::Input(_) | Self::Declined | Self::Output(_) => 1,
         }
     }
 }
@@ -88,22 +92,25 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
 }
 
 fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> Result<(), CommandError> {
-    let mut app = open(profile)?;
     match command {
-        ConversationCommand::New { title, class, with, retention } => {
+        ConversationCommand::New { title, class, with, confirm, retention } => {
             let retention_secs = retention.as_deref().map(clock::duration_secs).transpose();
             let retention_secs = retention_secs.map_err(CommandError::Retention)?;
-            out.show(&app.new_conversation(&title, class_of(class), &with, retention_secs)?)
+            let new = |app: &mut App| app.new_conversation(&title, class_of(class), &with, retention_secs);
+            out.show(&confirm::telling_apart(profile, &confirm, out, new)?)
         }
-        ConversationCommand::List => out.show(&app.conversations()?),
-        ConversationCommand::Show { conversation } => out.show(&app.conversation(&conversation)?),
-        ConversationCommand::Add { conversation, with } => out.show(&app.add_members(&conversation, &with)?),
+        ConversationCommand::List => out.show(&open(profile)?.conversations()?),
+        ConversationCommand::Show { conversation } => out.show(&open(profile)?.conversation(&conversation)?),
+        ConversationCommand::Add { conversation, with, confirm } => {
+            let add = |app: &mut App| app.add_members(&conversation, &with);
+            out.show(&confirm::telling_apart(profile, &confirm, out, add)?)
+        }
         ConversationCommand::Remove { conversation, members } => {
-            out.show(&app.remove_members(&conversation, &members)?)
+            out.show(&open(profile)?.remove_members(&conversation, &members)?)
         }
         ConversationCommand::Retention { conversation, time } => {
             let secs = clock::duration_secs(&time).map_err(CommandError::Retention)?;
-            out.show(&app.set_retention(&conversation, secs)?)
+            out.show(&open(profile)?.set_retention(&conversation, secs)?)
         }
     }
 }
@@ -118,7 +125,8 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
         return Err(CommandError::LongInput);
     }
     // Opened after the input has ended: others can use the profile while it is typed.
-    out.show(&open(profile)?.send(&args.conversation, &text, life_secs)?)
+    let send = |app: &mut App| app.send(&args.conversation, &text, life_secs);
+    out.show(&confirm::telling_apart(profile, &args.confirm, out, send)?)
 }
 
 fn standard_input() -> Result<String, CommandError> {

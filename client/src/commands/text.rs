@@ -1,10 +1,12 @@
 //! The same views for people.
 
+mod people;
+
 use std::fmt::{self, Display, Formatter};
 
 use lanyard_client::app::view::{
-    ConversationState, ConversationView, Conversations, DeletionView, FoundPeople, FoundPerson, MemberView,
-    MessageState, MessageView, Messages, SenderView, Synced, WhoAmI,
+    ConversationState, ConversationView, Conversations, DeletionView, MessageState, MessageView, Messages,
+    SenderView, Synced, WhoAmI,
 };
 use lanyard_client::clock::readable_secs;
 
@@ -73,43 +75,6 @@ impl Display for Text<'_, WhoAmI> {
     }
 }
 
-impl Display for Text<'_, FoundPeople> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.0.people.is_empty() {
-            return write!(f, "nobody found: try fewer words, or only the beginning of a name");
-        }
-        let people: Vec<_> = self.0.people.iter().map(|p| Text(p).to_string()).collect();
-        write!(f, "{}", people.join("\n"))?;
-        if self.0.people.iter().any(|p| p.similar) {
-            write!(f, "\nnames marked ! are easily confused: compare role, trust and registration")?;
-        }
-        if self.0.more {
-            write!(f, "\nthere are more: give more words")?;
-        }
-        Ok(())
-    }
-}
-
-impl Display for Text<'_, FoundPerson> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let found = self.0;
-        let mark = if found.similar { "! " } else { "" };
-        write!(f, "{mark}{}", person(&found.name, found.role.as_deref(), &found.trust))?;
-        write!(f, "\n    {}", found.organisation)?;
-        for part in [&found.department, &found.registration].into_iter().flatten() {
-            write!(f, " · {part}")?;
-        }
-        if found.available {
-            write!(f, " · available")?;
-        }
-        for device in &found.devices {
-            let note = if device.reachable { "" } else { " (cannot be invited yet)" };
-            write!(f, "\n    device {}{note}", &device.device[..ID_DIGITS])?;
-        }
-        Ok(())
-    }
-}
-
 impl Display for Text<'_, Conversations> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.conversations.is_empty() {
@@ -140,15 +105,6 @@ impl Display for Text<'_, ConversationView> {
             write!(f, "\n    {}", Text(member))?;
         }
         Ok(())
-    }
-}
-
-impl Display for Text<'_, MemberView> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let m = self.0;
-        let notes = [(m.own, " (this device)"), (m.admin, " (administrator)")];
-        write!(f, "{}  {}", &m.device[..ID_DIGITS], person(&m.name, m.role.as_deref(), &m.trust))?;
-        notes.into_iter().filter(|(holds, _)| *holds).try_for_each(|(_, note)| f.write_str(note))
     }
 }
 

@@ -132,7 +132,8 @@ pub struct SessionMember {
     pub device: DeviceIdentity,
     /// Whether its person administers the conversation.
     pub admin: bool,
-    /// Its certificate and its registrar's, DER: verified when it came, and not again since.
+    /// Its certificate and its registrar's, DER. They reached a charter's root when it came: dates and revocation were
+    /// not asked for here.
     pub chain: Vec<Vec<u8>>,
 }
 

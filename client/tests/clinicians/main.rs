@@ -6,5 +6,6 @@ mod beliefs;
 mod conversations;
 mod deletions;
 mod healing;
+mod names;
 mod retention;
 mod world;

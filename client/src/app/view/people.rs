@@ -1,0 +1,95 @@
+//! The same of people: the directory, what was checked of a certificate, and similar names.
+
+use serde::Serialize;
+
+use super::Moment;
+
+/// `find`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundPeople {
+    /// Who was found, by name.
+    pub people: Vec<FoundPerson>,
+    /// Whether there are more: give more words.
+    pub more: bool,
+}
+
+/// One person.
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundPerson {
+    /// The display name.
+    pub name: String,
+    /// The role.
+    pub role: Option<String>,
+    /// The department.
+    pub department: Option<String>,
+    /// The professional registration.
+    pub registration: Option<String>,
+    /// The ODS code of the trust.
+    pub trust: String,
+    /// The trust's name.
+    pub organisation: String,
+    /// Whether somebody else has a name that is easily taken for this one: see `resembles`.
+    pub similar: bool,
+    /// Those people: others who were found, and whom this device knows already.
+    pub resembles: Vec<ResemblanceView>,
+    /// Whether one of the devices says that its holder wants to be contacted now.
+    pub available: bool,
+    /// The devices.
+    pub devices: Vec<FoundDevice>,
+}
+
+/// One device of a person.
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundDevice {
+    /// Fingerprint of its certificate.
+    pub device: String,
+    /// The display name that its certificate states.
+    pub name: String,
+    /// Whether it can be invited to conversations.
+    pub reachable: bool,
+    /// What this program has checked of its certificate.
+    pub certification: CertificationView,
+}
+
+/// What this program has checked itself of a certificate, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CertificationView {
+    /// Whether everything holds: the chain reaches the trust's root in the charter, every certificate of it is valid at
+    /// this moment, and none is on a revocation list that is held.
+    pub holds: bool,
+    /// What does not hold.
+    pub problem: Option<String>,
+    /// The ODS code of the trust whose registrar certified it.
+    pub trust: String,
+    /// The name in the registrar's certificate.
+    pub registrar: String,
+    /// When the first certificate of the chain ends.
+    pub until: Moment,
+    /// The version of the charter whose root was used.
+    pub charter_version: u64,
+    /// The number of the registrar's revocation list; without one, revocation could not be checked.
+    pub revocation_list: Option<u64>,
+    /// When that list was issued.
+    pub revocations_of: Option<Moment>,
+    /// When the registrar should have issued the next one.
+    pub revocations_due: Option<Moment>,
+    /// When this was checked.
+    pub checked: Moment,
+}
+
+/// Somebody whose name is easily taken for another one's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ResemblanceView {
+    /// The display name.
+    pub name: String,
+    /// The role.
+    pub role: Option<String>,
+    /// The ODS code of the trust.
+    pub trust: String,
+    /// The professional registration.
+    pub registration: Option<String>,
+    /// From where this device knows the person.
+    pub known: String,
+    /// What is different about the person, a phrase each.
+    pub differences: Vec<String>,
+}
