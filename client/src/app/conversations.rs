@@ -14,7 +14,7 @@ use lanyard_crypto::{ConversationId, Fingerprint, Timestamp, TrustId};
 use super::certification::certification;
 use super::people::{Listed, Person, folded, split_trust};
 use super::resemblance::{Known, member_known, resembling};
-use super::view::{ConversationState, ConversationView, Conversations, MemberView, Moment};
+use super::view::{ConversationState, ConversationView, Conversations, MemberView, Moment, RemovalView};
 use super::{App, AppError, begins, is_prefix};
 use crate::clock;
 use crate::session::change::Founding;
@@ -116,11 +116,11 @@ impl App {
         self.settle(&conversation.id)
     }
 
-    /// Takes people out, with all their devices.
+    /// Takes people out, with all their devices, and tells what they could have read.
     ///
     /// # Errors
     /// [`AppError`]: not a member, or several fit; not an administrator; another change is waiting.
-    pub fn remove_members(&mut self, typed: &str, people: &[String]) -> Result<ConversationView, AppError> {
+    pub fn remove_members(&mut self, typed: &str, people: &[String]) -> Result<RemovalView, AppError> {
         let conversation = self.conversation_joined(typed)?;
         let mut leaving = self.session.members(&conversation.id)?;
         let mut named = Vec::new();
@@ -132,7 +132,9 @@ impl App {
         let now = clock::now();
         let expires = now.plus_secs(self.retention_secs_max());
         self.session.remove(&conversation.id, &devices, expires, now)?;
-        self.settle(&conversation.id)
+        let view = self.settle(&conversation.id)?;
+        let could_read = self.could_read(&conversation, &leaving, &view)?;
+        Ok(RemovalView { conversation: view, could_read })
     }
 
     /// The conversation that was typed: a title, an id, or the first digits of one.

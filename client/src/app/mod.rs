@@ -7,6 +7,7 @@
 //!
 //! - [`people`]: the directory; from what was typed to one person. [`resemblance`]: people with similar names.
 //! - [`conversations`]: founding, showing and changing conversations.
+//! - `removal`: what somebody who is taken out could have read.
 //! - [`messages`]: sending and reading.
 //! - [`deletions`]: deleting, and who has confirmed it.
 //! - `certification`: what was checked of certificates.
@@ -19,6 +20,7 @@ pub mod deletions;
 mod error;
 pub mod messages;
 pub mod people;
+mod removal;
 pub mod resemblance;
 mod retention;
 pub mod view;

@@ -6,7 +6,10 @@
 
 mod people;
 
-pub use people::{CertificationView, FoundDevice, FoundPeople, FoundPerson, ResemblanceView};
+pub use people::{
+    CertificationView, CouldRead, FoundDevice, FoundPeople, FoundPerson, ReadableMessage, RemovalView,
+    ResemblanceView,
+};
 
 use serde::{Serialize, Serializer};
 

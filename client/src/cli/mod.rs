@@ -177,7 +177,8 @@ Example:
     },
     /// Take people out
     #[command(after_help = "\
-They keep what they have read; what is sent from then on they cannot read.
+They keep what they have read; what is sent from then on they cannot read. Lists the messages on
+this device that they could have read.
 
 Example:
   lanyard conversation remove \"Bed 4 transfer\" --member \"Jo Lund@RTD\"")]

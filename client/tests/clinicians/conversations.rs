@@ -107,7 +107,7 @@ fn a_conversation_across_trusts_with_a_deletion() {
     }
 
     let view = mira.app().remove_members("Bed 4", &with(&["Jo Lund"])).unwrap();
-    assert_eq!(view.trusts, ["RTD", "RYJ"]);
+    assert_eq!(view.conversation.trusts, ["RTD", "RYJ"]);
     mira.app().send("Bed 4", "without Jo", None).unwrap();
     assert_eq!(other_mira.texts(), ["noted", "without Jo"]);
     assert_eq!(jo.texts(), ["noted"]);

@@ -7,5 +7,6 @@ mod conversations;
 mod deletions;
 mod healing;
 mod names;
+mod removal;
 mod retention;
 mod world;

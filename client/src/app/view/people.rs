@@ -1,8 +1,9 @@
-//! The same of people: the directory, what was checked of a certificate, and similar names.
+//! The same of people: the directory, what was checked of a certificate, similar names, and what somebody could have
+//! read.
 
 use serde::Serialize;
 
-use super::Moment;
+use super::{ConversationView, Moment, SenderView};
 
 /// `find`.
 #[derive(Clone, Debug, Serialize)]
@@ -92,4 +93,53 @@ pub struct ResemblanceView {
     pub known: String,
     /// What is different about the person, a phrase each.
     pub differences: Vec<String>,
+}
+
+/// `conversation remove`.
+#[derive(Clone, Debug, Serialize)]
+pub struct RemovalView {
+    /// The conversation as it is now.
+    #[serde(flatten)]
+    pub conversation: ConversationView,
+    /// What each of those who were to be taken out could have read.
+    pub could_read: Vec<CouldRead>,
+}
+
+/// What a person could have read: the messages that this device holds of the epochs in which one of their devices was
+/// a member.
+#[derive(Clone, Debug, Serialize)]
+pub struct CouldRead {
+    /// The display name.
+    pub name: String,
+    /// The role.
+    pub role: Option<String>,
+    /// The ODS code of the trust.
+    pub trust: String,
+    /// The professional registration.
+    pub registration: Option<String>,
+    /// Whether no device of the person is a member any more; until then, more messages may be added.
+    pub removed: bool,
+    /// Since when the person was a member; absent if that was before this device noted it.
+    pub since: Option<Moment>,
+    /// How many messages.
+    pub count: usize,
+    /// When the first of them was sent.
+    pub first: Option<Moment>,
+    /// When the last of them was sent.
+    pub last: Option<Moment>,
+    /// Those messages, oldest first.
+    pub messages: Vec<ReadableMessage>,
+}
+
+/// One of those messages.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReadableMessage {
+    /// The id of its envelope; absent while it is queued.
+    pub id: Option<String>,
+    /// Its number on this device.
+    pub local: i64,
+    /// When it was sent.
+    pub sent: Moment,
+    /// Who sent it.
+    pub sender: SenderView,
 }

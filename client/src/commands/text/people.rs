@@ -1,10 +1,13 @@
-//! People: who was found, members, what was checked of their certificates, and similar names.
+//! People: who was found, members, what was checked of their certificates, similar names, and what somebody could have
+//! read.
 
 use std::fmt::{self, Display, Formatter};
 
-use lanyard_client::app::view::{CertificationView, FoundPeople, FoundPerson, MemberView, ResemblanceView};
+use lanyard_client::app::view::{
+    CertificationView, CouldRead, FoundPeople, FoundPerson, MemberView, RemovalView, ResemblanceView,
+};
 
-use super::{ID_DIGITS, Text, harmless, person};
+use super::{ID_DIGITS, Text, harmless, person, sender};
 
 impl Display for Text<'_, FoundPeople> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -96,5 +99,35 @@ impl Display for Text<'_, MemberView> {
         notes.into_iter().filter(|(holds, _)| *holds).try_for_each(|(_, note)| f.write_str(note))?;
         write!(f, "\n        {}", Text(&m.certification))?;
         m.resembles.iter().try_for_each(|other| write!(f, "\n        {}", Text(other)))
+    }
+}
+
+impl Display for Text<'_, RemovalView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Text(&self.0.conversation))?;
+        self.0.could_read.iter().try_for_each(|one| write!(f, "\n{}", Text(one)))?;
+        write!(
+            f,
+            "\nonly messages that this device still holds are listed; what was read cannot be taken back"
+        )
+    }
+}
+
+impl Display for Text<'_, CouldRead> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let one = self.0;
+        let name = person(&one.name, one.role.as_deref(), &one.trust);
+        let still = if one.removed { "" } else { " so far, and is still a member" };
+        let messages = if one.count == 1 { "message" } else { "messages" };
+        write!(f, "{name} could read {} {messages}{still}", one.count)?;
+        match one.since {
+            Some(since) => write!(f, "; member since {since}")?,
+            None => write!(f, "; member since before this device noted it")?,
+        }
+        for message in &one.messages {
+            let id = message.id.as_deref().map_or("waits to be sent", |id| &id[..ID_DIGITS]);
+            write!(f, "\n    {id}  [{}] {}", message.sent, sender(&message.sender))?;
+        }
+        Ok(())
     }
 }
