@@ -16,10 +16,10 @@ use super::people::{Listed, Person, folded, split_trust};
 use super::resemblance::{Known, member_known, resembling};
 use super::view::{ConversationState, ConversationView, Conversations, MemberView, Moment, RemovalView};
 use super::{App, AppError, begins, is_prefix};
-use crate::clock;
 use crate::session::change::Founding;
 use crate::session::{NodeSender, SessionError, SessionMember};
 use crate::vault::conversations::Conversation;
+use crate::{clock, patterns};
 
 /// Digits of a conversation's id that may stand for it.
 const ID_DIGITS_MIN: usize = 4;
@@ -30,7 +30,8 @@ impl App {
     /// allow.
     ///
     /// # Errors
-    /// [`AppError`]: a person who is not found, not alone, not reachable, or easily taken for another; or the node's.
+    /// [`AppError`]: a person who is not found, not alone, not reachable, or easily taken for another; a social
+    /// conversation's title that identifies a patient; or the node's.
     pub fn new_conversation(
         &mut self,
         title: &str,
@@ -41,6 +42,10 @@ impl App {
         let max_secs = self.allowed_secs(class)?;
         if retention_secs.is_some_and(|secs| secs > max_secs) {
             return Err(AppError::TooLongKept { class: class.name(), max_secs });
+        }
+        let found = patterns::found_in(title);
+        if class == Class::Social && !found.is_empty() {
+            return Err(AppError::IdentifyingTitle { what: patterns::described(&found) });
         }
         let mut people = Vec::new();
         for typed in with {
@@ -68,12 +73,14 @@ impl App {
         self.settle(&id)
     }
 
-    /// Every conversation that this device is or was in, the newest first.
+    /// Every conversation that this device is or was in, the newest first, social ones behind all others.
     ///
     /// # Errors
     /// The disk's.
     pub fn conversations(&self) -> Result<Conversations, AppError> {
-        let all = self.session.vault().conversations()?;
+        let mut all = self.session.vault().conversations()?;
+        // Stable: each part keeps its order.
+        all.sort_by_key(|c| c.class == Class::Social);
         let known = self.known()?;
         let conversations = all.iter().map(|c| self.view_among(c, &known)).collect::<Result<_, _>>()?;
         Ok(Conversations { conversations })
@@ -165,7 +172,7 @@ impl App {
     pub(crate) fn conversation_joined(&self, typed: &str) -> Result<Conversation, AppError> {
         let conversation = self.conversation_named(typed)?;
         if conversation.left_epoch.is_some() {
-            Err(AppError::Left(conversation.title))
+            Err(AppError::Left { class: conversation.class.name(), title: conversation.title })
         } else {
             Ok(conversation)
         }

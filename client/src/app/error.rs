@@ -60,6 +60,23 @@ pub enum AppError {
     /// Names are alike, and nobody has said who is meant: see [`super::App::confirm`].
     #[error("{}", doubtful(.0))]
     Similar(Vec<Doubt>),
+    /// The text holds what such conversations are not for.
+    #[error(
+        "the text holds {what}, and a social conversation is no place for what identifies a patient: nothing was sent. \
+         Take it out, or give your reason with --override REASON, which is kept with the message on this device"
+    )]
+    Identifying {
+        /// What it holds.
+        what: String,
+    },
+    /// The same of a title, which goes with every message.
+    #[error(
+        "the title holds {what}, and a social conversation is no place for what identifies a patient: choose another one"
+    )]
+    IdentifyingTitle {
+        /// What it holds.
+        what: String,
+    },
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \
@@ -104,8 +121,13 @@ pub enum AppError {
     #[error("{0}; it is kept on this device, marked as not sent")]
     NotTaken(String),
     /// Not in it any more.
-    #[error("you are no longer a member of {0:?}: nothing can be sent to it")]
-    Left(String),
+    #[error("you are no longer a member of [{class}] {title:?}: nothing can be sent to it")]
+    Left {
+        /// What it was for.
+        class: &'static str,
+        /// What it was about.
+        title: String,
+    },
 }
 
 impl AppError {
@@ -116,6 +138,8 @@ impl AppError {
             Self::NotFound { .. }
                 | Self::Ambiguous { .. }
                 | Self::Similar(_)
+                | Self::Identifying { .. }
+                | Self::IdentifyingTitle { .. }
                 | Self::Empty
                 | Self::TooLong { .. }
                 | Self::TooLongKept { .. }

@@ -92,7 +92,7 @@ pub enum ConversationState {
 /// `conversation list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Conversations {
-    /// The newest first.
+    /// The newest first, social ones behind all others.
     pub conversations: Vec<ConversationView>,
 }
 
@@ -192,7 +192,26 @@ pub struct MessageView {
     pub expires: Moment,
     /// What it says.
     pub text: String,
+    /// Why its sender sent it although it holds what the conversation's class forbids: on this device, if it sent it.
+    #[serde(rename = "override")]
+    pub overridden: Option<OverrideView>,
+    /// What the sender is reminded of; from `send` alone, once in each conversation.
+    pub reminder: Option<String>,
 }
+
+/// Such a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverrideView {
+    /// What the sender gave as the reason.
+    pub reason: String,
+    /// What the text holds: `nhs-number`, `date-of-birth`.
+    pub patterns: Vec<String>,
+}
+
+/// What `send` shows: the message, with its conversation before it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct SentMessage(pub MessageView);
 
 /// Who sent a message, by the certificate that was verified when it was read.
 #[derive(Clone, Debug, Serialize)]

@@ -223,6 +223,10 @@ pub struct SendArgs {
     /// Who is meant by a name that is like somebody else's
     #[command(flatten)]
     pub confirm: Confirm,
+    /// Why a text goes to a social conversation although it identifies a patient; kept with the message on
+    /// this device, and shown to nobody else
+    #[arg(long = "override", value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: Option<String>,
 }
 
 /// Who is meant where names are alike.
@@ -314,6 +318,9 @@ mod tests {
         assert!(parse("lanyard read x --follow --json --profile d").is_ok());
         assert!(parse("lanyard read --follow --watch").is_err());
         assert!(parse("lanyard read --watch --json").is_err());
+        assert!(parse("lanyard send x y --override why --confirm a --confirm b").is_ok());
+        assert!(parse("lanyard send x y --override").is_err());
+        assert!(Cli::try_parse_from(["lanyard", "send", "x", "y", "--override", ""]).is_err());
         assert!(parse("lanyard delete 123456").is_err());
         assert!(parse("lanyard delete 123456 --reason incident").is_ok());
         assert!(parse("lanyard delete --conversation x --all --reason incident").is_ok());

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use lanyard_client::app::view::Synced;
+use lanyard_client::app::view::{SentMessage, Synced};
 use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
 use lanyard_client::profile::Profile;
@@ -125,8 +125,13 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
         return Err(CommandError::LongInput);
     }
     // Opened after the input has ended: others can use the profile while it is typed.
-    let send = |app: &mut App| app.send(&args.conversation, &text, life_secs);
-    out.show(&confirm::telling_apart(profile, &args.confirm, out, send)?)
+    let reason = args.reason.as_deref();
+    let send = |app: &mut App| app.send_overriding(&args.conversation, &text, life_secs, reason);
+    let sent = SentMessage(confirm::telling_apart(profile, &args.confirm, out, send)?);
+    if let Some(reminder) = &sent.0.reminder {
+        eprintln!("lanyard: {reminder}");
+    }
+    out.show(&sent)
 }
 
 fn standard_input() -> Result<String, CommandError> {

@@ -112,7 +112,7 @@ fn a_conversation_across_trusts_with_a_deletion() {
     assert_eq!(other_mira.texts(), ["noted", "without Jo"]);
     assert_eq!(jo.texts(), ["noted"]);
     assert_eq!(jo.app().conversation("Bed 4").unwrap().state, ConversationState::Left);
-    assert!(matches!(jo.app().send("Bed 4", "still here?", None), Err(AppError::Left(_))));
+    assert!(matches!(jo.app().send("Bed 4", "still here?", None), Err(AppError::Left { .. })));
     let view = mira.app().add_members("Bed 4", &with(&["Jo Lund"])).unwrap();
     assert_eq!(view.trusts, ["RTD", "RXH", "RYJ"]);
     mira.app().send("Bed 4", "welcome back", None).unwrap();

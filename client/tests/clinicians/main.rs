@@ -7,6 +7,7 @@ mod conversations;
 mod deletions;
 mod healing;
 mod names;
+mod patterns;
 mod removal;
 mod retention;
 mod world;
