@@ -77,6 +77,9 @@ pub enum AppError {
         /// What it holds.
         what: String,
     },
+    /// The holder cannot be compared with themselves.
+    #[error("that is you: a safety number is compared with somebody else")]
+    Oneself,
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \
@@ -140,6 +143,7 @@ impl AppError {
                 | Self::Similar(_)
                 | Self::Identifying { .. }
                 | Self::IdentifyingTitle { .. }
+                | Self::Oneself
                 | Self::Empty
                 | Self::TooLong { .. }
                 | Self::TooLongKept { .. }

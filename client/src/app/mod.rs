@@ -10,7 +10,7 @@
 //! - `removal`: what somebody who is taken out could have read.
 //! - [`messages`]: sending and reading.
 //! - [`deletions`]: deleting, and who has confirmed it.
-//! - `certification`: what was checked of certificates.
+//! - `certification`, `safety`: what was checked of certificates, and how two people compare them.
 //! - `retention`: how long messages live.
 //! - [`crate::sync`]: what comes from the node, and what waits for it.
 
@@ -23,6 +23,7 @@ pub mod people;
 mod removal;
 pub mod resemblance;
 mod retention;
+mod safety;
 pub mod view;
 
 pub use error::AppError;

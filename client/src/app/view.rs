@@ -2,13 +2,13 @@
 //! (`docs/reference/client-commands.md`).
 //!
 //! Field names are stable. Moments are RFC 3339 texts in UTC; ids are as typed. Names, roles and trusts come
-//! from certificates that were verified.
+//! from certificates whose chains reach a charter's root; what else was checked of them is in [`CertificationView`].
 
 mod people;
 
 pub use people::{
     CertificationView, CouldRead, FoundDevice, FoundPeople, FoundPerson, ReadableMessage, RemovalView,
-    ResemblanceView,
+    ResemblanceView, SafetyOf, SafetyView,
 };
 
 use serde::{Serialize, Serializer};

@@ -1,5 +1,9 @@
 //! What can be typed. What it means is in [`crate::commands`].
 
+mod safety;
+
+pub use safety::SafetyArgs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -114,6 +118,9 @@ Example:
         #[arg(value_name = "ID")]
         id: String,
     },
+    /// Show a safety number, to compare with somebody else's
+    #[command(after_help = safety::EXAMPLES)]
+    Safety(SafetyArgs),
     /// Fetch what is new, and send what waits
     #[command(after_help = "Example:\n  lanyard sync --json")]
     Sync,
@@ -321,6 +328,10 @@ mod tests {
         assert!(parse("lanyard send x y --override why --confirm a --confirm b").is_ok());
         assert!(parse("lanyard send x y --override").is_err());
         assert!(Cli::try_parse_from(["lanyard", "send", "x", "y", "--override", ""]).is_err());
+        assert!(parse("lanyard safety GMC --qr").is_ok());
+        assert!(parse("lanyard safety --conversation x").is_ok());
+        assert!(parse("lanyard safety").is_err());
+        assert!(parse("lanyard safety GMC --conversation x").is_err());
         assert!(parse("lanyard delete 123456").is_err());
         assert!(parse("lanyard delete 123456 --reason incident").is_ok());
         assert!(parse("lanyard delete --conversation x --all --reason incident").is_ok());

@@ -2,6 +2,7 @@
 
 mod confirm;
 mod read;
+mod safety;
 mod text;
 
 use std::fmt::Display;
@@ -87,6 +88,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
             let id: RecordId = id.trim().parse()?;
             out.show(&open(&profile)?.deletion(&id)?)
         }
+        Command::Safety(args) => safety::run(&profile, &args, &out),
         Command::Sync => out.show(&open(&profile)?.sync()?),
     }
 }

@@ -10,4 +10,5 @@ mod names;
 mod patterns;
 mod removal;
 mod retention;
+mod safety;
 mod world;

@@ -1,5 +1,5 @@
-//! The same of people: the directory, what was checked of a certificate, similar names, and what somebody could have
-//! read.
+//! The same of people: the directory, what was checked of a certificate, similar names, what somebody could have read,
+//! and safety numbers.
 
 use serde::Serialize;
 
@@ -142,4 +142,51 @@ pub struct ReadableMessage {
     pub sent: Moment,
     /// Who sent it.
     pub sender: SenderView,
+}
+
+/// `safety`.
+#[derive(Clone, Debug, Serialize)]
+pub struct SafetyView {
+    /// Twelve groups of five digits.
+    pub number: String,
+    /// The same digits without spaces, as the code to scan holds them.
+    pub digits: String,
+    /// With whom, or of which conversation.
+    pub of: SafetyOf,
+    /// What an equal number shows.
+    pub note: &'static str,
+}
+
+/// Whose safety number it is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum SafetyOf {
+    /// Of the holder and another person.
+    Person {
+        /// The other's name.
+        name: String,
+        /// The other's role.
+        role: Option<String>,
+        /// The ODS code of the other's trust.
+        trust: String,
+        /// The other's professional registration.
+        registration: Option<String>,
+        /// Fingerprints of the other's devices, sorted.
+        devices: Vec<String>,
+        /// Fingerprints of the holder's own devices, sorted.
+        own_devices: Vec<String>,
+    },
+    /// Of a conversation.
+    Conversation {
+        /// Its id.
+        conversation: String,
+        /// What it is about.
+        title: String,
+        /// clinical, operational or social.
+        class: &'static str,
+        /// The epoch: the number changes with each change of members.
+        epoch: u64,
+        /// Fingerprints of all members' devices, sorted.
+        devices: Vec<String>,
+    },
 }

@@ -1,13 +1,14 @@
-//! People: who was found, members, what was checked of their certificates, similar names, and what somebody could have
-//! read.
+//! People: who was found, members, what was checked of their certificates, similar names, what somebody could have
+//! read, and safety numbers.
 
 use std::fmt::{self, Display, Formatter};
 
 use lanyard_client::app::view::{
     CertificationView, CouldRead, FoundPeople, FoundPerson, MemberView, RemovalView, ResemblanceView,
+    SafetyOf, SafetyView,
 };
 
-use super::{ID_DIGITS, Text, harmless, person, sender};
+use super::{ID_DIGITS, Text, harmless, heading, person, sender};
 
 impl Display for Text<'_, FoundPeople> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -130,4 +131,29 @@ impl Display for Text<'_, CouldRead> {
         }
         Ok(())
     }
+}
+
+impl Display for Text<'_, SafetyView> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let view = self.0;
+        match &view.of {
+            SafetyOf::Person { name, role, trust, registration, devices, own_devices } => {
+                let registration = registration.as_ref().map(|r| format!(" · {r}")).unwrap_or_default();
+                writeln!(f, "you and {}{registration}", person(name, role.as_deref(), trust))?;
+                writeln!(f, "your devices: {}", short(own_devices))?;
+                writeln!(f, "theirs: {}", short(devices))?;
+            }
+            SafetyOf::Conversation { conversation, title, class, epoch, devices } => {
+                let heading = heading(title, class, conversation);
+                writeln!(f, "{heading}, {} devices, epoch {epoch}", devices.len())?;
+            }
+        }
+        let groups: Vec<&str> = view.number.split(' ').collect();
+        groups.chunks(4).try_for_each(|line| writeln!(f, "    {}", line.join(" ")))?;
+        write!(f, "{}", view.note)
+    }
+}
+
+fn short(devices: &[String]) -> String {
+    devices.iter().map(|device| &device[..ID_DIGITS]).collect::<Vec<_>>().join(", ")
 }
