@@ -43,6 +43,15 @@ pub fn alike(one: &str, other: &str) -> bool {
         || same_up_to_initials(&one, &other)
 }
 
+/// A name as one looks for it: as it is written, without titles.
+pub fn without_titles(name: &str) -> String {
+    let is_title = |word: &&str| {
+        let word = word.trim_end_matches(['.', ',']).to_lowercase();
+        TITLES.contains(&word.as_str())
+    };
+    name.split_whitespace().filter(|word| !is_title(word)).collect::<Vec<_>>().join(" ")
+}
+
 /// The words of a name: lower case, without marks and titles. Of a name that consists of titles alone, all of them.
 fn words(name: &str) -> Vec<String> {
     let letters = name.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase);
@@ -135,6 +144,13 @@ mod tests {
         ] {
             assert!(!alike(one, other), "{one}, {other}");
         }
+    }
+
+    #[test]
+    fn titles_are_left_out_of_what_is_looked_for() {
+        assert_eq!(without_titles("Dr. Zoë  Ångström"), "Zoë Ångström");
+        assert_eq!(without_titles("Prof Sister Ada Drummond"), "Ada Drummond");
+        assert_eq!(without_titles("Dr"), "");
     }
 
     proptest! {

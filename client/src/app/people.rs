@@ -17,6 +17,7 @@ use super::resemblance::{Known, resembling};
 use super::view::{FoundDevice, FoundPeople, FoundPerson};
 use super::{App, AppError, begins, is_prefix};
 use crate::clock;
+use crate::names::without_titles;
 use crate::session::NodeSender;
 use crate::vault::contacts::Contact;
 
@@ -94,7 +95,16 @@ impl App {
         };
         match people.len() {
             0 => Err(AppError::NotFound { what: "person", typed: typed.into(), next }),
-            1 => Ok(people.remove(0)),
+            1 => {
+                let person = people.remove(0);
+                // Who was typed by a registration or a device may have namesakes who were never found.
+                let name = without_titles(&person.certificate().subject().common_name);
+                if !name.is_empty() && folded(&name) != folded(words) {
+                    let (namesakes, _) = self.search(&name)?;
+                    self.remember(&namesakes)?;
+                }
+                Ok(person)
+            }
             _ => {
                 let found = people.iter().map(Person::described).collect();
                 Err(AppError::Ambiguous { what: "people", typed: typed.into(), found })

@@ -113,6 +113,18 @@ fn the_first_message_to_somebody_with_a_similar_name_waits_for_a_word() {
     assert_eq!(mira.texts(), ["accepted", "from 14:00", "swap Friday?"]);
 }
 
+#[test]
+fn a_namesake_whom_nobody_has_looked_for_is_found_when_somebody_is_invited() {
+    let world = World::start(&["RTD", "RXH", "RYJ"]);
+    let jo = Person::enrol(&world, 1, "Jo Lund", "GMC 2222222");
+    let _mira = Person::enrol(&world, 0, "Dr Mira Okafor", "GMC 1111111");
+    let _namesake = Person::enrol(&world, 2, "Mira Okafor", "NMC 33A3333B");
+    let with = [&NEW[..], &["--with", "GMC 1111111"]].concat();
+    let said = refused(&run(jo.profile.dir(), &with));
+    assert!(said.contains("NMC 33A3333B (RYJ), found in the directory"), "{said}");
+    assert!(run(jo.profile.dir(), &[&with[..], &["--confirm", "GMC 1111111"]].concat()).status.success());
+}
+
 /// Runs the program on a terminal, where this is typed. Tells how it ended, and what the terminal shows.
 fn on_a_terminal(profile: &Path, arguments: &[&str], typed: &str) -> (Output, String) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
