@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use lanyard_crypto::gateway::InboxRecord;
-use lanyard_crypto::mls::Class;
+use lanyard_crypto::mls::{Class, PersonKey};
 use lanyard_crypto::record::{Class as EnvelopeClass, Envelope};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use tempfile::TempDir;
@@ -88,6 +88,30 @@ fn a_vault_of_the_first_format_is_brought_up() {
     assert_eq!(told(&vault, 8), waiting[..1], "not before its time");
     vault.drop_erasures(&[one]).unwrap();
     assert_eq!(told(&vault, 9), waiting[1..]);
+}
+
+#[test]
+fn a_vault_of_the_second_format_is_brought_up() {
+    let (_dir, path) = place();
+    let older = open(&path);
+    let local = older.put_message(&message(1, MARKER), &[0; 32]).unwrap();
+    let drop_new =
+        "DROP TABLE membership; DROP TABLE written_to; DROP TABLE told_apart; DROP TABLE overridden;
+                    PRAGMA user_version = 2;";
+    older.lock().execute_batch(drop_new).unwrap();
+    drop(older);
+    let vault = open(&path);
+    assert_eq!(vault.message_at(local).unwrap().unwrap().text, MARKER);
+    let key = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), None, &[n; 32]);
+    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.are_told_apart(&key(1), &key(2)).unwrap());
+    vault.put_written_to(&key(1)).unwrap();
+    vault.tell_apart(&key(1), &key(2)).unwrap();
+    assert!(vault.has_written_to(&key(1)).unwrap() && !vault.has_written_to(&key(2)).unwrap());
+    assert!(
+        vault.are_told_apart(&key(2), &key(1)).unwrap() && !vault.are_told_apart(&key(2), &key(3)).unwrap()
+    );
+    assert_eq!(vault.override_of(local).unwrap(), None);
+    assert_eq!(vault.spans(&conversation(), &Fingerprint::new([1; 32])).unwrap(), []);
 }
 
 #[test]
