@@ -8,6 +8,7 @@
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
 //! - [`profile`], [`files`]: the directory that holds one device.
+//! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod agent;
@@ -16,7 +17,9 @@ pub mod clock;
 pub mod enrol;
 pub mod files;
 pub mod limits;
+pub mod names;
 pub mod node;
+pub mod patterns;
 pub mod pin;
 pub mod profile;
 pub mod session;

@@ -321,9 +321,10 @@ impl App {
             if let Some(code) = refused.and_then(|tick| tick.refused) {
                 self.session.abandon_change(&conversation)?;
                 let known = self.session.vault().conversation(&conversation)?;
-                let title = known.map(|c| c.title).unwrap_or_default();
+                let title =
+                    known.map(|c| format!("[{}] \"{}\"", c.class.name(), c.title)).unwrap_or_default();
                 synced.notices.push(format!(
-                    "{owner} refused your change of members of \"{title}\" ({code}): it was not made"
+                    "{owner} refused your change of members of {title} ({code}): it was not made"
                 ));
             }
         }

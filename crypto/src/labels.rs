@@ -26,14 +26,16 @@ pub const PIN_SESSION: &[u8] = b"lanyard/session/v1";
 /// HMAC-SHA-512 under OPAQUE's export key: what seals the vault's key.
 pub const VAULT_KEY: &[u8] = b"lanyard/vault-key/v1";
 
+/// SHA-512 over the device certificates of two people, as their safety number.
+pub const SAFETY_PEOPLE: &[u8] = b"lanyard/safety-people/v1";
+/// SHA-512 over a conversation's id, its epoch and its members' device certificates, as its safety number.
+pub const SAFETY_CONVERSATION: &[u8] = b"lanyard/safety-conversation/v1";
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn no_label_begins_another() {
-        use super::{
-            AUDIT, CHARTER, DEVICE_LINE, DIGEST, INVITATION, PERSON, PIN, PIN_SESSION, RECORD, REPORT, SALT,
-            VAULT_KEY,
-        };
+        use super::*;
         let all = [
             RECORD,
             CHARTER,
@@ -47,6 +49,8 @@ mod tests {
             PIN,
             PIN_SESSION,
             VAULT_KEY,
+            SAFETY_PEOPLE,
+            SAFETY_CONVERSATION,
         ];
         for (i, a) in all.iter().enumerate() {
             for (j, b) in all.iter().enumerate() {

@@ -9,6 +9,7 @@
 //! - [`mls`]: the cipher suite, the X.509 identities and the administrators' rules of MLS (RFC 9420).
 //! - [`tally`]: who has confirmed a deletion, as far as signatures show it.
 //! - [`pin`]: a device's PIN between client and node, by OPAQUE (RFC 9807).
+//! - [`safety`]: numbers by which people compare certificates in person.
 //! - [`gateway`]: what a client and its node say to each other.
 
 pub mod cbor;
@@ -26,6 +27,7 @@ mod network_tests;
 pub mod pin;
 pub mod record;
 pub mod residency;
+pub mod safety;
 pub mod tally;
 pub mod x509;
 

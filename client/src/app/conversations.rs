@@ -4,18 +4,22 @@
 //! seconds; if the node cannot be reached, or its trust's is away, the change stays pending in the vault, is
 //! shown as waiting, and any later sync completes it.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lanyard_crypto::mls::{Class, PersonKey};
-use lanyard_crypto::{ConversationId, Fingerprint, TrustId};
+use lanyard_crypto::network::Network;
+use lanyard_crypto::{ConversationId, Fingerprint, Timestamp, TrustId};
 
+use super::certification::certification;
 use super::people::{Listed, Person, folded, split_trust};
-use super::view::{ConversationState, ConversationView, Conversations, MemberView, Moment};
+use super::resemblance::{Known, member_known, resembling};
+use super::view::{ConversationState, ConversationView, Conversations, MemberView, Moment, RemovalView};
 use super::{App, AppError, begins, is_prefix};
-use crate::clock;
 use crate::session::change::Founding;
 use crate::session::{NodeSender, SessionError, SessionMember};
 use crate::vault::conversations::Conversation;
+use crate::{clock, patterns};
 
 /// Digits of a conversation's id that may stand for it.
 const ID_DIGITS_MIN: usize = 4;
@@ -26,7 +30,8 @@ impl App {
     /// allow.
     ///
     /// # Errors
-    /// [`AppError`]: a person who is not found, not alone, or not reachable; or the node's.
+    /// [`AppError`]: a person who is not found, not alone, not reachable, or easily taken for another; a social
+    /// conversation's title that identifies a patient; or the node's.
     pub fn new_conversation(
         &mut self,
         title: &str,
@@ -38,10 +43,15 @@ impl App {
         if retention_secs.is_some_and(|secs| secs > max_secs) {
             return Err(AppError::TooLongKept { class: class.name(), max_secs });
         }
+        let found = patterns::found_in(title);
+        if class == Class::Social && !found.is_empty() {
+            return Err(AppError::IdentifyingTitle { what: patterns::described(&found) });
+        }
         let mut people = Vec::new();
         for typed in with {
             people.push(self.person(typed)?);
         }
+        self.check_names(people.iter().map(Person::known).collect())?;
         let mut devices = self.own_other_devices()?;
         let own = self.session.device().person;
         for person in people.into_iter().filter(|p| p.key != own) {
@@ -63,13 +73,16 @@ impl App {
         self.settle(&id)
     }
 
-    /// Every conversation that this device is or was in, the newest first.
+    /// Every conversation that this device is or was in, the newest first, social ones behind all others.
     ///
     /// # Errors
     /// The disk's.
     pub fn conversations(&self) -> Result<Conversations, AppError> {
-        let all = self.session.vault().conversations()?;
-        let conversations = all.iter().map(|c| self.conversation_view(c)).collect::<Result<_, _>>()?;
+        let mut all = self.session.vault().conversations()?;
+        // Stable: each part keeps its order.
+        all.sort_by_key(|c| c.class == Class::Social);
+        let known = self.known()?;
+        let conversations = all.iter().map(|c| self.view_among(c, &known)).collect::<Result<_, _>>()?;
         Ok(Conversations { conversations })
     }
 
@@ -88,9 +101,13 @@ impl App {
     pub fn add_members(&mut self, typed: &str, with: &[String]) -> Result<ConversationView, AppError> {
         let conversation = self.conversation_joined(typed)?;
         let members = self.session.members(&conversation.id)?;
-        let mut devices = Vec::new();
+        let mut people = Vec::new();
         for typed in with {
-            let person = self.person(typed)?;
+            people.push(self.person(typed)?);
+        }
+        self.check_names(people.iter().map(Person::known).collect())?;
+        let mut devices = Vec::new();
+        for person in people {
             let name = person.described();
             let is_new =
                 |d: &Listed| !members.iter().any(|m| m.device.fingerprint == d.certificate.fingerprint());
@@ -106,24 +123,25 @@ impl App {
         self.settle(&conversation.id)
     }
 
-    /// Takes people out, with all their devices.
+    /// Takes people out, with all their devices, and tells what they could have read.
     ///
     /// # Errors
     /// [`AppError`]: not a member, or several fit; not an administrator; another change is waiting.
-    pub fn remove_members(&mut self, typed: &str, people: &[String]) -> Result<ConversationView, AppError> {
+    pub fn remove_members(&mut self, typed: &str, people: &[String]) -> Result<RemovalView, AppError> {
         let conversation = self.conversation_joined(typed)?;
-        let members = self.session.members(&conversation.id)?;
-        let mut devices: Vec<Fingerprint> = Vec::new();
+        let mut leaving = self.session.members(&conversation.id)?;
+        let mut named = Vec::new();
         for typed in people {
-            let person = member_named(&members, typed)?;
-            let of_person =
-                members.iter().filter(|m| m.device.person == person).map(|m| m.device.fingerprint);
-            devices.extend(of_person.filter(|d| !devices.contains(d)).collect::<Vec<_>>());
+            named.push(member_named(&leaving, typed)?);
         }
+        leaving.retain(|member| named.contains(&member.device.person));
+        let devices: Vec<Fingerprint> = leaving.iter().map(|m| m.device.fingerprint).collect();
         let now = clock::now();
         let expires = now.plus_secs(self.retention_secs_max());
         self.session.remove(&conversation.id, &devices, expires, now)?;
-        self.settle(&conversation.id)
+        let view = self.settle(&conversation.id)?;
+        let could_read = self.could_read(&conversation, &leaving, &view)?;
+        Ok(RemovalView { conversation: view, could_read })
     }
 
     /// The conversation that was typed: a title, an id, or the first digits of one.
@@ -154,7 +172,7 @@ impl App {
     pub(crate) fn conversation_joined(&self, typed: &str) -> Result<Conversation, AppError> {
         let conversation = self.conversation_named(typed)?;
         if conversation.left_epoch.is_some() {
-            Err(AppError::Left(conversation.title))
+            Err(AppError::Left { class: conversation.class.name(), title: conversation.title })
         } else {
             Ok(conversation)
         }
@@ -163,6 +181,15 @@ impl App {
     pub(crate) fn conversation_view(
         &self,
         conversation: &Conversation,
+    ) -> Result<ConversationView, AppError> {
+        self.view_among(conversation, &self.known()?)
+    }
+
+    /// The same, if it is known already whom this device knows.
+    fn view_among(
+        &self,
+        conversation: &Conversation,
+        known: &BTreeMap<PersonKey, Known>,
     ) -> Result<ConversationView, AppError> {
         let id = &conversation.id;
         let owner = id.owner().to_string();
@@ -175,7 +202,9 @@ impl App {
         trusts.sort();
         trusts.dedup();
         let own = self.session.device().fingerprint;
-        let mut members: Vec<MemberView> = members.into_iter().map(|m| member_view(m, &own)).collect();
+        let (now, network) = (clock::now(), self.beliefs.read());
+        let view = |m| member_view(m, &own, known, &network, now);
+        let mut members: Vec<MemberView> = members.into_iter().map(view).collect();
         members.sort_by_cached_key(|m| (folded(&m.name), m.device.clone()));
         Ok(ConversationView {
             id: id.to_string(),
@@ -284,13 +313,27 @@ fn member_named(members: &[SessionMember], typed: &str) -> Result<PersonKey, App
     }
 }
 
-fn member_view(member: SessionMember, own: &Fingerprint) -> MemberView {
+fn member_view(
+    member: SessionMember,
+    own: &Fingerprint,
+    known: &BTreeMap<PersonKey, Known>,
+    network: &Network,
+    now: Timestamp,
+) -> MemberView {
+    let person = member_known(&member, "");
+    let own = member.device.fingerprint == *own;
+    // Nobody takes someone else for themselves.
+    let compared = person.as_ref().filter(|_| !own);
     MemberView {
-        own: member.device.fingerprint == *own,
+        own,
         device: member.device.fingerprint.to_string(),
         name: member.device.name,
         role: member.device.role,
+        department: person.as_ref().and_then(|p| p.subject.department.clone()),
+        registration: person.as_ref().and_then(|p| p.subject.registration.clone()),
         trust: member.device.trust.to_string(),
         admin: member.admin,
+        certification: certification(&member.chain, network, now),
+        resembles: compared.map(|p| resembling(p, known.values())).unwrap_or_default(),
     }
 }

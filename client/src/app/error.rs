@@ -1,5 +1,6 @@
 //! What can go wrong in an operation, as the person is told.
 
+use super::resemblance::Doubt;
 use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
@@ -66,6 +67,29 @@ pub enum AppError {
         /// What fits, one a line.
         found: Vec<String>,
     },
+    /// Names are alike, and nobody has said who is meant: see [`super::App::confirm`].
+    #[error("{}", doubtful(.0))]
+    Similar(Vec<Doubt>),
+    /// The text holds what such conversations are not for.
+    #[error(
+        "the text holds {what}, and a social conversation is no place for what identifies a patient: nothing was sent. \
+         Take it out, or give your reason with --override REASON, which is kept with the message on this device"
+    )]
+    Identifying {
+        /// What it holds.
+        what: String,
+    },
+    /// The same of a title, which goes with every message.
+    #[error(
+        "the title holds {what}, and a social conversation is no place for what identifies a patient: choose another one"
+    )]
+    IdentifyingTitle {
+        /// What it holds.
+        what: String,
+    },
+    /// The holder cannot be compared with themselves.
+    #[error("that is you: a safety number is compared with somebody else")]
+    Oneself,
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \
@@ -110,8 +134,13 @@ pub enum AppError {
     #[error("{0}; it is kept on this device, marked as not sent")]
     NotTaken(String),
     /// Not in it any more.
-    #[error("you are no longer a member of {0:?}: nothing can be sent to it")]
-    Left(String),
+    #[error("you are no longer a member of [{class}] {title:?}: nothing can be sent to it")]
+    Left {
+        /// What it was for.
+        class: &'static str,
+        /// What it was about.
+        title: String,
+    },
 }
 
 impl AppError {
@@ -121,11 +150,22 @@ impl AppError {
             self,
             Self::NotFound { .. }
                 | Self::Ambiguous { .. }
+                | Self::Similar(_)
+                | Self::Identifying { .. }
+                | Self::IdentifyingTitle { .. }
+                | Self::Oneself
                 | Self::Empty
                 | Self::TooLong { .. }
                 | Self::TooLongKept { .. }
         )
     }
+}
+
+fn doubtful(doubts: &[Doubt]) -> String {
+    let each: Vec<String> = doubts.iter().map(Doubt::to_string).collect();
+    let confirm: Vec<String> = doubts.iter().map(|d| format!("--confirm {:?}", d.confirmed_by)).collect();
+    let (each, confirm) = (each.join("\n"), confirm.join(" "));
+    format!("{each}\nnothing was done; if this is whom you mean, say so with: {confirm}")
 }
 
 fn listed(found: &[String]) -> String {

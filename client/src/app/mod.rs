@@ -5,19 +5,25 @@
 //! and dropped after it, also by a front end that stays ([`Waiter`] waits between operations without the
 //! lock).
 //!
-//! - [`people`]: the directory; from what was typed to one person.
+//! - [`people`]: the directory; from what was typed to one person. [`resemblance`]: people with similar names.
 //! - [`conversations`]: founding, showing and changing conversations.
+//! - `removal`: what somebody who is taken out could have read.
 //! - [`messages`]: sending and reading.
 //! - [`deletions`]: deleting, and who has confirmed it.
+//! - `certification`, `safety`: what was checked of certificates, and how two people compare them.
 //! - `retention`: how long messages live.
 //! - [`crate::sync`]: what comes from the node, and what waits for it.
 
+mod certification;
 pub mod conversations;
 pub mod deletions;
 mod error;
 pub mod messages;
 pub mod people;
+mod removal;
+pub mod resemblance;
 mod retention;
+mod safety;
 pub mod view;
 
 pub use error::AppError;
@@ -57,6 +63,7 @@ pub struct App {
     pub(crate) session: Session<RwLock<Network>>,
     pub(crate) node: NodeClient,
     pub(crate) patience: Duration,
+    pub(crate) confirmed: Vec<String>,
     _lock: File,
 }
 
@@ -125,6 +132,7 @@ impl App {
             session,
             node,
             patience: SETTLE_TIME_MAX,
+            confirmed: Vec::new(),
             _lock: lock,
         })
     }

@@ -12,18 +12,17 @@ use lanyard_crypto::record::{self, Body, Decoded};
 use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, Timestamp, TrustId};
 
+use super::certification::certification;
+use super::resemblance::{Known, resembling};
 use super::view::{FoundDevice, FoundPeople, FoundPerson};
 use super::{App, AppError, begins, is_prefix};
 use crate::clock;
+use crate::names::without_titles;
 use crate::session::NodeSender;
 use crate::vault::contacts::Contact;
 
 /// Digits of a device's fingerprint that may stand for it.
-const DEVICE_DIGITS_MIN: usize = 8;
-/// Names that differ in so many letters are easily confused.
-const SIMILAR_LETTERS_MAX: usize = 2;
-/// Shorter names are not compared by letters: too many would seem alike.
-const SIMILAR_LENGTH_MIN: usize = 6;
+pub(super) const DEVICE_DIGITS_MIN: usize = 8;
 
 /// One device in the directory, whose certificate holds at this moment.
 #[derive(Clone, Debug)]
@@ -44,8 +43,8 @@ pub(crate) struct Person {
 }
 
 impl Person {
-    /// Every device of a person says the same of the person; the newest entry comes first.
-    fn certificate(&self) -> &Certificate {
+    /// Of the device with the newest entry, which comes first.
+    pub fn certificate(&self) -> &Certificate {
         &self.devices[0].certificate
     }
 
@@ -57,6 +56,11 @@ impl Person {
             [&subject.common_name].into_iter().chain(optional).map(String::as_str).collect();
         format!("{} ({})", parts.join(", "), subject.trust)
     }
+
+    /// The same person, to be compared with others.
+    pub fn known(&self) -> Known {
+        Known::new(self.certificate(), "found in the directory")
+    }
 }
 
 impl App {
@@ -66,12 +70,11 @@ impl App {
     /// The node's.
     pub fn find(&mut self, words: &str) -> Result<FoundPeople, AppError> {
         let (people, more) = self.search(words)?;
-        let names: Vec<String> =
-            people.iter().map(|p| folded(&p.certificate().subject().common_name)).collect();
         self.remember(&people)?;
-        let similar =
-            |place: usize| names.iter().enumerate().any(|(i, n)| i != place && alike(n, &names[place]));
-        let people = people.iter().enumerate().map(|(place, p)| view(p, similar(place))).collect();
+        // Who was found is among those whom this device knows, from now on.
+        let known = self.known()?;
+        let (now, network) = (clock::now(), self.beliefs.read());
+        let people = people.iter().map(|p| view(p, &known, &network, now)).collect();
         Ok(FoundPeople { people, more })
     }
 
@@ -82,6 +85,8 @@ impl App {
             Some(name) => self.search(&name)?,
             None => self.search(words)?,
         };
+        // Those with similar names too, so that they are told apart before anything is sent.
+        self.remember(&people)?;
         people.retain(|p| fits(p, words, trust.as_ref()));
         let next = if more {
             "too many people match: give the registration"
@@ -90,7 +95,16 @@ impl App {
         };
         match people.len() {
             0 => Err(AppError::NotFound { what: "person", typed: typed.into(), next }),
-            1 => Ok(people.remove(0)),
+            1 => {
+                let person = people.remove(0);
+                // Who was typed by a registration or a device may have namesakes who were never found.
+                let name = without_titles(&person.certificate().subject().common_name);
+                if !name.is_empty() && folded(&name) != folded(words) {
+                    let (namesakes, _) = self.search(&name)?;
+                    self.remember(&namesakes)?;
+                }
+                Ok(person)
+            }
             _ => {
                 let found = people.iter().map(Person::described).collect();
                 Err(AppError::Ambiguous { what: "people", typed: typed.into(), found })
@@ -133,9 +147,18 @@ impl App {
         let Some(registration) = self.device.certificate().subject().registration.clone() else {
             return Ok(Vec::new());
         };
-        let (people, _) = self.search(&registration)?;
-        let devices = people.into_iter().filter(|p| p.key == own.person).flat_map(|p| p.devices);
-        Ok(devices.filter(|d| d.certificate.fingerprint() != own.fingerprint).collect())
+        let devices = self.listed_devices(&own.person, &registration)?;
+        Ok(devices.into_iter().filter(|d| d.certificate.fingerprint() != own.fingerprint).collect())
+    }
+
+    /// Every device of a person that the directory lists, by the registration.
+    pub(crate) fn listed_devices(
+        &mut self,
+        person: &PersonKey,
+        registration: &str,
+    ) -> Result<Vec<Listed>, AppError> {
+        let (people, _) = self.search(registration)?;
+        Ok(people.into_iter().filter(|p| p.key == *person).flat_map(|p| p.devices).collect())
     }
 
     /// The nodes of a trust that the directory lists, and this device's own node if it is one of them.
@@ -229,11 +252,19 @@ fn fits(person: &Person, words: &str, trust: Option<&TrustId>) -> bool {
     trust.is_none_or(|t| *t == subject.trust) && (by_device || by_registration || by_name)
 }
 
-fn view(person: &Person, similar: bool) -> FoundPerson {
+fn view(
+    person: &Person,
+    known: &BTreeMap<PersonKey, Known>,
+    network: &Network,
+    now: Timestamp,
+) -> FoundPerson {
     let subject = person.certificate().subject();
+    let resembles = resembling(&person.known(), known.values());
     let device = |d: &Listed| FoundDevice {
         device: d.certificate.fingerprint().to_string(),
+        name: d.certificate.subject().common_name.clone(),
         reachable: d.key_package.is_some(),
+        certification: certification(&d.chain, network, now),
     };
     FoundPerson {
         name: subject.common_name.clone(),
@@ -242,7 +273,8 @@ fn view(person: &Person, similar: bool) -> FoundPerson {
         registration: subject.registration.clone(),
         trust: subject.trust.to_string(),
         organisation: subject.organisation.clone(),
-        similar,
+        similar: !resembles.is_empty(),
+        resembles,
         available: person.devices.iter().any(|d| d.available),
         devices: person.devices.iter().map(device).collect(),
     }
@@ -253,50 +285,9 @@ pub(crate) fn folded(name: &str) -> String {
     name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
-/// Whether two folded names are easily taken for each other: the same words in another order, or few letters
-/// apart.
-fn alike(a: &str, b: &str) -> bool {
-    let words = |name: &str| {
-        let mut words: Vec<String> = name.split(' ').map(str::to_owned).collect();
-        words.sort();
-        words
-    };
-    let long = a.chars().count().min(b.chars().count()) >= SIMILAR_LENGTH_MIN;
-    words(a) == words(b) || long && distance(a, b) <= SIMILAR_LETTERS_MAX
-}
-
-/// Letters to insert, delete or replace to make one from the other (Levenshtein distance).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_are_easily_confused_are_told() {
-        for (a, b) in
-            [("mira okafor", "mira okafor"), ("jon smith", "john smith"), ("okafor mira", "mira okafor")]
-        {
-            assert!(alike(a, b), "{a} {b}");
-        }
-        for (a, b) in [("mira okafor", "jo lund"), ("li wu", "li xu"), ("jane smith", "john smythe")] {
-            assert!(!alike(a, b), "{a} {b}");
-        }
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "ab"), 2);
-    }
 
     #[test]
     fn a_trust_may_stand_behind_a_name() {

@@ -117,10 +117,11 @@ impl App {
             vault.limit(&conversation.id, secs)?;
             vault.set_cursor(&applied, secs)
         })?;
-        let (title, life) = (&conversation.title, clock::readable_secs(secs));
+        let (class, title, life) =
+            (conversation.class.name(), &conversation.title, clock::readable_secs(secs));
         let told = (before != 0).then(|| {
             let before = clock::readable_secs(before);
-            format!("messages of \"{title}\" live for at most {life} from now on; it was {before}")
+            format!("messages of [{class}] \"{title}\" live for at most {life} from now on; it was {before}")
         });
         Ok(told)
     }

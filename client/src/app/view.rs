@@ -2,7 +2,14 @@
 //! (`docs/reference/client-commands.md`).
 //!
 //! Field names are stable. Moments are RFC 3339 texts in UTC; ids are as typed. Names, roles and trusts come
-//! from certificates that were verified.
+//! from certificates whose chains reach a charter's root; what else was checked of them is in [`CertificationView`].
+
+mod people;
+
+pub use people::{
+    CertificationView, CouldRead, FoundDevice, FoundPeople, FoundPerson, ReadableMessage, RemovalView,
+    ResemblanceView, SafetyOf, SafetyView,
+};
 
 use serde::{Serialize, Serializer};
 
@@ -70,47 +77,6 @@ pub struct NetworkView {
     pub trusts: Vec<String>,
 }
 
-/// `find`.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundPeople {
-    /// Who was found, by name.
-    pub people: Vec<FoundPerson>,
-    /// Whether there are more: give more words.
-    pub more: bool,
-}
-
-/// One person.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundPerson {
-    /// The display name.
-    pub name: String,
-    /// The role.
-    pub role: Option<String>,
-    /// The department.
-    pub department: Option<String>,
-    /// The professional registration.
-    pub registration: Option<String>,
-    /// The ODS code of the trust.
-    pub trust: String,
-    /// The trust's name.
-    pub organisation: String,
-    /// Whether another person found has a name that is easily taken for this one.
-    pub similar: bool,
-    /// Whether one of the devices says that its holder wants to be contacted now.
-    pub available: bool,
-    /// The devices.
-    pub devices: Vec<FoundDevice>,
-}
-
-/// One device of a person.
-#[derive(Clone, Debug, Serialize)]
-pub struct FoundDevice {
-    /// Fingerprint of its certificate.
-    pub device: String,
-    /// Whether it can be invited to conversations.
-    pub reachable: bool,
-}
-
 /// How far a conversation's membership is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,7 +92,7 @@ pub enum ConversationState {
 /// `conversation list`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Conversations {
-    /// The newest first.
+    /// The newest first, social ones behind all others.
     pub conversations: Vec<ConversationView>,
 }
 
@@ -162,6 +128,10 @@ pub struct MemberView {
     pub name: String,
     /// The role.
     pub role: Option<String>,
+    /// The department.
+    pub department: Option<String>,
+    /// The professional registration.
+    pub registration: Option<String>,
     /// The ODS code of the trust.
     pub trust: String,
     /// Fingerprint of the device's certificate.
@@ -170,6 +140,10 @@ pub struct MemberView {
     pub admin: bool,
     /// Whether it is this device.
     pub own: bool,
+    /// What this program has checked of the certificate, now.
+    pub certification: CertificationView,
+    /// Others whom this device knows and whose names are easily taken for this one.
+    pub resembles: Vec<ResemblanceView>,
 }
 
 /// `read`.
@@ -218,7 +192,26 @@ pub struct MessageView {
     pub expires: Moment,
     /// What it says.
     pub text: String,
+    /// Why its sender sent it although it holds what the conversation's class forbids: on this device, if it sent it.
+    #[serde(rename = "override")]
+    pub overridden: Option<OverrideView>,
+    /// What the sender is reminded of; from `send` alone, once in each conversation.
+    pub reminder: Option<String>,
 }
+
+/// Such a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverrideView {
+    /// What the sender gave as the reason.
+    pub reason: String,
+    /// What the text holds: `nhs-number`, `date-of-birth`.
+    pub patterns: Vec<String>,
+}
+
+/// What `send` shows: the message, with its conversation before it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct SentMessage(pub MessageView);
 
 /// Who sent a message, by the certificate that was verified when it was read.
 #[derive(Clone, Debug, Serialize)]

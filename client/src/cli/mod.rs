@@ -1,5 +1,9 @@
 //! What can be typed. What it means is in [`crate::commands`].
 
+mod safety;
+
+pub use safety::SafetyArgs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -48,7 +52,8 @@ Example:
     Whoami,
     /// Look for people of all trusts in the network
     #[command(after_help = "\
-Prints role, registration and trust of each, because names are alike: check them before you write.
+Prints role, registration and trust of each, and what was checked of their certificates. Names that are
+like somebody else's are marked: compare before you write.
 
 Example:
   lanyard find okafor cardiology")]
@@ -67,7 +72,8 @@ Stored on this device first: if your trust's node cannot be reached, the next `l
 Examples:
   lanyard send \"Bed 4 transfer\" \"Accepted, ready from 14:00\"
   lanyard send 3f9c \"For today only\" --expires 12h
-  lanyard send 3f9c < handover.txt")]
+  lanyard send 3f9c < handover.txt
+  lanyard send 3f9c \"Theatre at 14:00\" --confirm \"Mira Okafor@RXH\"")]
     Send(SendArgs),
     /// Show messages, after fetching what is new
     #[command(after_help = "\
@@ -130,6 +136,9 @@ Example:
     /// Keep what standard input brings until it is locked; for `lanyard unlock`
     #[command(hide = true, after_help = "Example:\n  lanyard agent")]
     Agent,
+    /// Show a safety number, to compare with somebody else's
+    #[command(after_help = safety::EXAMPLES)]
+    Safety(SafetyArgs),
     /// Fetch what is new, and send what waits
     #[command(after_help = "Example:\n  lanyard sync --json")]
     Sync,
@@ -178,6 +187,9 @@ Example:
         /// Whom to invite, with all their devices; may be given several times
         #[arg(long = "with", required = true, value_name = "PERSON")]
         with: Vec<String>,
+        /// Who is meant by a name that is like somebody else's
+        #[command(flatten)]
+        confirm: Confirm,
         /// How long messages live at most: a number and s, m, h or d [default: as long as the network and your
         /// trust allow]
         #[arg(long, value_name = "TIME")]
@@ -206,10 +218,14 @@ Example:
         /// Whom to invite, with all their devices; may be given several times
         #[arg(long = "with", required = true, value_name = "PERSON")]
         with: Vec<String>,
+        /// Who is meant by a name that is like somebody else's
+        #[command(flatten)]
+        confirm: Confirm,
     },
     /// Take people out
     #[command(after_help = "\
-They keep what they have read; what is sent from then on they cannot read.
+They keep what they have read; what is sent from then on they cannot read. Lists the messages on
+this device that they could have read.
 
 Example:
   lanyard conversation remove \"Bed 4 transfer\" --member \"Jo Lund@RTD\"")]
@@ -251,6 +267,22 @@ pub struct SendArgs {
     /// conversation's limit]
     #[arg(long, value_name = "TIME")]
     pub expires: Option<String>,
+    /// Who is meant by a name that is like somebody else's
+    #[command(flatten)]
+    pub confirm: Confirm,
+    /// Why a text goes to a social conversation although it identifies a patient; kept with the message on
+    /// this device, and shown to nobody else
+    #[arg(long = "override", value_name = "REASON", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: Option<String>,
+}
+
+/// Who is meant where names are alike.
+#[derive(Debug, Args)]
+pub struct Confirm {
+    /// Whom you mean, if the name is like somebody else's: NAME@TRUST or the registration, as the question
+    /// says; may be given several times
+    #[arg(long, value_name = "PERSON")]
+    pub confirm: Vec<String>,
 }
 
 /// What to show.
@@ -333,6 +365,13 @@ mod tests {
         assert!(parse("lanyard read x --follow --json --profile d").is_ok());
         assert!(parse("lanyard read --follow --watch").is_err());
         assert!(parse("lanyard read --watch --json").is_err());
+        assert!(parse("lanyard send x y --override why --confirm a --confirm b").is_ok());
+        assert!(parse("lanyard send x y --override").is_err());
+        assert!(Cli::try_parse_from(["lanyard", "send", "x", "y", "--override", ""]).is_err());
+        assert!(parse("lanyard safety GMC --qr").is_ok());
+        assert!(parse("lanyard safety --conversation x").is_ok());
+        assert!(parse("lanyard safety").is_err());
+        assert!(parse("lanyard safety GMC --conversation x").is_err());
         assert!(parse("lanyard delete 123456").is_err());
         assert!(parse("lanyard delete 123456 --reason incident").is_ok());
         assert!(parse("lanyard delete --conversation x --all --reason incident").is_ok());

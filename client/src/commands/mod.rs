@@ -1,7 +1,9 @@
 //! What each command means: from what was typed to what is printed.
 
+mod confirm;
 mod pin;
 mod read;
+mod safety;
 mod text;
 
 use std::fmt::Display;
@@ -9,7 +11,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
 use lanyard_client::agent::AgentError;
-use lanyard_client::app::view::Synced;
+use lanyard_client::app::view::{SentMessage, Synced};
 use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
 use lanyard_client::profile::Profile;
@@ -56,6 +58,9 @@ pub enum CommandError {
     /// The agent cannot be started.
     #[error("the process that keeps this device unlocked cannot be started: {0}")]
     Start(std::io::Error),
+    /// Asked, the holder meant somebody else.
+    #[error("nothing was done")]
+    Declined,
     /// Nobody reads the output any more.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
@@ -72,7 +77,12 @@ impl CommandError {
             | Self::LongInput
             | Self::Pin(_)
             | Self::OtherPin => 2,
-            Self::App(_) | Self::Input(_) | Self::Output(_) | Self::Agent(_) | Self::Start(_) => 1,
+            Self::App(_)
+            | Self::Input(_)
+            | Self::Declined
+            | Self::Output(_)
+            | Self::Agent(_)
+            | Self::Start(_) => 1,
         }
     }
 }
@@ -107,27 +117,31 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Unlock(args) => pin::unlock(&profile, &args, &out),
         Command::Lock => pin::lock(&profile, &out),
         Command::Agent => pin::agent(&profile),
+        Command::Safety(args) => safety::run(&profile, &args, &out),
         Command::Sync => out.show(&open(&profile)?.sync()?),
     }
 }
 
 fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> Result<(), CommandError> {
-    let mut app = open(profile)?;
     match command {
-        ConversationCommand::New { title, class, with, retention } => {
+        ConversationCommand::New { title, class, with, confirm, retention } => {
             let retention_secs = retention.as_deref().map(clock::duration_secs).transpose();
             let retention_secs = retention_secs.map_err(CommandError::Retention)?;
-            out.show(&app.new_conversation(&title, class_of(class), &with, retention_secs)?)
+            let new = |app: &mut App| app.new_conversation(&title, class_of(class), &with, retention_secs);
+            out.show(&confirm::telling_apart(profile, &confirm, out, new)?)
         }
-        ConversationCommand::List => out.show(&app.conversations()?),
-        ConversationCommand::Show { conversation } => out.show(&app.conversation(&conversation)?),
-        ConversationCommand::Add { conversation, with } => out.show(&app.add_members(&conversation, &with)?),
+        ConversationCommand::List => out.show(&open(profile)?.conversations()?),
+        ConversationCommand::Show { conversation } => out.show(&open(profile)?.conversation(&conversation)?),
+        ConversationCommand::Add { conversation, with, confirm } => {
+            let add = |app: &mut App| app.add_members(&conversation, &with);
+            out.show(&confirm::telling_apart(profile, &confirm, out, add)?)
+        }
         ConversationCommand::Remove { conversation, members } => {
-            out.show(&app.remove_members(&conversation, &members)?)
+            out.show(&open(profile)?.remove_members(&conversation, &members)?)
         }
         ConversationCommand::Retention { conversation, time } => {
             let secs = clock::duration_secs(&time).map_err(CommandError::Retention)?;
-            out.show(&app.set_retention(&conversation, secs)?)
+            out.show(&open(profile)?.set_retention(&conversation, secs)?)
         }
     }
 }
@@ -142,7 +156,13 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
         return Err(CommandError::LongInput);
     }
     // Opened after the input has ended: others can use the profile while it is typed.
-    out.show(&open(profile)?.send(&args.conversation, &text, life_secs)?)
+    let reason = args.reason.as_deref();
+    let send = |app: &mut App| app.send_overriding(&args.conversation, &text, life_secs, reason);
+    let sent = SentMessage(confirm::telling_apart(profile, &args.confirm, out, send)?);
+    if let Some(reminder) = &sent.0.reminder {
+        eprintln!("lanyard: {reminder}");
+    }
+    out.show(&sent)
 }
 
 fn standard_input() -> Result<String, CommandError> {

@@ -1,10 +1,12 @@
 //! The same views for people.
 
+mod people;
+
 use std::fmt::{self, Display, Formatter};
 
 use lanyard_client::app::view::{
-    ConversationState, ConversationView, Conversations, DeletionView, FoundPeople, FoundPerson, MemberView,
-    MessageState, MessageView, Messages, SenderView, Synced, WhoAmI,
+    ConversationState, ConversationView, Conversations, DeletionView, MessageState, MessageView, Messages,
+    SenderView, SentMessage, Synced, WhoAmI,
 };
 use lanyard_client::clock::readable_secs;
 
@@ -73,43 +75,6 @@ impl Display for Text<'_, WhoAmI> {
     }
 }
 
-impl Display for Text<'_, FoundPeople> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.0.people.is_empty() {
-            return write!(f, "nobody found: try fewer words, or only the beginning of a name");
-        }
-        let people: Vec<_> = self.0.people.iter().map(|p| Text(p).to_string()).collect();
-        write!(f, "{}", people.join("\n"))?;
-        if self.0.people.iter().any(|p| p.similar) {
-            write!(f, "\nnames marked ! are easily confused: compare role, trust and registration")?;
-        }
-        if self.0.more {
-            write!(f, "\nthere are more: give more words")?;
-        }
-        Ok(())
-    }
-}
-
-impl Display for Text<'_, FoundPerson> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let found = self.0;
-        let mark = if found.similar { "! " } else { "" };
-        write!(f, "{mark}{}", person(&found.name, found.role.as_deref(), &found.trust))?;
-        write!(f, "\n    {}", found.organisation)?;
-        for part in [&found.department, &found.registration].into_iter().flatten() {
-            write!(f, " · {part}")?;
-        }
-        if found.available {
-            write!(f, " · available")?;
-        }
-        for device in &found.devices {
-            let note = if device.reachable { "" } else { " (cannot be invited yet)" };
-            write!(f, "\n    device {}{note}", &device.device[..ID_DIGITS])?;
-        }
-        Ok(())
-    }
-}
-
 impl Display for Text<'_, Conversations> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.conversations.is_empty() {
@@ -126,7 +91,12 @@ impl Display for Text<'_, Conversations> {
                 state(c)
             )
         };
-        write!(f, "{}", self.0.conversations.iter().map(line).collect::<Vec<_>>().join("\n"))
+        let mut is_begun = false;
+        for (place, c) in self.0.conversations.iter().enumerate() {
+            let gap = if place == 0 { "" } else { "\n" };
+            write!(f, "{gap}{}{}", section(c.class, place == 0, &mut is_begun), line(c))?;
+        }
+        Ok(())
     }
 }
 
@@ -143,25 +113,20 @@ impl Display for Text<'_, ConversationView> {
     }
 }
 
-impl Display for Text<'_, MemberView> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let m = self.0;
-        let notes = [(m.own, " (this device)"), (m.admin, " (administrator)")];
-        write!(f, "{}  {}", &m.device[..ID_DIGITS], person(&m.name, m.role.as_deref(), &m.trust))?;
-        notes.into_iter().filter(|(holds, _)| *holds).try_for_each(|(_, note)| f.write_str(note))
-    }
-}
-
 impl Display for Text<'_, Messages> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.0.messages.is_empty() {
             return write!(f, "no messages");
         }
-        let mut conversation = None;
+        let first = &self.0.messages[0].conversation;
+        // One conversation alone is apart from nothing.
+        let (mut conversation, mut is_begun) =
+            (None, self.0.messages.iter().all(|m| m.conversation == *first));
         for (place, message) in self.0.messages.iter().enumerate() {
             if conversation != Some(&message.conversation) {
                 let gap = if place == 0 { "" } else { "\n\n" };
-                write!(f, "{gap}{}", heading(&message.title, message.class, &message.conversation))?;
+                let section = section(message.class, true, &mut is_begun);
+                write!(f, "{gap}{section}{}", heading(&message.title, message.class, &message.conversation))?;
                 conversation = Some(&message.conversation);
             }
             write!(f, "\n{}", Text(message))?;
@@ -178,7 +143,24 @@ impl Display for Text<'_, MessageView> {
         let own = if m.state == MessageState::Received { "" } else { " (you)" };
         let sender = sender(&m.sender);
         write!(f, "[{}] {sender}{own}  {id}, until {}", m.sent, m.expires)?;
-        write!(f, "\n    {}", harmless(&m.text, "    "))
+        write!(f, "\n    {}", harmless(&m.text, "    "))?;
+        if let Some(o) = &m.overridden {
+            let patterns = o.patterns.join(", ");
+            write!(
+                f,
+                "\n    (override of {patterns}, kept on this device: {})",
+                harmless(&o.reason, "    ")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Text<'_, SentMessage> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let message = &self.0.0;
+        write!(f, "{}", heading(&message.title, message.class, &message.conversation))?;
+        write!(f, "\n{}", Text(message))
     }
 }
 
@@ -253,6 +235,14 @@ fn sender(sender: &SenderView) -> String {
 /// The class stands before everything that is said of a conversation.
 fn heading(title: &str, class: &str, id: &str) -> String {
     format!("[{class}] {}  {}", harmless(title, ""), &id[..ID_DIGITS])
+}
+
+/// What stands before the first social conversation of a list: they are apart from the others.
+fn section(class: &str, is_first: bool, is_begun: &mut bool) -> &'static str {
+    if class != "social" || std::mem::replace(is_begun, true) {
+        return "";
+    }
+    if is_first { "social conversations:\n" } else { "\nsocial conversations:\n" }
 }
 
 fn state(c: &ConversationView) -> String {

@@ -22,7 +22,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lanyard_crypto::mls::identity::{CredentialError, credential};
+use lanyard_crypto::mls::identity::{CredentialError, chain_of, credential};
 use lanyard_crypto::mls::policy::{POLICY_EXTENSION, PolicyError};
 use lanyard_crypto::mls::rules::RuleError;
 use lanyard_crypto::mls::{
@@ -132,6 +132,9 @@ pub struct SessionMember {
     pub device: DeviceIdentity,
     /// Whether its person administers the conversation.
     pub admin: bool,
+    /// Its certificate and its registrar's, DER. They reached a charter's root when it came: dates and revocation were
+    /// not asked for here.
+    pub chain: Vec<Vec<u8>>,
 }
 
 /// See the module.
@@ -232,7 +235,8 @@ impl<V: ChainVerifier> Session<V> {
         let policy = Policy::of(&group.context().extensions)?;
         let member = |m: mls_rs::group::Member| {
             let device = self.identities.read(&m.signing_identity)?;
-            Ok(SessionMember { index: m.index, admin: policy.is_admin(&device.person), device })
+            let chain = chain_of(&m.signing_identity)?.into_iter().map(<[u8]>::to_vec).collect();
+            Ok(SessionMember { index: m.index, admin: policy.is_admin(&device.person), device, chain })
         };
         group.roster().members_iter().map(member).collect()
     }
@@ -264,6 +268,20 @@ impl<V: ChainVerifier> Session<V> {
     /// Notes a conversation's setting: in the transaction that stores the group's state.
     fn note_retention(&self, conversation: &ConversationId, policy: &Policy) -> Result<(), VaultError> {
         self.vault.set_cursor(&setting(conversation), policy.retention_secs().unwrap_or(0))
+    }
+
+    /// Notes who is in a group as it is now: in the transaction that stores its state.
+    fn note_members(
+        &self,
+        conversation: &ConversationId,
+        group: &Group<Config<V>>,
+        at: Timestamp,
+    ) -> Result<(), SessionError> {
+        let mut devices = Vec::new();
+        for member in group.roster().members_iter() {
+            devices.push(self.identities.read(&member.signing_identity)?.fingerprint);
+        }
+        Ok(self.vault.members_are(conversation, &devices, group.current_epoch(), at)?)
     }
 
     /// The epoch that a conversation is in.

@@ -296,6 +296,8 @@ impl<V: ChainVerifier> Session<V> {
             Err(_) => return self.proposal(incoming, group),
         };
         let before = self.members(conversation)?;
+        let devices: Vec<_> = before.iter().map(|m| m.device.fingerprint).collect();
+        self.vault.members_were(conversation, &devices)?;
         let (pending, own_leaf) = (group.has_pending_commit(), group.current_member_index());
         let received = group.process_incoming_message_with_time(message, mls_time(incoming.issued))?;
         let ReceivedMessage::Commit(CommitMessageDescription { committer, effect, .. }) = received else {
@@ -312,6 +314,7 @@ impl<V: ChainVerifier> Session<V> {
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
         self.note_retention(conversation, &Policy::of(&group.context().extensions)?)?;
+        self.note_members(conversation, &group, incoming.issued)?;
         self.vault.drop_outgoing_changes(conversation)?;
         let own = committer == own_leaf;
         let device = |leaf: u32| before.iter().find(|m| m.index == leaf).map(|m| m.device.clone());
@@ -376,6 +379,7 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.drop_held_before(conversation, group.current_epoch())?;
         group.write_to_storage()?;
         self.note_retention(conversation, &policy)?;
+        self.note_members(conversation, &group, incoming.issued)?;
         self.vault.put_conversation(&Conversation {
             id: conversation.clone(),
             title: title.filter(|t| t.len() <= TITLE_BYTES_MAX).unwrap_or_default(),

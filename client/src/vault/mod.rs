@@ -12,9 +12,12 @@
 
 pub mod contacts;
 pub mod conversations;
+pub mod membership;
 pub mod messages;
 pub mod mls;
 pub mod outbox;
+pub mod overrides;
+mod people;
 mod retention;
 mod schema;
 #[cfg(test)]

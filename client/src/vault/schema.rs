@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use super::VaultError;
 
 /// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
-/// of erasures; tables that are missing are made.
-const VERSION: u32 = 2;
+/// of erasures; since 3, who was a member when, to whom this device has written, and overrides. Tables that are missing are made.
+const VERSION: u32 = 3;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -91,6 +91,26 @@ CREATE INDEX IF NOT EXISTS held_signer ON held (signer, conversation);
 CREATE TABLE IF NOT EXISTS unverified (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, trust TEXT NOT NULL,
     record BLOB NOT NULL, expires INTEGER NOT NULL
+);
+
+-- Members' devices: each was in from the epoch came to the one that began without it (went; NULL while it is in). since: when it
+-- came; NULL if that was before this was noted.
+CREATE TABLE IF NOT EXISTS membership (
+    conversation BLOB NOT NULL, device BLOB NOT NULL, came INTEGER NOT NULL, went INTEGER, since INTEGER,
+    PRIMARY KEY (conversation, device, came)
+) WITHOUT ROWID;
+
+-- People to whom this device has written; and pairs of people with similar names whom its holder has told apart, the smaller
+-- key first.
+CREATE TABLE IF NOT EXISTS written_to (person BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS told_apart (
+    one BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (one, other)
+) WITHOUT ROWID;
+
+-- Why a text was sent although it holds what its conversation's class forbids. patterns: their names, with spaces between. Goes with
+-- the message.
+CREATE TABLE IF NOT EXISTS overridden (
+    message INTEGER PRIMARY KEY REFERENCES message (local) ON DELETE CASCADE, patterns TEXT NOT NULL, reason TEXT NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS contact (

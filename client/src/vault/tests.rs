@@ -2,14 +2,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use lanyard_crypto::gateway::InboxRecord;
-use lanyard_crypto::mls::Class;
+use lanyard_crypto::mls::{Class, PersonKey};
 use lanyard_crypto::record::{Class as EnvelopeClass, Envelope};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use tempfile::TempDir;
 
 use super::conversations::Conversation;
+use super::membership::Span;
 use super::messages::Message;
 use super::outbox::Incoming;
+use super::overrides::Override;
 use super::*;
 use crate::limits::{HELD_PER_CONVERSATION_MAX, HELD_PER_TRUST_MAX, UNVERIFIED_PER_TRUST_MAX};
 
@@ -63,7 +65,7 @@ fn a_newer_format_is_refused() {
     let (_dir, path) = place();
     open(&path).lock().pragma_update(None, "user_version", 99).unwrap();
     let refused = Vault::open(&path, &VaultKey::new([3; 32]));
-    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 2 })));
+    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 3 })));
 }
 
 #[test]
@@ -86,6 +88,30 @@ fn a_vault_of_the_first_format_is_brought_up() {
     assert_eq!(told(&vault, 8), waiting[..1], "not before its time");
     vault.drop_erasures(&[one]).unwrap();
     assert_eq!(told(&vault, 9), waiting[1..]);
+}
+
+#[test]
+fn a_vault_of_the_second_format_is_brought_up() {
+    let (_dir, path) = place();
+    let older = open(&path);
+    let local = older.put_message(&message(1, MARKER), &[0; 32]).unwrap();
+    let drop_new =
+        "DROP TABLE membership; DROP TABLE written_to; DROP TABLE told_apart; DROP TABLE overridden;
+                    PRAGMA user_version = 2;";
+    older.lock().execute_batch(drop_new).unwrap();
+    drop(older);
+    let vault = open(&path);
+    assert_eq!(vault.message_at(local).unwrap().unwrap().text, MARKER);
+    let key = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), None, &[n; 32]);
+    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.are_told_apart(&key(1), &key(2)).unwrap());
+    vault.put_written_to(&key(1)).unwrap();
+    vault.tell_apart(&key(1), &key(2)).unwrap();
+    assert!(vault.has_written_to(&key(1)).unwrap() && !vault.has_written_to(&key(2)).unwrap());
+    assert!(
+        vault.are_told_apart(&key(2), &key(1)).unwrap() && !vault.are_told_apart(&key(2), &key(3)).unwrap()
+    );
+    assert_eq!(vault.override_of(local).unwrap(), None);
+    assert_eq!(vault.spans(&conversation(), &Fingerprint::new([1; 32])).unwrap(), []);
 }
 
 #[test]
@@ -346,4 +372,38 @@ fn lists_and_searches() {
     assert_eq!(texts(vault.search("IRD", 9, NOW).unwrap()), ["third"]);
     assert!(vault.search("50_", 9, NOW).unwrap().is_empty());
     assert!(vault.search("", 9, LATER).unwrap().is_empty());
+}
+
+#[test]
+fn members_are_noted_by_the_epochs_in_which_they_could_read() {
+    let (_dir, path) = place();
+    let vault = open(&path);
+    let device = |n: u8| Fingerprint::new([n; 32]);
+    let at = |n: u64| NOW.plus_secs(n);
+    // The first one was there before anything was noted.
+    vault.members_were(&conversation(), &[device(1)]).unwrap();
+    vault.members_are(&conversation(), &[device(1), device(2)], 4, at(4)).unwrap();
+    vault.members_are(&conversation(), &[device(1), device(2)], 5, at(5)).unwrap();
+    vault.members_are(&conversation(), &[device(1)], 6, at(6)).unwrap();
+    vault.members_are(&conversation(), &[device(2), device(1)], 9, at(9)).unwrap();
+    vault.members_were(&conversation(), &[device(2)]).unwrap();
+    let spans = |n| vault.spans(&conversation(), &device(n)).unwrap();
+    let span = |came, went, since: Option<u64>| Span { came, went, since: since.map(at) };
+    assert_eq!(spans(1), [span(0, None, None)]);
+    assert_eq!(spans(2), [span(4, Some(6), Some(4)), span(9, None, Some(9))]);
+    assert_eq!(spans(3), []);
+    let could_read = |epoch: u64| spans(2).iter().any(|s| s.covers(epoch));
+    assert_eq!([3, 4, 5, 6, 8, 9, 99].map(could_read), [false, true, true, false, false, true, true]);
+}
+
+#[test]
+fn an_override_goes_with_its_message() {
+    let (_dir, path) = place();
+    let mut vault = open(&path);
+    let local = vault.put_message(&message(1, MARKER), &[0; 32]).unwrap();
+    let reason = Override { patterns: vec!["nhs-number".into()], reason: "MARKER-reason".into() };
+    vault.put_override(local, &reason).unwrap();
+    assert_eq!(vault.override_of(local).unwrap(), Some(reason));
+    vault.erase(&conversation(), &[RecordId::new([1; 32])], &"RYJ".parse().unwrap(), LATER).unwrap();
+    assert_eq!(vault.override_of(local).unwrap(), None);
 }

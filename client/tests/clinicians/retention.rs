@@ -56,7 +56,7 @@ fn members_see_the_shortest_and_what_is_there_ends_with_it() {
     let view = mira.app().set_retention("Bed 4", DAY).unwrap();
     assert_eq!(view.retention_secs, DAY);
     let synced = jo.app().sync().unwrap();
-    let notice = "messages of \"Bed 4\" live for at most 1 day from now on; it was 20 days";
+    let notice = "messages of [clinical] \"Bed 4\" live for at most 1 day from now on; it was 20 days";
     assert_eq!(synced.notices, [notice]);
     assert_eq!(jo.app().sync().unwrap().notices, Vec::<String>::new(), "told once");
     assert_eq!([&mira, &jo, &other_mira].map(life), [DAY; 3], "what is there as well");

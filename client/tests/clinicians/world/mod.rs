@@ -58,6 +58,8 @@ pub struct State {
     pub hub_away: bool,
     /// Nodes take envelopes, and the connection breaks before the answer.
     pub loses_answers: bool,
+    /// The revocation lists that nodes hand over, as records.
+    pub crls: Vec<Decoded>,
     /// What nodes say that their trusts keep.
     pub retention: TrustRetention,
     /// Nodes refuse to show their inbox for now.
@@ -179,7 +181,8 @@ impl World {
                     |c: &&Decoded| matches!(c.body(), Body::Charter(c) if c.version.to_string() == value);
                 let charter = state.between.iter().find(is_asked).or(state.charter.as_ref());
                 let charter = charter.unwrap_or(&self.charter).bytes().to_vec();
-                Ok(cbor::to_vec(&TrustResponse { charter, crls: Vec::new(), retention: state.retention }))
+                let crls = state.crls.iter().map(|crl| ByteBuf::from(crl.bytes().to_vec())).collect();
+                Ok(cbor::to_vec(&TrustResponse { charter, crls, retention: state.retention }))
             }
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));
@@ -253,7 +256,8 @@ impl World {
         });
         let entry = record::sign(header, body, trust.registrar.fingerprint(), &trust.registrar_key).unwrap();
         let s = device.subject();
-        let words = format!("{} {} {}", s.common_name, s.registration.clone().unwrap_or_default(), s.trust);
+        let registration = s.registration.clone().unwrap_or_default();
+        let words = format!("{} {registration} {} {}", s.common_name, s.trust, device.fingerprint());
         self.state().entries.insert(words.into_bytes(), entry.bytes().to_vec());
     }
 

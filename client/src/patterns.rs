@@ -1,0 +1,220 @@
+//! What in a text identifies a patient: a table of named patterns, to which a trust's policy can add. Pure.
+//!
+//! A pattern finds too much rather than too little: about one in eleven numbers of ten digits passes the check of NHS
+//! numbers. So what it finds can be overridden, with a reason, or is only a reminder.
+
+/// One thing to look for.
+pub struct Pattern {
+    /// By which it is recorded, stable.
+    pub name: &'static str,
+    /// What people are told that a text holds.
+    pub what: &'static str,
+    finds: fn(&str) -> bool,
+}
+
+/// What is looked for.
+pub const PATTERNS: [Pattern; 2] = [
+    Pattern { name: "nhs-number", what: "an NHS number", finds: holds_nhs_number },
+    Pattern { name: "date-of-birth", what: "a date of birth", finds: holds_date_of_birth },
+];
+
+impl std::fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The patterns that a text holds, in the order of the table.
+pub fn found_in(text: &str) -> Vec<&'static Pattern> {
+    PATTERNS.iter().filter(|pattern| (pattern.finds)(text)).collect()
+}
+
+/// The patterns as one reads them: "an NHS number and a date of birth".
+pub fn described(found: &[&Pattern]) -> String {
+    found.iter().map(|pattern| pattern.what).collect::<Vec<_>>().join(" and ")
+}
+
+/// Ten digits with the check digit of NHS numbers (NHS Data Dictionary, NHS NUMBER), not inside a longer run of
+/// digits: without spaces, or in groups of 3, 3 and 4 with one space or hyphen between them.
+fn holds_nhs_number(text: &str) -> bool {
+    let chars: Vec<char> = text.chars().collect();
+    (0..chars.len()).any(|start| {
+        let begins = chars[start].is_ascii_digit() && (start == 0 || !chars[start - 1].is_ascii_digit());
+        begins && digits_at(&chars[start..]).is_some_and(|digits| is_nhs_number(&digits))
+    })
+}
+
+/// The ten digits that stand at the beginning, if so many do, spaced as above.
+fn digits_at(chars: &[char]) -> Option<[u32; 10]> {
+    let mut digits = [0; 10];
+    let mut place = 0;
+    let is_spaced = chars.get(3).copied().is_some_and(is_separator);
+    for (count, digit) in digits.iter_mut().enumerate() {
+        if is_spaced && matches!(count, 3 | 6) {
+            chars.get(place).copied().filter(|c| is_separator(*c))?;
+            place += 1;
+        }
+        *digit = chars.get(place)?.to_digit(10)?;
+        place += 1;
+    }
+    // More digits follow: a longer number.
+    let ends = chars.get(place).is_none_or(|c| !c.is_ascii_digit());
+    ends.then_some(digits)
+}
+
+/// Spaces and hyphens as keyboards and word processors write them.
+fn is_separator(c: char) -> bool {
+    matches!(c, ' ' | '-' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{2010}'..='\u{2013}' | '\u{2212}')
+}
+
+/// The tenth digit makes the sum of the digits, weighted from 10 down to 1, a multiple of 11.
+fn is_nhs_number(digits: &[u32; 10]) -> bool {
+    let sum: u32 = digits.iter().zip((1..=10).rev()).map(|(digit, weight)| digit * weight).sum();
+    sum.is_multiple_of(11)
+}
+
+/// Words that announce a date of birth, in lower case.
+const BORN: [&str; 5] = ["dob", "d.o.b", "d.o.b.", "born", "date of birth"];
+
+/// A date, DD/MM/YYYY, right behind one of those words.
+fn holds_date_of_birth(text: &str) -> bool {
+    let text = text.to_lowercase();
+    BORN.iter().any(|word| {
+        text.match_indices(word).any(|(start, _)| {
+            let apart = !text[..start].chars().next_back().is_some_and(char::is_alphanumeric);
+            apart && is_date(behind(&text[start + word.len()..]))
+        })
+    })
+}
+
+/// What follows the word, behind what may stand between: `DOB: `, `born on `, `date of birth is `.
+fn behind(text: &str) -> &str {
+    let skipped =
+        |text: &str| text.len() - text.trim_start_matches([' ', ':', '=', '-', '.', '\t', '\u{a0}']).len();
+    let text = &text[skipped(text)..];
+    let text = ["on ", "is ", "was "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+    &text[skipped(text)..]
+}
+
+/// Whether a text begins with a date: one or two digits, one or two digits, four digits.
+fn is_date(text: &str) -> bool {
+    let mut parts = text.splitn(3, ['/', '-', '.']);
+    let (Some(day), Some(month), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let year: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    let within =
+        |part: &str, digits: std::ops::RangeInclusive<usize>, range: std::ops::RangeInclusive<u32>| {
+            digits.contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_digit())
+                && part.parse().is_ok_and(|number| range.contains(&number))
+        };
+    within(day, 1..=2, 1..=31) && within(month, 1..=2, 1..=12) && within(&year, 4..=4, 1850..=2200)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(text: &str) -> Vec<&'static str> {
+        found_in(text).into_iter().map(|p| p.name).collect()
+    }
+
+    // Numbers from 999 are for tests and belong to nobody.
+    #[test]
+    fn nhs_numbers_are_found_in_their_usual_spacings() {
+        for text in [
+            "9990000018",
+            "NHS 999 000 0018, bed 4",
+            "999-000-0018",
+            "999\u{a0}000\u{a0}0018",
+            "999–000–0018",
+            "(9990000018)",
+            "no:9990000018.",
+            "bed 4 9990000018",
+            "ring 07700 900123 about 999 000 0018",
+        ] {
+            assert_eq!(names(text), ["nhs-number"], "{text}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_not() {
+        for text in [
+            "",
+            "9990000019",
+            "99900000180",
+            "19990000018",
+            "999  000 0018",
+            "999 0000018",
+            "99 9000 0018",
+            "999000 0018",
+            "9990000",
+            "07700 900123",
+            "BP 120/80, K 6.8, Na 139",
+        ] {
+            assert_eq!(names(text), Vec::<&str>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_birth_are_found_behind_their_words_alone() {
+        for text in [
+            "DOB 01/02/1960",
+            "dob: 1/2/1960",
+            "D.O.B. 01/02/1960",
+            "d.o.b.: 01/02/1960",
+            "born on 01-02-1960",
+            "Date of birth is 01.02.1960, bed 4",
+        ] {
+            assert_eq!(names(text), ["date-of-birth"], "{text}");
+        }
+        for text in [
+            "review on 01/02/2026",
+            "dob unknown, seen 01/02/2026",
+            "stubborn 01/02/1960",
+            "DOB 41/02/1960",
+            "DOB 01/13/1960",
+            "DOB 01/02/60",
+            "dob",
+            "born 01/02",
+        ] {
+            assert_eq!(names(text), Vec::<&str>::new(), "{text}");
+        }
+        let both = found_in("999 000 0018 DOB 01/02/1960");
+        assert_eq!(described(&both), "an NHS number and a date of birth");
+    }
+
+    fn with_check(nine: &[u32; 9]) -> Option<String> {
+        let sum: u32 = nine.iter().zip((2..=10).rev()).map(|(digit, weight)| digit * weight).sum();
+        let check = (11 - sum % 11) % 11;
+        (check < 10).then(|| nine.iter().chain([&check]).map(u32::to_string).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_with_its_check_digit_is_found_and_with_no_other(
+            rest in proptest::array::uniform6(0u32..10), before in "[a-z ,.:]{0,12}", after in "[a-z ,.:]{0,12}",
+            separator in proptest::sample::select(vec!["", " ", "-"]),
+        ) {
+            let mut nine = [9; 9];
+            nine[3..].copy_from_slice(&rest);
+            let Some(number) = with_check(&nine) else { return Ok(()) };
+            let spaced = |n: &str| format!("{}{separator}{}{separator}{}", &n[..3], &n[3..6], &n[6..]);
+            let text = format!("{before}{}{after}", spaced(&number));
+            prop_assert_eq!(names(&text), vec!["nhs-number"], "{}", text);
+            for other in (0..10).map(|d| format!("{}{d}", &number[..9])).filter(|n| *n != number) {
+                let text = format!("{before}{}{after}", spaced(&other));
+                prop_assert!(names(&text).is_empty(), "{}", text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_fail(text in "\\PC*", digits in "[0-9 /.-]{0,40}") {
+            found_in(&text);
+            found_in(&format!("{text}dob {digits}{text}"));
+        }
+    }
+}
