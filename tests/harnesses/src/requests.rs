@@ -2,11 +2,15 @@
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
-    InboxResponse, Invitation, KeyPackageRequest, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest,
-    SendResponse, TicksResponse, TrustResponse,
+    InboxResponse, Invitation, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinUpload,
+    RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, TicksResponse, TrustResponse,
+};
+use lanyard_crypto::pin::{
+    ClientProof, ClientSetup, Credential, NodeProof, Pin, PinError, PinRecord, ServerSecret, answer_setup,
 };
 use lanyard_crypto::record::Submission;
 use lanyard_crypto::residency::Country;
@@ -33,6 +37,11 @@ const BODIES: &[fn(&[u8]) -> bool] = &[
     body::<DeletionResponse>,
     body::<Refusal>,
     body::<ErasuresRequest>,
+    pin_message,
+    body::<PinAnswer>,
+    pin_upload,
+    pin_proof,
+    body::<PinSession>,
 ];
 
 /// A body of a request or an answer; the first byte says of which.
@@ -52,6 +61,69 @@ fn body<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// A device's first message about its PIN; the node answers what is one, and refuses everything else.
+fn pin_message(bytes: &[u8]) -> bool {
+    let Ok(PinRequest { message }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX) else {
+        return body::<PinRequest>(bytes);
+    };
+    let answered = answer_setup(&pin_node().0, &pin_node().1, &message);
+    assert_eq!(
+        answered.is_ok(),
+        pin_exchange(&message).is_ok(),
+        "both exchanges begin with a point of the group"
+    );
+    body::<PinRequest>(bytes)
+}
+
+/// Its last message of setting one.
+fn pin_upload(bytes: &[u8]) -> bool {
+    if let Ok(PinUpload { upload, .. }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX)
+        && let Ok(record) = PinRecord::of_upload(pin_node().1.clone(), &upload)
+    {
+        let kept = record.to_bytes();
+        assert_eq!(PinRecord::from_bytes(&kept).map(|again| again.to_bytes()), Ok(kept));
+    }
+    body::<PinUpload>(bytes)
+}
+
+/// Its last message of proving one; it opens nothing that somebody else has begun.
+fn pin_proof(bytes: &[u8]) -> bool {
+    if let Ok(PinProof { proof }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX) {
+        let (_, message) = ClientProof::begin(pin()).expect("the system gives randomness");
+        let begun = pin_exchange(&message).expect("the client's own message is one");
+        assert!(begun.check(&proof).is_err(), "a proof was guessed");
+    }
+    body::<PinProof>(bytes)
+}
+
+fn pin_exchange(message: &[u8]) -> Result<NodeProof, PinError> {
+    let (secret, _, record) = pin_node();
+    let (record, device) = (PinRecord::from_bytes(record)?, Fingerprint::new([1; 32]));
+    let trust: TrustId = "RYJ".parse().expect("a trust's code");
+    Ok(NodeProof::answer(secret, record, &device, &trust, message)?.0)
+}
+
+fn pin() -> Pin {
+    Pin::typed("482917").expect("six characters")
+}
+
+/// A node's secret, and a PIN that was set with it.
+fn pin_node() -> &'static (ServerSecret, Credential, Vec<u8>) {
+    static NODE: OnceLock<(ServerSecret, Credential, Vec<u8>)> = OnceLock::new();
+    NODE.get_or_init(|| {
+        let node = || {
+            let (secret, credential) = (ServerSecret::generate()?, Credential::generate()?);
+            let (setup, message) = ClientSetup::begin(pin())?;
+            let answer = answer_setup(&secret, &credential, &message)?;
+            let trust: TrustId = "RYJ".parse().expect("a trust's code");
+            let new = setup.finish(&answer, &Fingerprint::new([1; 32]), &trust)?;
+            let record = PinRecord::of_upload(credential.clone(), &new.upload)?.to_bytes().to_vec();
+            Ok::<_, PinError>((secret, credential, record))
+        };
+        node().expect("a PIN can be set")
+    })
 }
 
 /// The line that an operator hands to whom they invite.
