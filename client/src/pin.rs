@@ -2,7 +2,7 @@
 //!
 //! The vault's key is random, and lies in the profile sealed under what the PIN and the node give together. Strategy for crashes: the new
 //! sealed key is written beside the one in force before the node takes the new PIN, and takes its place afterwards; whichever of the two
-//! the next exchange opens is the one in force. A vault whose key lay in the open gets another key, since a disk may still hold what was
+//! the next exchange opens is the one in force, and until that is known no further PIN is set. A vault whose key lay in the open gets another key, since a disk may still hold what was
 //! removed from it; until its file is gone, both are tried.
 
 use lanyard_crypto::cbor;
@@ -56,13 +56,17 @@ pub enum PinError {
     /// There is one, and nobody has proved it.
     #[error("this device is locked: run lanyard unlock with the present PIN first, then set another one")]
     Locked,
+    /// Nobody knows whether the node has taken the last one.
+    #[error(
+        "it is not known whether the PIN that was set last is in force: run lanyard unlock with it, or with the one before it; then set \
+         another one"
+    )]
+    Unfinished,
     /// The agent does not answer.
     #[error("the process that keeps this device unlocked does not answer: {0}; run lanyard unlock again")]
     Agent(std::io::Error),
     /// The key does not come out of what the profile has.
-    #[error(
-        "the PIN is right, but {0} does not hold this device's key; restore it from a backup, or ask your trust for a new invitation"
-    )]
+    #[error("the PIN is right, but {0} does not hold this device's key: ask your trust for a new invitation")]
     Damaged(std::path::PathBuf),
 }
 
@@ -106,6 +110,9 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
         None => (random_key()?, None),
     };
     node.show(shown);
+    if profile.new_sealed_path().exists() {
+        return Err(PinError::Unfinished);
+    }
     let (setup, message) = ClientSetup::begin(pin)?;
     let answer = node.begin_pin(message)?;
     let fingerprint = device.certificate().fingerprint();
@@ -114,7 +121,14 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     files::write_private(&profile.new_sealed_path(), &cbor::to_vec(&sealed))?;
     let token = SessionToken::random()?;
     let session = token.proof().as_bytes().to_vec();
-    let opened = node.set_pin(&PinUpload { upload: new.upload, session })?;
+    let opened = node.set_pin(&PinUpload { setup: answer.setup, upload: new.upload, session });
+    if let Err(error) = &opened
+        && !error.is_passing()
+    {
+        // It has said that it did not take it.
+        files::destroy(&profile.new_sealed_path())?;
+    }
+    let opened = opened?;
     files::rename(&profile.new_sealed_path(), &profile.sealed_path())?;
     close_the_open(profile, &key)?;
     Ok(Opened { key, token, idle_secs: opened.idle_secs })
@@ -135,7 +149,12 @@ pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
         return Err(PinError::NotSet);
     }
     let (proof, message) = ClientProof::begin(pin)?;
-    let answer = node.try_pin(message)?;
+    let answer = node.try_pin(message);
+    if answer.as_ref().is_err_and(|error| error.code() == Some("no-pin")) {
+        // None was ever taken: what was written for one opens nothing.
+        files::destroy(&profile.new_sealed_path())?;
+    }
+    let answer = answer?;
     let proven = match proof.finish(&answer.message, &fingerprint, &device.trust) {
         Err(exchange::PinError::Wrong) => return Err(PinError::Wrong { left: answer.left }),
         other => other?,
@@ -202,7 +221,7 @@ fn close_the_open(profile: &Profile, key: &[u8; VAULT_KEY_BYTES]) -> Result<(), 
     let key = VaultKey::new(*key);
     if profile.vault_path().exists() {
         match Vault::open(&profile.vault_path(), &VaultKey::new(*profile.vault_key()?)) {
-            Ok(mut vault) => vault.change_key(&key)?,
+            Ok(vault) => drop(vault.change_key(&profile.vault_path(), &key)?),
             // It was changed before an interruption.
             Err(VaultError::WrongKey(_)) => drop(Vault::open(&profile.vault_path(), &key)?),
             Err(error) => return Err(error.into()),

@@ -59,10 +59,11 @@ const RULES: &[Rule] = &[
         except: &[
             "crypto/src/mls/suite.rs",
             "crypto/src/mls/xwing.rs",
+            "crypto/src/pin/entropy.rs",
             "crypto/src/x509/key.rs",
             "crypto/src/x509/issue.rs",
         ],
-        instead: "take randomness as an argument; it is drawn only where keys, serial numbers and MLS secrets are made",
+        instead: "take randomness as an argument; it is drawn only where keys, serial numbers, PINs' and MLS secrets are made",
         breach: ("node/replica/src/spread.rs", "getrandom::fill(&mut nonce)?;"),
     },
     Rule {

@@ -8,11 +8,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::wire::{self, Message, Question};
-use super::{ANSWER_TIME_MAX, Opened, at_socket};
+use super::{Opened, at_socket};
 use crate::files::{self, FileError};
 use crate::profile::Profile;
+use lanyard_crypto::pin::SessionToken;
 use rustix::time::{ClockId, clock_gettime};
 
+/// How long one who has connected may say nothing.
+const QUESTION_TIME_MAX: Duration = Duration::from_millis(500);
 /// How often the agent looks whether its time is over.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -39,11 +42,12 @@ impl Kept {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what has not been used for too long, and gives it out one last time.
-    fn expire(&self, now: Duration) -> Option<Opened> {
+    /// Forgets what has not been used for too long, and gives out the token, whose session is to end.
+    fn expire(&self, now: Duration) -> Option<SessionToken> {
         let mut kept = self.lock();
         let over = kept.as_ref().is_some_and(|(_, until)| *until <= now);
-        if over { kept.take().map(|(opened, _)| opened) } else { None }
+        // The key goes here and now, whatever is done with the token.
+        if over { kept.take().map(|(opened, _)| opened.token) } else { None }
     }
 
     fn answer(&self, question: Question, now: Duration) -> Message {
@@ -65,23 +69,21 @@ impl Kept {
                     }
                     wire::key(opened)
                 }
-                None => {
-                    *kept = None;
-                    wire::locked()
-                }
+                // What is over goes with the next tick, which ends the session too.
+                None => wire::locked(),
             },
         }
     }
 }
 
-/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is told what was locked by time alone.
+/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is given the session's token of what was locked by time alone, and may take its time.
 ///
 /// # Errors
 /// [`AgentError`].
 pub fn serve(
     profile: &Profile,
     begin: Option<Opened>,
-    forgotten: impl Fn(Opened) + Send + 'static,
+    forgotten: impl Fn(SessionToken) + Send + 'static,
 ) -> Result<(), AgentError> {
     files::private_dir(profile.dir())?;
     // Held until the process ends, so that a socket which is there is nobody else's.
@@ -101,8 +103,8 @@ pub fn serve(
     thread::spawn(move || {
         loop {
             thread::sleep(TICK);
-            if let Some(opened) = ticking.expire(now()) {
-                forgotten(opened);
+            if let Some(token) = ticking.expire(now()) {
+                forgotten(token);
             }
         }
     });
@@ -114,10 +116,13 @@ pub fn serve(
 }
 
 fn attend(mut stream: UnixStream, kept: &Kept) -> io::Result<()> {
-    stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-    stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+    stream.set_read_timeout(Some(QUESTION_TIME_MAX))?;
+    stream.set_write_timeout(Some(QUESTION_TIME_MAX))?;
     let mut message = wire::blank();
-    stream.read_exact(message.as_mut_slice())?;
+    // A question is written at once; who sends it in parts would keep others waiting.
+    if stream.read(message.as_mut_slice())? != wire::BYTES {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let question = wire::read_question(&message).ok_or(io::ErrorKind::InvalidData)?;
     stream.write_all(kept.answer(question, now()).as_slice())
 }
@@ -131,7 +136,6 @@ fn now() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use lanyard_crypto::pin::SessionToken;
     use zeroize::Zeroizing;
 
     use super::super::wire::Answer;

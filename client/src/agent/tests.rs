@@ -61,8 +61,8 @@ fn what_is_forgotten_by_time_is_told_once() {
     let (told, heard) = mpsc::channel();
     let serving = profile.clone();
     let begin = Opened { idle_secs: 0, ..sample() };
-    std::thread::spawn(move || serve(&serving, Some(begin), move |opened| told.send(opened).unwrap()));
-    assert!(heard.recv_timeout(ANSWER_TIME_MAX).unwrap().token.proof().is_of(&sample().token));
+    std::thread::spawn(move || serve(&serving, Some(begin), move |token| told.send(token).unwrap()));
+    assert!(heard.recv_timeout(ANSWER_TIME_MAX).unwrap().proof().is_of(&sample().token));
     assert!(opened(&profile, true).unwrap().is_none());
 }
 

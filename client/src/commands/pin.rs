@@ -79,10 +79,11 @@ pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<
 }
 
 pub(super) fn lock(profile: &Profile, out: &Out) -> Result<(), CommandError> {
-    let opened = agent::opened(profile, false).map_err(AppError::Agent)?;
+    // An agent that does not say what it has is to forget it all the same.
+    let token = agent::opened(profile, false).ok().flatten().map(|opened| opened.token);
     agent::lock(profile).map_err(AppError::Agent)?;
-    if let Some(opened) = opened {
-        pin::end_session(profile, opened.token);
+    if let Some(token) = token {
+        pin::end_session(profile, token);
     }
     out.show(&State { unlocked: false, idle_secs: None, failed: None })
 }
@@ -92,7 +93,7 @@ pub(super) fn agent(profile: &Profile) -> Result<(), CommandError> {
     let begin = agent::read_opened(&mut unbuffered_input()?).map_err(CommandError::Input)?;
     let (ended, told) = (profile.clone(), profile.clone());
     thread::spawn(move || tell_of_news(&told));
-    let forgotten = move |opened: Opened| pin::end_session(&ended, opened.token);
+    let forgotten = move |token| pin::end_session(&ended, token);
     agent::serve(profile, begin, forgotten).map_err(CommandError::Agent)
 }
 
@@ -128,24 +129,21 @@ fn unlocked(
         return out.show(&state);
     }
     let program = std::env::current_exe().map_err(CommandError::Start)?;
-    let (reader, mut writer) = io::pipe().map_err(CommandError::Start)?;
-    agent::write_opened(&mut writer, &opened).map_err(CommandError::Start)?;
-    drop((writer, opened));
     let mut command = Command::new(program);
-    command.arg("--profile").arg(profile.dir()).arg("agent").stdin(Stdio::from(reader));
+    command.arg("--profile").arg(profile.dir()).arg("agent");
     if stay {
+        let (reader, mut writer) = io::pipe().map_err(CommandError::Start)?;
+        agent::write_opened(&mut writer, &opened).map_err(CommandError::Start)?;
+        drop((writer, opened));
         out.show(&state)?;
         // In place of this process, whose memory has seen the PIN.
-        return Err(CommandError::Start(command.exec()));
+        return Err(CommandError::Start(command.stdin(Stdio::from(reader)).exec()));
     }
-    command
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .map_err(CommandError::Start)?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.process_group(0).spawn().map_err(CommandError::Start)?;
     let end = Instant::now() + START_TIME_MAX;
-    while !agent::runs(profile) {
+    // Whichever agent runs then: another command may have started one at the same time.
+    while !agent::unlock(profile, &opened).map_err(AppError::Agent)? {
         if Instant::now() > end {
             return Err(CommandError::Start(io::ErrorKind::TimedOut.into()));
         }

@@ -73,11 +73,15 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
             waiter = Waiter::connect(profile).ok();
         }
         let mut app = match App::open_unattended(profile) {
-            Err(AppError::Locked) => return Err(locked(args, out)),
+            Err(error @ (AppError::Locked | AppError::Agent(_))) => return Err(hidden(error, args, out)),
             other => other?,
         };
         let messages = current(&mut app, args, out)?;
         drop(app);
+        // It may have been locked while the node was asked.
+        if is_locked(profile) {
+            return Err(hidden(AppError::Locked, args, out));
+        }
         if args.watch {
             screen.redraw(&messages, out)?
         } else {
@@ -90,7 +94,10 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
                 Err(_) => waiter = None,
             },
             None => {
-                std::thread::sleep(patience.min(Duration::from_secs(retry_secs)));
+                let end = Instant::now() + patience.min(Duration::from_secs(retry_secs));
+                while Instant::now() < end && !is_locked(profile) {
+                    std::thread::sleep(end.saturating_duration_since(Instant::now()).min(LOOK_AFTER));
+                }
                 retry_secs = (retry_secs * 2).min(PATIENCE_SECS_MAX);
             }
         }
@@ -105,19 +112,24 @@ fn wait(profile: &Profile, stream: &mut Waiter, patience: Duration) -> Result<bo
     let end = Instant::now() + patience;
     loop {
         let rest = end.saturating_duration_since(Instant::now());
-        let unlocked = agent::opened(profile, false).map_err(AppError::Agent)?.is_some();
-        if !unlocked || rest.is_zero() || stream.wait(rest.min(LOOK_AFTER))? {
+        if is_locked(profile) || rest.is_zero() || stream.wait(rest.min(LOOK_AFTER))? {
             return Ok(true);
         }
     }
 }
 
 /// What is on the screen goes from it, as far as this program has put it there to be replaced.
-fn locked(args: &ReadArgs, out: &Out) -> CommandError {
+fn hidden(why: AppError, args: &ReadArgs, out: &Out) -> CommandError {
     match if args.watch { out.line(CLEAR) } else { Ok(()) } {
-        Ok(()) => AppError::Locked.into(),
+        Ok(()) => why.into(),
         Err(error) => error,
     }
+}
+
+/// Whether nothing may be shown: the device has a PIN, and no agent says that it was proved.
+fn is_locked(profile: &Profile) -> bool {
+    let open = !profile.has_pin().unwrap_or(true);
+    !open && !matches!(agent::opened(profile, false), Ok(Some(_)))
 }
 
 /// Until the next message expires, and not longer than the bound.

@@ -129,13 +129,15 @@ impl Vault {
         Ok(Self { connection: Arc::new(Mutex::new(connection)), depth: 0 })
     }
 
-    /// Gives the vault another key: every page is written anew, all or nothing.
+    /// Gives the vault in this file another key: every page is written anew, all or nothing. SQLCipher does not tell whether it could, so the
+    /// vault is opened anew.
     ///
     /// # Errors
-    /// [`VaultError`]; the vault then has the key that it had.
-    pub fn change_key(&mut self, key: &VaultKey) -> Result<(), VaultError> {
-        let raw = key.as_pragma();
-        Ok(self.lock().pragma_update(None, "rekey", raw.as_str())?)
+    /// [`VaultError`]; [`VaultError::WrongKey`] if it has the key that it had.
+    pub fn change_key(self, path: &Path, key: &VaultKey) -> Result<Self, VaultError> {
+        self.lock().pragma_update(None, "rekey", key.as_pragma().as_str())?;
+        drop(self);
+        Self::open(path, key)
     }
 
     /// Does `work` in one transaction: all of it is on disk when this returns `Ok`, and nothing of it after

@@ -17,7 +17,6 @@
 use std::fmt;
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use opaque_ke::rand::{CryptoRng, Error as RandError, RngCore};
 use opaque_ke::{
     CipherSuite, ClientLogin, ClientLoginFinishParameters, ClientRegistration,
     ClientRegistrationFinishParameters, CredentialFinalization, CredentialRequest, CredentialResponse,
@@ -26,6 +25,7 @@ use opaque_ke::{
 };
 use zeroize::Zeroizing;
 
+use super::entropy::{self, Entropy};
 use super::rules::Pin;
 use super::secrets::{ExportKey, OPAQUE_KEY_BYTES, SessionToken};
 use crate::{Fingerprint, TrustId, labels};
@@ -106,7 +106,7 @@ impl Credential {
     /// [`PinError::Randomness`].
     pub fn generate() -> Result<Self, PinError> {
         let mut bytes = Zeroizing::new([0; CREDENTIAL_BYTES]);
-        getrandom::fill(&mut *bytes).map_err(|_| PinError::Randomness)?;
+        entropy::fill(&mut *bytes)?;
         Ok(Self(bytes))
     }
 }
@@ -328,39 +328,4 @@ fn exported(key: &[u8]) -> ExportKey {
     let mut bytes = Zeroizing::new([0; OPAQUE_KEY_BYTES]);
     bytes.copy_from_slice(key);
     ExportKey(bytes)
-}
-
-/// The operating system's randomness, for a library that asks for it by an older interface.
-struct Entropy(());
-
-impl Entropy {
-    fn new() -> Result<Self, PinError> {
-        getrandom::fill(&mut [0; 1]).map_err(|_| PinError::Randomness)?;
-        Ok(Self(()))
-    }
-}
-
-impl CryptoRng for Entropy {}
-
-impl RngCore for Entropy {
-    fn next_u32(&mut self) -> u32 {
-        let mut bytes = [0; 4];
-        self.fill_bytes(&mut bytes);
-        u32::from_le_bytes(bytes)
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        self.fill_bytes(&mut bytes);
-        u64::from_le_bytes(bytes)
-    }
-
-    fn fill_bytes(&mut self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("randomness that the system has given once does not end");
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), RandError> {
-        self.fill_bytes(bytes);
-        Ok(())
-    }
 }

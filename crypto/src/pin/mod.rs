@@ -9,6 +9,7 @@
 //! The suite is ristretto255 with SHA-512 and 3DH (RFC 9807, section 7), stretched by Argon2id with 64 MiB and three passes (RFC 9106,
 //! section 4, the second recommended choice with one lane).
 
+mod entropy;
 mod exchange;
 mod rules;
 mod secrets;

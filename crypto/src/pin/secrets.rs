@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::entropy;
 use super::exchange::PinError;
 use crate::{Fingerprint, ids, labels};
 
@@ -44,7 +45,7 @@ impl ExportKey {
     /// [`PinError::Randomness`].
     pub fn seal(&self, key: &[u8; VAULT_KEY_BYTES], device: &Fingerprint) -> Result<SealedKey, PinError> {
         let mut nonce = [0; NONCE_BYTES];
-        getrandom::fill(&mut nonce).map_err(|_| PinError::Randomness)?;
+        entropy::fill(&mut nonce)?;
         let payload = Payload { msg: key, aad: device.as_bytes() };
         let sealed = self.cipher().encrypt(&Nonce::from(nonce), payload);
         Ok(SealedKey {
@@ -90,7 +91,7 @@ impl SessionToken {
     /// [`PinError::Randomness`].
     pub fn random() -> Result<Self, PinError> {
         let mut bytes = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *bytes).map_err(|_| PinError::Randomness)?;
+        entropy::fill(&mut *bytes)?;
         Ok(Self(bytes))
     }
 

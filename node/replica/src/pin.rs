@@ -28,6 +28,9 @@ use crate::verdict::Refusal;
 /// The row of [`Tree::PinRecords`] with the secret of all records. A fingerprint is longer.
 const SECRET: &[u8] = b"secret";
 
+/// How long records stay after the end of the certificate, in seconds (400 days): nobody can try them then, and a clock that is ahead must not
+/// destroy what nothing brings back.
+const KEPT_SECS: u64 = 400 * 24 * 3600;
 /// How often it is looked for devices whose certificates have ended, in seconds.
 const LOOK_EVERY_SECS: u64 = 3600;
 
@@ -340,8 +343,8 @@ impl Replica {
             let rows = turn.rows.scan(Tree::Pins, (begin, Bound::Unbounded), SCAN_ROWS)?;
             for (key, row) in &rows {
                 let Ok(device) = <[u8; 32]>::try_from(key.as_slice()).map(Fingerprint::new) else { continue };
-                let ended =
-                    cbor::from_slice::<State>(row, row.len()).is_ok_and(|state| state.not_after <= turn.now);
+                let ended = cbor::from_slice::<State>(row, row.len())
+                    .is_ok_and(|state| state.not_after.plus_secs(KEPT_SECS) <= turn.now);
                 if ended {
                     turn.rows.delete(Tree::PinRecords, *device.as_bytes());
                     turn.rows.delete(Tree::Pins, *device.as_bytes());

@@ -33,6 +33,9 @@ use crate::time::now;
 /// How long an exchange waits for the client's proof: it takes the client's Argon2id in between.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(120);
 
+/// The name of a set-up.
+const SETUP_BYTES: usize = 16;
+
 /// What the gateway knows of PINs beside the engine.
 pub(super) struct Pins {
     /// How they are bounded.
@@ -42,7 +45,13 @@ pub(super) struct Pins {
     secret: OnceCell<Arc<ServerSecret>>,
     under_way: Mutex<HashMap<Fingerprint, UnderWay>>,
     /// What PINs that are being set will be kept under.
-    credentials: Mutex<HashMap<Fingerprint, (Credential, Instant)>>,
+    credentials: Mutex<HashMap<Fingerprint, SetUp>>,
+}
+
+struct SetUp {
+    name: [u8; SETUP_BYTES],
+    credential: Credential,
+    begun: Instant,
 }
 
 struct UnderWay {
@@ -91,9 +100,9 @@ impl Pins {
         self.under_way(|under_way| under_way.remove(device))
     }
 
-    fn credentials<T>(&self, work: impl FnOnce(&mut HashMap<Fingerprint, (Credential, Instant)>) -> T) -> T {
+    fn credentials<T>(&self, work: impl FnOnce(&mut HashMap<Fingerprint, SetUp>) -> T) -> T {
         let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        credentials.retain(|_, (_, since)| since.elapsed() < PROOF_TIME_MAX);
+        credentials.retain(|_, setup| setup.begun.elapsed() < PROOF_TIME_MAX);
         work(&mut credentials)
     }
 }
@@ -159,15 +168,21 @@ async fn setup(State(gateway): Shared, MaySet(device, _): MaySet, body: Body) ->
         Ok((answer_setup(&secret, &credential, &message)?, credential))
     });
     let (message, credential) = answered.await?.map_err(refused)?;
-    gateway.pins.credentials(|all| all.insert(device.fingerprint, (credential, Instant::now())));
-    Ok(Cbor(PinAnswer { message, left: gateway.pins.policy.tries_max }))
+    let mut name = [0; SETUP_BYTES];
+    getrandom::fill(&mut name).map_err(|_| refused(PinError::Randomness))?;
+    let begun = SetUp { name, credential, begun: Instant::now() };
+    gateway.pins.credentials(|all| all.insert(device.fingerprint, begun));
+    let (left, setup) = (gateway.pins.policy.tries_max, name.to_vec());
+    Ok(Cbor(PinAnswer { message, left, setup }))
 }
 
 async fn set(State(gateway): Shared, MaySet(device, shown): MaySet, body: Body) -> Outcome<PinOpened> {
-    let PinUpload { upload, session } = read(body, limits::SMALL_BYTES_MAX).await?;
+    let PinUpload { setup, upload, session } = read(body, limits::SMALL_BYTES_MAX).await?;
     let proof = session.try_into().map_err(|_| refused(PinError::Malformed))?;
-    let Some((credential, _)) = gateway.pins.credentials(|all| all.remove(&device.fingerprint)) else {
-        return Err(Refused::new("pin-exchange", "no PIN is being set: begin again"));
+    // An upload that goes with another set-up would make a record that no PIN fits.
+    let begun = gateway.pins.credentials(|all| all.remove(&device.fingerprint));
+    let Some(SetUp { credential, .. }) = begun.filter(|begun| begun.name[..] == setup) else {
+        return Err(Refused::new("pin-exchange", "no PIN is being set, or a newer one is: begin again"));
     };
     let record = Hidden(PinRecord::of_upload(credential, &upload).map_err(refused)?.to_bytes());
     // The engine looks at the session again: it may have ended while the body came.
@@ -191,7 +206,7 @@ async fn prove(State(gateway): Shared, device: Device, body: Body) -> Outcome<Pi
     let (proof, message) = answered.await?.map_err(refused)?;
     let record = (left == 0).then_some(record);
     gateway.pins.begin(device.fingerprint, UnderWay { proof, attempt, record, begun: Instant::now() });
-    Ok(Cbor(PinAnswer { message, left }))
+    Ok(Cbor(PinAnswer { message, left, setup: Vec::new() }))
 }
 
 async fn open(State(gateway): Shared, device: Device, body: Body) -> Outcome<PinOpened> {

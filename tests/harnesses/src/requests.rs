@@ -68,12 +68,10 @@ fn pin_message(bytes: &[u8]) -> bool {
     let Ok(PinRequest { message }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX) else {
         return body::<PinRequest>(bytes);
     };
-    let answered = answer_setup(&pin_node().0, &pin_node().1, &message);
-    assert_eq!(
-        answered.is_ok(),
-        pin_exchange(&message).is_ok(),
-        "both exchanges begin with a point of the group"
-    );
+    // A point of the group to set a PIN; to prove one, also a nonce and another point.
+    let begins =
+        [answer_setup(&pin_node().0, &pin_node().1, &message).is_ok(), pin_exchange(&message).is_ok()];
+    assert!(!begins.contains(&true) || [32, 96].contains(&message.len()), "a message has one length");
     body::<PinRequest>(bytes)
 }
 

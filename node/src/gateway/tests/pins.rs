@@ -51,7 +51,7 @@ impl Handset {
         let new = setup.finish(&answer.message, &self.device, &self.trust).unwrap();
         let opened = SessionToken::random().unwrap();
         let session = opened.proof().as_bytes().to_vec();
-        let upload = PinUpload { upload: new.upload, session };
+        let upload = PinUpload { setup: answer.setup, upload: new.upload, session };
         let _: PinSession = outcome(&self.ask(Method::PUT, "/v1/pin", &upload, token).await)?;
         Ok(opened)
     }
@@ -161,15 +161,21 @@ async fn a_wrong_proof_opens_nothing_and_rubbish_is_refused() {
     let begin = PinRequest { message };
     let cases = [(vec![1; 192], vec![1; 31]), (vec![0xff; 192], vec![1; 32]), (vec![], vec![1; 32])];
     for (upload, session) in cases {
-        let upload = PinUpload { upload, session };
         let answer = handset.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
-        assert_eq!(answer.0, StatusCode::OK);
+        let PinAnswer { setup, .. } = read(&answer, StatusCode::OK);
+        let upload = PinUpload { setup, upload, session };
         let answer = handset.ask(Method::PUT, "/v1/pin", &upload, None).await;
         assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
     }
-    let upload = PinUpload { upload: vec![1; 192], session: vec![1; 32] };
+    // Without a set-up, or with the answer to an earlier one.
     let mut other = Handset::new(&running, "Bea").await;
+    let upload = PinUpload { setup: vec![], upload: vec![1; 192], session: vec![1; 32] };
     let answer = other.ask(Method::PUT, "/v1/pin", &upload, None).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
+    let answer = other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
+    let PinAnswer { setup, .. } = read(&answer, StatusCode::OK);
+    other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
+    let answer = other.ask(Method::PUT, "/v1/pin", &PinUpload { setup, ..upload }, None).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
     handset.set("482917", None).await.unwrap();
     let answer = handset.ask(Method::POST, "/v1/pin/proof", &rubbish, None).await;

@@ -7,8 +7,8 @@ use std::path::Path;
 use lanyard_crypto::gateway::{
     Attestation, DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse,
     ErasuresRequest, InboxItem, InboxRecord, InboxResponse, Invitation, KeyPackageRequest, KnownDevice,
-    PinAnswer, PinProof, PinRequest, PinSession, PinUpload, Refusal, Replica, SeenRequest, SendRequest,
-    SendResponse, Tick, TicksResponse, TrustDevices, TrustResponse,
+    Refusal, Replica, SeenRequest, SendRequest, SendResponse, Tick, TicksResponse, TrustDevices,
+    TrustResponse,
 };
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::record::{Body, Class, Decoded, Erased, Head, Header, Reason, ReceiptItem, Submission};
@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use crate::member::{Conversation, converse};
+use crate::pins;
 
 /// A file of the corpus is no longer than this, in bytes; a target may be content with less.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
@@ -44,7 +45,7 @@ pub fn write(dir: &Path) {
         ("crl", lists()),
         ("request", requests()),
         ("pem", pems()),
-        ("gateway", bodies(&made, &records)),
+        ("gateway", [bodies(&made, &records), pins::bodies()].concat()),
         ("invitation", invitations()),
         ("name", names(&records)),
         ("peek", messages(&made)),
@@ -235,22 +236,10 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         ),
         body(13, &refusal),
         body(14, &ErasuresRequest { lines: vec![vec![7; 200].into()] }),
-        // The generator of ristretto255 (RFC 9496, appendix A.1), which is a message, and what is none.
-        body(15, &PinRequest { message: GENERATOR.to_vec() }),
-        body(15, &PinRequest { message: vec![0xff; 32] }),
-        body(16, &PinAnswer { message: vec![1; 64], left: 9 }),
-        body(17, &PinUpload { upload: [&GENERATOR[..], &[2; 160]].concat(), session: vec![3; 32] }),
-        body(18, &PinProof { proof: vec![4; 64] }),
-        body(19, &PinSession { until: at.plus_secs(DAY), idle_secs: 300, failed: 1 }),
     ]
 }
 
-const GENERATOR: [u8; 32] = [
-    0xe2, 0xf2, 0xae, 0x0a, 0x6a, 0xbc, 0x4e, 0x71, 0xa8, 0x84, 0xa9, 0x61, 0xc5, 0x00, 0x51, 0x5f, 0x58,
-    0xe3, 0x0b, 0x6a, 0xa5, 0x82, 0xdd, 0x8d, 0xb6, 0xa6, 0x59, 0x45, 0xe0, 0x8d, 0x2d, 0x76,
-];
-
-fn body<T: Serialize>(number: u8, body: &T) -> Vec<u8> {
+pub(crate) fn body<T: Serialize>(number: u8, body: &T) -> Vec<u8> {
     [vec![number], cbor::to_vec(body)].concat()
 }
 

@@ -13,6 +13,7 @@
 
 mod inputs;
 mod member;
+mod pins;
 
 use std::path::Path;
 
