@@ -57,7 +57,7 @@ impl App {
         };
         let (overridden, reminder) = self.consider(&conversation, text, reason)?;
         let members = self.session.members(&conversation.id)?;
-        self.check_names(members.iter().filter_map(|m| member_known(m, "")).collect())?;
+        self.check_written_to(members.iter().filter_map(|m| member_known(m, "")).collect())?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
         let outgoing = self.session.transaction(|session| {

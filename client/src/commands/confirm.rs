@@ -70,6 +70,7 @@ mod tests {
         };
         let doubt = Doubt {
             person: "Ada Okafor, Registrar (RTD)".into(),
+            invited: false,
             confirmed_by: "Ada Okafor@RTD".into(),
             others: vec![other],
         };

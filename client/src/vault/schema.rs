@@ -100,8 +100,8 @@ CREATE TABLE IF NOT EXISTS membership (
     PRIMARY KEY (conversation, device, came)
 ) WITHOUT ROWID;
 
--- People to whom this device has written; and pairs of people with similar names whom its holder has told apart, the smaller
--- key first.
+-- People to whom this device has written; and pairs of people with similar names whom its holder has told apart: who was
+-- meant, then who was not.
 CREATE TABLE IF NOT EXISTS written_to (person BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told_apart (
     one BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (one, other)

@@ -103,13 +103,17 @@ fn a_vault_of_the_second_format_is_brought_up() {
     let vault = open(&path);
     assert_eq!(vault.message_at(local).unwrap().unwrap().text, MARKER);
     let key = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), None, &[n; 32]);
-    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.are_told_apart(&key(1), &key(2)).unwrap());
+    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.is_told_apart(&key(1), &key(2)).unwrap());
     vault.put_written_to(&key(1)).unwrap();
+    // The one that is meant comes first, whichever key is smaller.
     vault.tell_apart(&key(1), &key(2)).unwrap();
+    vault.tell_apart(&key(4), &key(3)).unwrap();
     assert!(vault.has_written_to(&key(1)).unwrap() && !vault.has_written_to(&key(2)).unwrap());
-    assert!(
-        vault.are_told_apart(&key(2), &key(1)).unwrap() && !vault.are_told_apart(&key(2), &key(3)).unwrap()
-    );
+    for (one, other) in [(1, 2), (4, 3)] {
+        assert!(vault.is_told_apart(&key(one), &key(other)).unwrap());
+        assert!(!vault.is_told_apart(&key(other), &key(one)).unwrap(), "nobody was asked about {other}");
+    }
+    assert!(!vault.is_told_apart(&key(2), &key(3)).unwrap());
     assert_eq!(vault.override_of(local).unwrap(), None);
     assert_eq!(vault.spans(&conversation(), &Fingerprint::new([1; 32])).unwrap(), []);
 }
