@@ -4,6 +4,7 @@ use super::resemblance::Doubt;
 use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
+use crate::lines::one_line;
 use crate::node::NodeError;
 use crate::pin::PinError;
 use crate::profile::ProfileError;
@@ -169,5 +170,5 @@ fn doubtful(doubts: &[Doubt]) -> String {
 }
 
 fn listed(found: &[String]) -> String {
-    found.iter().map(|line| format!("\n    {line}")).collect()
+    found.iter().map(|line| format!("\n    {}", one_line(line))).collect()
 }

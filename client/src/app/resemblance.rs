@@ -15,6 +15,7 @@ use lanyard_crypto::x509::{Certificate, Subject};
 use super::people::{DEVICE_DIGITS_MIN, folded, split_trust};
 use super::view::ResemblanceView;
 use super::{App, AppError, begins, is_prefix};
+use crate::lines::one_line;
 use crate::names::alike;
 use crate::session::{SessionError, SessionMember};
 
@@ -82,8 +83,9 @@ impl std::fmt::Display for Doubt {
             )?,
         }
         for other in &self.others {
-            write!(f, "\n    {}", described(&other.name, &other.role, &other.trust, &other.registration))?;
-            write!(f, ", {}; differs in {}", other.known, other.differences.join(", "))?;
+            let name = described(&other.name, &other.role, &other.trust, &other.registration);
+            let differences = one_line(&other.differences.join(", "));
+            write!(f, "\n    {name}, {}; differs in {differences}", other.known)?;
         }
         Ok(())
     }
@@ -264,7 +266,7 @@ fn differences(one: &Subject, other: &Subject) -> Vec<String> {
 fn described(name: &str, role: &Option<String>, trust: &str, registration: &Option<String>) -> String {
     let parts = [Some(name), role.as_deref(), registration.as_deref()];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
-    format!("{} ({trust})", parts.join(", "))
+    one_line(&format!("{} ({trust})", parts.join(", ")))
 }
 
 #[cfg(test)]
