@@ -91,6 +91,12 @@ pub enum AppError {
     /// The holder cannot be compared with themselves.
     #[error("that is you: a safety number is compared with somebody else")]
     Oneself,
+    /// The directory holds more than it shows.
+    #[error(
+        "the directory holds more for {0:?} than it shows, so devices may be missing and a safety number would say nothing: \
+         compare the number of a conversation, with --conversation"
+    )]
+    NotAllListed(String),
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \

@@ -153,6 +153,8 @@ pub struct SafetyView {
     pub digits: String,
     /// With whom, or of which conversation.
     pub of: SafetyOf,
+    /// What the holder must look at before the number shows anything, if more devices than this one are certified as theirs.
+    pub warning: Option<String>,
     /// What an equal number shows.
     pub note: &'static str,
 }

@@ -151,6 +151,7 @@ impl Display for Text<'_, SafetyView> {
         }
         let groups: Vec<&str> = view.number.split(' ').collect();
         groups.chunks(4).try_for_each(|line| writeln!(f, "    {}", line.join(" ")))?;
+        view.warning.iter().try_for_each(|warning| writeln!(f, "{warning}"))?;
         write!(f, "{}", view.note)
     }
 }
