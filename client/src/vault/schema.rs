@@ -94,7 +94,7 @@ CREATE TABLE IF NOT EXISTS unverified (
 );
 
 -- Members' devices: each was in from the epoch came to the one that began without it (went; NULL while it is in). since: when it
--- came; NULL if that was before this was noted.
+-- came; NULL if that was before this was noted, or before this device came.
 CREATE TABLE IF NOT EXISTS membership (
     conversation BLOB NOT NULL, device BLOB NOT NULL, came INTEGER NOT NULL, went INTEGER, since INTEGER,
     PRIMARY KEY (conversation, device, came)

@@ -123,7 +123,7 @@ impl Display for Text<'_, CouldRead> {
         write!(f, "{name} could read {} {messages}{still}", one.count)?;
         match one.since {
             Some(since) => write!(f, "; member since {since}")?,
-            None => write!(f, "; member since before this device noted it")?,
+            None => write!(f, "; member since before this device came or noted it")?,
         }
         for message in &one.messages {
             let id = message.id.as_deref().map_or("waits to be sent", |id| &id[..ID_DIGITS]);
