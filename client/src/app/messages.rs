@@ -68,9 +68,6 @@ impl App {
             if let (Some(local), Some(overridden)) = (outgoing.message, &overridden) {
                 session.vault().put_override(local, overridden)?;
             }
-            if reminder.is_some() {
-                session.vault().set_cursor(&reminded(&conversation), 1)?;
-            }
             Ok::<_, AppError>(outgoing)
         })?;
         let mut synced = Synced::default();
@@ -85,6 +82,10 @@ impl App {
         let view = self.message_view(&conversation, &message, &self.queued()?)?;
         if view.state == MessageState::Failed {
             return Err(AppError::NotTaken(synced.notices.pop().unwrap_or_default()));
+        }
+        // Only now: what was refused for good has reminded nobody.
+        if reminder.is_some() {
+            self.session.vault().set_cursor(&reminded(&conversation), 1)?;
         }
         Ok(MessageView { reminder, ..view })
     }
