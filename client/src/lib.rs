@@ -9,6 +9,7 @@
 //! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
 //! - [`profile`], [`files`]: the directory that holds one device.
 //! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
+//! - [`lines`]: what others wrote, as it may be printed.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod agent;
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod enrol;
 pub mod files;
 pub mod limits;
+pub mod lines;
 pub mod names;
 pub mod node;
 pub mod patterns;

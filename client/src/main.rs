@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match commands::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lanyard: {error}");
+            eprintln!("lanyard: {}", error.told());
             ExitCode::from(error.exit_code())
         }
     }

@@ -35,7 +35,7 @@ pub fn described(found: &[&Pattern]) -> String {
 }
 
 /// Ten digits with the check digit of NHS numbers (NHS Data Dictionary, NHS NUMBER), not inside a longer run of
-/// digits: without spaces, or in groups of 3, 3 and 4 with one space or hyphen between them.
+/// digits: without spaces, or in groups of 3, 3 and 4 with white space or one hyphen between them.
 fn holds_nhs_number(text: &str) -> bool {
     let chars: Vec<char> = text.chars().collect();
     (0..chars.len()).any(|start| {
@@ -48,11 +48,10 @@ fn holds_nhs_number(text: &str) -> bool {
 fn digits_at(chars: &[char]) -> Option<[u32; 10]> {
     let mut digits = [0; 10];
     let mut place = 0;
-    let is_spaced = chars.get(3).copied().is_some_and(is_separator);
+    let is_spaced = chars.get(3).is_some_and(|c| c.is_whitespace() || is_hyphen(*c));
     for (count, digit) in digits.iter_mut().enumerate() {
         if is_spaced && matches!(count, 3 | 6) {
-            chars.get(place).copied().filter(|c| is_separator(*c))?;
-            place += 1;
+            place += separator_at(chars.get(place..)?)?;
         }
         *digit = chars.get(place)?.to_digit(10)?;
         place += 1;
@@ -62,9 +61,22 @@ fn digits_at(chars: &[char]) -> Option<[u32; 10]> {
     ends.then_some(digits)
 }
 
-/// Spaces and hyphens as keyboards and word processors write them.
-fn is_separator(c: char) -> bool {
-    matches!(c, ' ' | '-' | '\u{a0}' | '\u{2009}' | '\u{202f}' | '\u{2010}'..='\u{2013}' | '\u{2212}')
+/// How many characters of white space may part two groups: a line break with spaces, or the cells of a table.
+const GAP_CHARS_MAX: usize = 4;
+
+/// How long the separator is that stands at the beginning: a hyphen, or a short run of white space, tabs and line breaks
+/// among it.
+fn separator_at(chars: &[char]) -> Option<usize> {
+    if chars.first().copied().is_some_and(is_hyphen) {
+        return Some(1);
+    }
+    let run = chars.iter().take_while(|c| c.is_whitespace()).count();
+    (1..=GAP_CHARS_MAX).contains(&run).then_some(run)
+}
+
+/// Hyphens as keyboards and word processors write them.
+fn is_hyphen(c: char) -> bool {
+    matches!(c, '-' | '\u{2010}'..='\u{2013}' | '\u{2212}')
 }
 
 /// The tenth digit makes the sum of the digits, weighted from 10 down to 1, a multiple of 11.
@@ -75,6 +87,9 @@ fn is_nhs_number(digits: &[u32; 10]) -> bool {
 
 /// Words that announce a date of birth, in lower case.
 const BORN: [&str; 5] = ["dob", "d.o.b", "d.o.b.", "born", "date of birth"];
+
+/// How many marks and characters of white space may stand behind such a word, and again behind "on".
+const MARKS_MAX: usize = GAP_CHARS_MAX + 2;
 
 /// A date, DD/MM/YYYY, right behind one of those words.
 fn holds_date_of_birth(text: &str) -> bool {
@@ -87,13 +102,19 @@ fn holds_date_of_birth(text: &str) -> bool {
     })
 }
 
-/// What follows the word, behind what may stand between: `DOB: `, `born on `, `date of birth is `.
+/// What follows the word, behind what may stand between: `DOB: `, `DOB (`, `born on `, `date of birth is `, a line break.
 fn behind(text: &str) -> &str {
-    let skipped =
-        |text: &str| text.len() - text.trim_start_matches([' ', ':', '=', '-', '.', '\t', '\u{a0}']).len();
-    let text = &text[skipped(text)..];
-    let text = ["on ", "is ", "was "].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
-    &text[skipped(text)..]
+    let text = unmarked(text);
+    let text = ["on", "is", "was"].iter().find_map(|word| text.strip_prefix(word)).unwrap_or(text);
+    unmarked(text)
+}
+
+/// A text without the marks and the short run of white space at its beginning.
+fn unmarked(mut text: &str) -> &str {
+    for _ in 0..MARKS_MAX {
+        text = text.strip_prefix(|c: char| c.is_whitespace() || ":=-.(".contains(c)).unwrap_or(text);
+    }
+    text
 }
 
 /// Whether a text begins with a date: one or two digits, one or two digits, four digits.
@@ -135,6 +156,13 @@ mod tests {
             "no:9990000018.",
             "bed 4 9990000018",
             "ring 07700 900123 about 999 000 0018",
+            "999\t000\t0018",
+            "999  000 0018",
+            "999 000\n0018",
+            "NHS no.\n999 000 0018",
+            "999\r\n000\r\n0018",
+            "999    000    0018",
+            "999\u{2009}000\u{202f}0018",
         ] {
             assert_eq!(names(text), ["nhs-number"], "{text}");
         }
@@ -147,7 +175,9 @@ mod tests {
             "9990000019",
             "99900000180",
             "19990000018",
-            "999  000 0018",
+            "999     000 0018",
+            "999--000-0018",
+            "999- 000 0018",
             "999 0000018",
             "99 9000 0018",
             "999000 0018",
@@ -168,6 +198,11 @@ mod tests {
             "d.o.b.: 01/02/1960",
             "born on 01-02-1960",
             "Date of birth is 01.02.1960, bed 4",
+            "DOB:\n01/02/1960",
+            "DOB:\r\n  01/02/1960",
+            "DOB (01/02/1960)",
+            "DOB:\t01/02/1960",
+            "born on\n01/02/1960",
         ] {
             assert_eq!(names(text), ["date-of-birth"], "{text}");
         }
@@ -180,6 +215,7 @@ mod tests {
             "DOB 01/02/60",
             "dob",
             "born 01/02",
+            "DOB:\n\n\n\n\n\n\n\n\n\n\n\n\n01/02/1960",
         ] {
             assert_eq!(names(text), Vec::<&str>::new(), "{text}");
         }
@@ -197,7 +233,7 @@ mod tests {
         #[test]
         fn every_number_with_its_check_digit_is_found_and_with_no_other(
             rest in proptest::array::uniform6(0u32..10), before in "[a-z ,.:]{0,12}", after in "[a-z ,.:]{0,12}",
-            separator in proptest::sample::select(vec!["", " ", "-"]),
+            separator in proptest::sample::select(vec!["", " ", "-", "\t", "\n", "  ", "\r\n"]),
         ) {
             let mut nine = [9; 9];
             nine[3..].copy_from_slice(&rest);

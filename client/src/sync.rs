@@ -25,6 +25,7 @@ use serde_bytes::ByteBuf;
 use crate::app::view::Synced;
 use crate::app::{App, AppError};
 use crate::clock;
+use crate::lines::one_line;
 use crate::node::NodeError;
 use crate::session::receive::{Changed, Received};
 use crate::session::{Session, SessionError};
@@ -321,8 +322,9 @@ impl App {
             if let Some(code) = refused.and_then(|tick| tick.refused) {
                 self.session.abandon_change(&conversation)?;
                 let known = self.session.vault().conversation(&conversation)?;
-                let title =
-                    known.map(|c| format!("[{}] \"{}\"", c.class.name(), c.title)).unwrap_or_default();
+                let title = known
+                    .map(|c| format!("[{}] \"{}\"", c.class.name(), one_line(&c.title)))
+                    .unwrap_or_default();
                 synced.notices.push(format!(
                     "{owner} refused your change of members of {title} ({code}): it was not made"
                 ));

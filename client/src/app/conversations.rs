@@ -51,7 +51,7 @@ impl App {
         for typed in with {
             people.push(self.person(typed)?);
         }
-        self.check_names(people.iter().map(Person::known).collect())?;
+        self.check_invited(people.iter().map(Person::known).collect())?;
         let mut devices = self.own_other_devices()?;
         let own = self.session.device().person;
         for person in people.into_iter().filter(|p| p.key != own) {
@@ -105,7 +105,7 @@ impl App {
         for typed in with {
             people.push(self.person(typed)?);
         }
-        self.check_names(people.iter().map(Person::known).collect())?;
+        self.check_invited(people.iter().map(Person::known).collect())?;
         let mut devices = Vec::new();
         for person in people {
             let name = person.described();

@@ -4,6 +4,7 @@ use super::resemblance::Doubt;
 use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
+use crate::lines::one_line;
 use crate::node::NodeError;
 use crate::pin::PinError;
 use crate::profile::ProfileError;
@@ -90,6 +91,12 @@ pub enum AppError {
     /// The holder cannot be compared with themselves.
     #[error("that is you: a safety number is compared with somebody else")]
     Oneself,
+    /// The directory holds more than it shows.
+    #[error(
+        "the directory holds more for {0:?} than it shows, so devices may be missing and a safety number would say nothing: \
+         compare the number of a conversation, with --conversation"
+    )]
+    NotAllListed(String),
     /// The person has no device that can be invited.
     #[error(
         "{0} cannot be invited yet: none of their devices has published a key package; \
@@ -169,5 +176,5 @@ fn doubtful(doubts: &[Doubt]) -> String {
 }
 
 fn listed(found: &[String]) -> String {
-    found.iter().map(|line| format!("\n    {line}")).collect()
+    found.iter().map(|line| format!("\n    {}", one_line(line))).collect()
 }

@@ -57,7 +57,7 @@ impl App {
         };
         let (overridden, reminder) = self.consider(&conversation, text, reason)?;
         let members = self.session.members(&conversation.id)?;
-        self.check_names(members.iter().filter_map(|m| member_known(m, "")).collect())?;
+        self.check_written_to(members.iter().filter_map(|m| member_known(m, "")).collect())?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
         let outgoing = self.session.transaction(|session| {
@@ -67,9 +67,6 @@ impl App {
             }
             if let (Some(local), Some(overridden)) = (outgoing.message, &overridden) {
                 session.vault().put_override(local, overridden)?;
-            }
-            if reminder.is_some() {
-                session.vault().set_cursor(&reminded(&conversation), 1)?;
             }
             Ok::<_, AppError>(outgoing)
         })?;
@@ -85,6 +82,10 @@ impl App {
         let view = self.message_view(&conversation, &message, &self.queued()?)?;
         if view.state == MessageState::Failed {
             return Err(AppError::NotTaken(synced.notices.pop().unwrap_or_default()));
+        }
+        // Only now: what was refused for good has reminded nobody.
+        if reminder.is_some() {
+            self.session.vault().set_cursor(&reminded(&conversation), 1)?;
         }
         Ok(MessageView { reminder, ..view })
     }

@@ -141,24 +141,25 @@ impl App {
         Ok(contact.map(|c| c.name))
     }
 
-    /// The other devices of this device's holder.
+    /// The other devices of this device's holder, as far as the directory shows them.
     pub(crate) fn own_other_devices(&mut self) -> Result<Vec<Listed>, AppError> {
         let own = self.session.device().clone();
         let Some(registration) = self.device.certificate().subject().registration.clone() else {
             return Ok(Vec::new());
         };
-        let devices = self.listed_devices(&own.person, &registration)?;
+        let (devices, _) = self.listed_devices(&own.person, &registration)?;
         Ok(devices.into_iter().filter(|d| d.certificate.fingerprint() != own.fingerprint).collect())
     }
 
-    /// Every device of a person that the directory lists, by the registration.
+    /// The devices of a person that the directory shows for the registration. Tells whether it holds more than it shows.
     pub(crate) fn listed_devices(
         &mut self,
         person: &PersonKey,
         registration: &str,
-    ) -> Result<Vec<Listed>, AppError> {
-        let (people, _) = self.search(registration)?;
-        Ok(people.into_iter().filter(|p| p.key == *person).flat_map(|p| p.devices).collect())
+    ) -> Result<(Vec<Listed>, bool), AppError> {
+        let (people, more) = self.search(registration)?;
+        let devices = people.into_iter().filter(|p| p.key == *person).flat_map(|p| p.devices);
+        Ok((devices.collect(), more))
     }
 
     /// The nodes of a trust that the directory lists, and this device's own node if it is one of them.

@@ -3,9 +3,9 @@
 //! A message to the wrong person cannot be called back. So before the first message to somebody, and before somebody
 //! is invited, the name is compared with those of everyone else whom this device knows: the members of its
 //! conversations, and whoever was found in the directory. If one is alike, nothing is done until the holder has said
-//! who is meant; what was said is kept, for each pair of people once.
+//! who is meant; what was said is kept for these two, and for the one that was meant: the other is asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lanyard_crypto::Fingerprint;
 use lanyard_crypto::mls::PersonKey;
@@ -15,6 +15,7 @@ use lanyard_crypto::x509::{Certificate, Subject};
 use super::people::{DEVICE_DIGITS_MIN, folded, split_trust};
 use super::view::ResemblanceView;
 use super::{App, AppError, begins, is_prefix};
+use crate::lines::one_line;
 use crate::names::alike;
 use crate::session::{SessionError, SessionMember};
 
@@ -63,6 +64,8 @@ impl Known {
 pub struct Doubt {
     /// Who would be written to: name, role, trust, registration.
     pub person: String,
+    /// Whether the person is to be invited, and not only written to.
+    pub invited: bool,
     /// What confirms that this person is meant: for `--confirm`, and for [`App::confirm`].
     pub confirmed_by: String,
     /// The others.
@@ -71,10 +74,18 @@ pub struct Doubt {
 
 impl std::fmt::Display for Doubt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "you have never written to {}, whose name is easily taken for:", self.person)?;
+        match self.invited {
+            true => write!(f, "the name of {} is easily taken for:", self.person)?,
+            false => write!(
+                f,
+                "this device has not noted that you have written to {}, whose name is easily taken for:",
+                self.person
+            )?,
+        }
         for other in &self.others {
-            write!(f, "\n    {}", described(&other.name, &other.role, &other.trust, &other.registration))?;
-            write!(f, ", {}; differs in {}", other.known, other.differences.join(", "))?;
+            let name = described(&other.name, &other.role, &other.trust, &other.registration);
+            let differences = one_line(&other.differences.join(", "));
+            write!(f, "\n    {name}, {}; differs in {differences}", other.known)?;
         }
         Ok(())
     }
@@ -113,29 +124,49 @@ impl App {
         Ok(known)
     }
 
-    /// Refuses, unless it was confirmed, to write to people to whom this device has never written and whose names are
-    /// like those of others whom it knows. Pairs that were told apart before are not asked about again.
+    /// Refuses, unless it was confirmed, to write to people to whom this device has not noted that it has written, and
+    /// whose names are like those of others whom it knows. As [`App::check_invited`].
     ///
     /// # Errors
     /// [`AppError::Similar`], or the disk's.
-    pub(crate) fn check_names(&mut self, meant: Vec<Known>) -> Result<(), AppError> {
-        let own = self.session.device().person;
-        let mut new: BTreeMap<PersonKey, Known> = BTreeMap::new();
-        for person in meant.into_iter().filter(|person| person.key != own) {
+    pub(crate) fn check_written_to(&mut self, meant: Vec<Known>) -> Result<(), AppError> {
+        let mut new = BTreeMap::new();
+        for person in &meant {
             if !self.session.vault().has_written_to(&person.key)? {
-                new.insert(person.key, person);
+                new.insert(person.key, person.clone());
             }
         }
-        if new.is_empty() {
+        self.check_names(new, &meant.iter().map(|person| person.key).collect(), false)
+    }
+
+    /// Refuses, unless it was confirmed, to invite people whose names are like those of others whom this device knows:
+    /// also people to whom it has written, since a wrong one would be let in for good. Of two who are invited together
+    /// neither is taken for the other, and what was confirmed before is not asked again.
+    ///
+    /// # Errors
+    /// [`AppError::Similar`], or the disk's.
+    pub(crate) fn check_invited(&mut self, meant: Vec<Known>) -> Result<(), AppError> {
+        let people: BTreeMap<_, _> = meant.into_iter().map(|person| (person.key, person)).collect();
+        let meant = people.keys().copied().collect();
+        self.check_names(people, &meant, true)
+    }
+
+    /// Of those in `asked`; nobody is taken for another one who is `meant` as well.
+    fn check_names(
+        &mut self,
+        mut asked: BTreeMap<PersonKey, Known>,
+        meant: &BTreeSet<PersonKey>,
+        invited: bool,
+    ) -> Result<(), AppError> {
+        asked.remove(&self.session.device().person);
+        if asked.is_empty() {
             return Ok(());
         }
         let mut known = self.known()?;
-        for person in new.values() {
-            known.entry(person.key).or_insert_with(|| person.clone());
-        }
+        known.retain(|key, _| !meant.contains(key));
         // Those that are alike and not told apart, for each person who is meant.
         let mut alike = Vec::new();
-        for person in new.values() {
+        for person in asked.values() {
             let others = known.values().filter(|other| person.resembles(other)).collect();
             alike.push((person, self.not_told_apart(person, others)?));
         }
@@ -154,7 +185,7 @@ impl App {
         for (person, others) in alike {
             let left = self.not_told_apart(person, others)?;
             if !left.is_empty() {
-                doubts.push(doubt(person, &left));
+                doubts.push(doubt(person, &left, invited));
             }
         }
         if doubts.is_empty() { Ok(()) } else { Err(AppError::Similar(doubts)) }
@@ -163,7 +194,7 @@ impl App {
     fn not_told_apart<'a>(&self, person: &Known, others: Vec<&'a Known>) -> Result<Vec<&'a Known>, AppError> {
         let mut left = Vec::new();
         for other in others {
-            if !self.session.vault().are_told_apart(&person.key, &other.key)? {
+            if !self.session.vault().is_told_apart(&person.key, &other.key)? {
                 left.push(other);
             }
         }
@@ -190,7 +221,7 @@ fn seen_beside<'a>(person: &Known, others: impl Iterator<Item = &'a Known>) -> V
     views
 }
 
-fn doubt(person: &Known, others: &[&Known]) -> Doubt {
+fn doubt(person: &Known, others: &[&Known], invited: bool) -> Doubt {
     let subject = &person.subject;
     let trust = subject.trust.to_string();
     let by_name = format!("{}@{trust}", subject.common_name);
@@ -198,6 +229,7 @@ fn doubt(person: &Known, others: &[&Known]) -> Doubt {
     let by_device = || person.device.to_string()[..DEVICE_DIGITS].to_owned();
     Doubt {
         person: described(&subject.common_name, &subject.title, &trust, &subject.registration),
+        invited,
         confirmed_by: match &subject.registration {
             _ if is_name_enough => by_name,
             Some(registration) => format!("{registration}@{trust}"),
@@ -234,7 +266,7 @@ fn differences(one: &Subject, other: &Subject) -> Vec<String> {
 fn described(name: &str, role: &Option<String>, trust: &str, registration: &Option<String>) -> String {
     let parts = [Some(name), role.as_deref(), registration.as_deref()];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
-    format!("{} ({trust})", parts.join(", "))
+    one_line(&format!("{} ({trust})", parts.join(", ")))
 }
 
 #[cfg(test)]
@@ -260,13 +292,18 @@ mod tests {
         let ada = known(1, "Ada Okafor", "RTD", "Registrar", Some("GMC 1111111"));
         let other = known(2, "Ada Okafour", "RXH", "Registrar", Some("NMC 22B2222C"));
         assert_eq!(resembling(&ada, [&ada, &other]).len(), 1, "nobody resembles themselves");
-        let text = doubt(&ada, &[&other]).to_string();
+        let text = doubt(&ada, &[&other], false).to_string();
         assert_eq!(
             text,
-            "you have never written to Ada Okafor, Registrar, GMC 1111111 (RTD), whose name is easily taken for:\n    \
+            "this device has not noted that you have written to Ada Okafor, Registrar, GMC 1111111 (RTD), \
+             whose name is easily taken for:\n    \
              Ada Okafour, Registrar, NMC 22B2222C (RXH), found in the directory; \
              differs in trust (RXH, not RTD), registration (NMC 22B2222C, not GMC 1111111)"
         );
+        let text = doubt(&ada, &[&other], true).to_string();
+        let begin =
+            "the name of Ada Okafor, Registrar, GMC 1111111 (RTD) is easily taken for:\n    Ada Okafour";
+        assert!(text.starts_with(begin), "{text}");
     }
 
     #[test]
@@ -279,12 +316,12 @@ mod tests {
         for typed in ["Ada Okafor", "Ada Okafor@RXH", "GMC 1111111@RXH", "RTD", ""] {
             assert!(!is_named(&ada, typed), "{typed}");
         }
-        assert_eq!(doubt(&ada, &[&elsewhere]).confirmed_by, "Ada Okafor@RTD");
-        assert_eq!(doubt(&ada, &[&namesake]).confirmed_by, "GMC 1111111@RTD");
+        assert_eq!(doubt(&ada, &[&elsewhere], true).confirmed_by, "Ada Okafor@RTD");
+        assert_eq!(doubt(&ada, &[&namesake], true).confirmed_by, "GMC 1111111@RTD");
         let same = known(4, "Ada Okafor", "RTD", "Registrar", None);
         let again = known(5, "Ada Okafor", "RTD", "Registrar", None);
         assert_eq!(resembling(&same, [&again])[0].differences, ["nothing that their certificates state"]);
-        let by_device = doubt(&same, &[&again]).confirmed_by;
+        let by_device = doubt(&same, &[&again], true).confirmed_by;
         assert_eq!(by_device, "040404040404");
         assert!(is_named(&same, &by_device) && !is_named(&again, &by_device));
     }

@@ -4,8 +4,10 @@ use clap::Args;
 
 pub(super) const EXAMPLES: &str = "\
 Read the number to each other, in person or by a call in which you know the voice. If it is the same,
-nobody has shown one of you a device that the other does not have. It changes when one of you gets a
-new device or certificate, and a conversation's with each change of members.
+both of you see the same devices for each other. A false one that both of you see leaves the number
+the same: each of you must hold every device that is counted as yours, and is told if there are more
+than one. The number changes when one of you gets a new device or certificate, and a conversation's
+with each change of members.
 
 Examples:
   lanyard safety \"GMC 7654321\"

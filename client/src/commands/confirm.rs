@@ -6,7 +6,7 @@ use lanyard_client::app::resemblance::Doubt;
 use lanyard_client::app::{App, AppError};
 use lanyard_client::profile::Profile;
 
-use super::text::harmless;
+use super::text::{harmless, one_line};
 use super::{CommandError, Out, open};
 use crate::cli::Confirm;
 
@@ -46,7 +46,7 @@ pub(super) fn telling_apart<T>(
 /// Asks; everything but a yes is a no.
 fn is_meant(doubt: &Doubt, input: &mut impl BufRead, output: &mut impl Write) -> Result<bool, CommandError> {
     let question = harmless(&doubt.to_string(), "");
-    write!(output, "{question}\nIs this whom you mean: {}? [y/N] ", harmless(&doubt.person, ""))
+    write!(output, "{question}\nIs this whom you mean: {}? [y/N] ", one_line(&doubt.person))
         .and_then(|()| output.flush())
         .map_err(CommandError::Output)?;
     let mut answer = String::new();
@@ -70,6 +70,7 @@ mod tests {
         };
         let doubt = Doubt {
             person: "Ada Okafor, Registrar (RTD)".into(),
+            invited: false,
             confirmed_by: "Ada Okafor@RTD".into(),
             others: vec![other],
         };

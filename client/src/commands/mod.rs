@@ -67,6 +67,12 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// As it may be printed: others' words that it quotes cannot drive the terminal, and have no line of their own at its
+    /// beginning.
+    pub fn told(&self) -> String {
+        text::harmless(&self.to_string(), "    ")
+    }
+
     /// The program's exit code: 1 failed, 2 used wrongly.
     pub fn exit_code(&self) -> u8 {
         match self {

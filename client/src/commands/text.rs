@@ -9,34 +9,13 @@ use lanyard_client::app::view::{
     SenderView, SentMessage, Synced, WhoAmI,
 };
 use lanyard_client::clock::readable_secs;
+pub use lanyard_client::lines::{harmless, one_line};
 
 /// Digits of an id that are shown where a prefix can be typed.
 const ID_DIGITS: usize = 12;
 
 /// A view as text. Ends without a newline.
 pub struct Text<'a, T>(pub &'a T);
-
-/// What someone else wrote, made harmless for a terminal: control characters, and marks that change the
-/// direction of text, could hide or imitate what the program itself prints. Lines stay lines, indented by
-/// `indent`.
-pub fn harmless(text: &str, indent: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.trim_end().chars() {
-        match c {
-            '\n' => {
-                out.push('\n');
-                out.push_str(indent);
-            }
-            '\t' => out.push(' '),
-            c if c.is_control() => out.push('\u{fffd}'),
-            '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push('\u{fffd}')
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
 
 impl Display for Text<'_, WhoAmI> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -52,7 +31,7 @@ impl Display for Text<'_, WhoAmI> {
             "{:13}{} trusts in {}, charter version {} until {}",
             "network",
             me.network.trusts.len(),
-            harmless(&me.network.name, ""),
+            one_line(&me.network.name),
             me.network.charter_version,
             me.network.charter_expires
         )?;
@@ -168,7 +147,7 @@ impl Display for Text<'_, DeletionView> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let d = self.0;
         write!(f, "deletion {}\n{}, ordered {}", d.id, d.reason, d.ordered)?;
-        write!(f, "\n{}", harmless(&d.summary, ""))?;
+        write!(f, "\n{}", one_line(&d.summary))?;
         for replica in &d.replicas {
             write!(f, "\n    {:9}", replica.trust)?;
             match (&replica.erased, &replica.held_until, &replica.problem) {
@@ -185,7 +164,7 @@ impl Display for Text<'_, DeletionView> {
         }
         for device in &d.devices {
             let name = device.name.as_deref().unwrap_or(&device.device);
-            write!(f, "\n    {:9}device {}: ", device.trust, harmless(name, "    "))?;
+            write!(f, "\n    {:9}device {}: ", device.trust, one_line(name))?;
             match (&device.erased, &device.last_seen) {
                 (Some(erased), _) => write!(f, "erased {erased}")?,
                 (None, _) if device.revoked => write!(f, "revoked; not waited for")?,
@@ -225,7 +204,7 @@ impl Display for Text<'_, Synced> {
 
 fn person(name: &str, role: Option<&str>, trust: &str) -> String {
     let role = role.map(|r| format!(", {r}")).unwrap_or_default();
-    harmless(&format!("{name}{role} ({trust})"), "")
+    one_line(&format!("{name}{role} ({trust})"))
 }
 
 fn sender(sender: &SenderView) -> String {
@@ -234,7 +213,7 @@ fn sender(sender: &SenderView) -> String {
 
 /// The class stands before everything that is said of a conversation.
 fn heading(title: &str, class: &str, id: &str) -> String {
-    format!("[{class}] {}  {}", harmless(title, ""), &id[..ID_DIGITS])
+    format!("[{class}] {}  {}", one_line(title), &id[..ID_DIGITS])
 }
 
 /// What stands before the first social conversation of a list: they are apart from the others.
@@ -251,20 +230,5 @@ fn state(c: &ConversationView) -> String {
         (ConversationState::Left, _) => "  (you are no longer a member)".into(),
         (ConversationState::Waiting, Some(trust)) => format!("  (waiting for {trust})"),
         (ConversationState::Waiting, None) => "  (waiting)".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_write_cannot_drive_the_terminal() {
-        assert_eq!(
-            harmless("a\x1b[2Jb\r\u{202e}c\u{9b}d\u{7f}\n", ""),
-            "a\u{fffd}[2Jb\u{fffd}\u{fffd}c\u{fffd}d\u{fffd}"
-        );
-        assert_eq!(harmless("one\ntwo", "    "), "one\n    two");
-        assert_eq!(harmless("Zoë ✓ 日本", ""), "Zoë ✓ 日本");
     }
 }

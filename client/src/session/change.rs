@@ -102,7 +102,7 @@ impl<V: ChainVerifier> Session<V> {
             let mut group = session.client.create_group_with_id(id, extensions, ExtensionList::new(), at)?;
             group.write_to_storage()?;
             session.note_retention(&conversation, &policy)?;
-            session.note_members(&conversation, &group, now)?;
+            session.note_members(&conversation, &group, |_| Some(now))?;
             session.vault.put_conversation(&Conversation {
                 id: conversation.clone(),
                 title: founding.title.clone(),

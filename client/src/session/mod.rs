@@ -29,7 +29,7 @@ use lanyard_crypto::mls::{
     ChainVerifier, DeviceIdentity, Policy, Rules, Suite, X509Identities, mls_time, suite,
 };
 use lanyard_crypto::x509::SecretKey;
-use lanyard_crypto::{ConversationId, Timestamp, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, Timestamp, TrustId};
 use mls_rs::client_builder::{
     BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
     WithMlsRules,
@@ -275,13 +275,13 @@ impl<V: ChainVerifier> Session<V> {
         &self,
         conversation: &ConversationId,
         group: &Group<Config<V>>,
-        at: Timestamp,
+        since: impl Fn(&Fingerprint) -> Option<Timestamp>,
     ) -> Result<(), SessionError> {
         let mut devices = Vec::new();
         for member in group.roster().members_iter() {
             devices.push(self.identities.read(&member.signing_identity)?.fingerprint);
         }
-        Ok(self.vault.members_are(conversation, &devices, group.current_epoch(), at)?)
+        Ok(self.vault.members_are(conversation, &devices, group.current_epoch(), since)?)
     }
 
     /// The epoch that a conversation is in.

@@ -314,7 +314,7 @@ impl<V: ChainVerifier> Session<V> {
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
         self.note_retention(conversation, &Policy::of(&group.context().extensions)?)?;
-        self.note_members(conversation, &group, incoming.issued)?;
+        self.note_members(conversation, &group, |_| Some(incoming.issued))?;
         self.vault.drop_outgoing_changes(conversation)?;
         let own = committer == own_leaf;
         let device = |leaf: u32| before.iter().find(|m| m.index == leaf).map(|m| m.device.clone());
@@ -379,7 +379,9 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.drop_held_before(conversation, group.current_epoch())?;
         group.write_to_storage()?;
         self.note_retention(conversation, &policy)?;
-        self.note_members(conversation, &group, incoming.issued)?;
+        // The others may have been there for long: nobody says since when.
+        let own = self.device().fingerprint;
+        self.note_members(conversation, &group, |device| (*device == own).then_some(incoming.issued))?;
         self.vault.put_conversation(&Conversation {
             id: conversation.clone(),
             title: title.filter(|t| t.len() <= TITLE_BYTES_MAX).unwrap_or_default(),

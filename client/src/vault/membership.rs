@@ -15,7 +15,7 @@ pub struct Span {
     pub came: u64,
     /// The epoch that began without it; none while it is a member.
     pub went: Option<u64>,
-    /// When it came; none if that was before this was noted.
+    /// When it came; none if that was before this was noted, or before this device came.
     pub since: Option<Timestamp>,
 }
 
@@ -27,8 +27,8 @@ impl Span {
 }
 
 impl Vault {
-    /// Notes that these devices, and no others, are the members from this epoch on. In the transaction that stores the
-    /// group's state.
+    /// Notes that these devices, and no others, are the members from this epoch on; of those that are new, since when it
+    /// is known of these. In the transaction that stores the group's state.
     ///
     /// # Errors
     /// The disk's.
@@ -37,7 +37,7 @@ impl Vault {
         conversation: &ConversationId,
         devices: &[Fingerprint],
         epoch: u64,
-        since: Timestamp,
+        since: impl Fn(&Fingerprint) -> Option<Timestamp>,
     ) -> Result<(), VaultError> {
         let known = self.members_noted(conversation)?;
         let connection = self.lock();
@@ -52,7 +52,7 @@ impl Vault {
             "INSERT OR IGNORE INTO membership (conversation, device, came, since) VALUES (?, ?, ?, ?)",
         )?;
         for device in devices.iter().filter(|d| !known.contains(d)) {
-            came.execute(params![id, device.as_bytes(), epoch, seconds(since)])?;
+            came.execute(params![id, device.as_bytes(), epoch, since(device).map(seconds)])?;
         }
         Ok(())
     }

@@ -27,28 +27,26 @@ impl Vault {
         Ok(statement.exists([person.as_bytes()])?)
     }
 
-    /// Notes that the holder knows these two for two people.
+    /// Notes that the holder, asked, meant the one person and not the other. It says nothing for the other way round.
     ///
     /// # Errors
     /// The disk's.
-    pub fn tell_apart(&self, one: &PersonKey, other: &PersonKey) -> Result<(), VaultError> {
-        let (first, second) = (one.min(other), one.max(other));
+    pub fn tell_apart(&self, meant: &PersonKey, other: &PersonKey) -> Result<(), VaultError> {
         self.lock().execute(
             "INSERT OR IGNORE INTO told_apart (one, other) VALUES (?, ?)",
-            params![first.as_bytes(), second.as_bytes()],
+            params![meant.as_bytes(), other.as_bytes()],
         )?;
         Ok(())
     }
 
-    /// Whether the holder knows these two for two people.
+    /// Whether the holder, asked before, meant the one person and not the other.
     ///
     /// # Errors
     /// The disk's.
-    pub fn are_told_apart(&self, one: &PersonKey, other: &PersonKey) -> Result<bool, VaultError> {
-        let (first, second) = (one.min(other), one.max(other));
+    pub fn is_told_apart(&self, meant: &PersonKey, other: &PersonKey) -> Result<bool, VaultError> {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached("SELECT 1 FROM told_apart WHERE one = ? AND other = ?")?;
-        Ok(statement.exists(params![first.as_bytes(), second.as_bytes()])?)
+        Ok(statement.exists(params![meant.as_bytes(), other.as_bytes()])?)
     }
 }

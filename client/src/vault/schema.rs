@@ -94,14 +94,14 @@ CREATE TABLE IF NOT EXISTS unverified (
 );
 
 -- Members' devices: each was in from the epoch came to the one that began without it (went; NULL while it is in). since: when it
--- came; NULL if that was before this was noted.
+-- came; NULL if that was before this was noted, or before this device came.
 CREATE TABLE IF NOT EXISTS membership (
     conversation BLOB NOT NULL, device BLOB NOT NULL, came INTEGER NOT NULL, went INTEGER, since INTEGER,
     PRIMARY KEY (conversation, device, came)
 ) WITHOUT ROWID;
 
--- People to whom this device has written; and pairs of people with similar names whom its holder has told apart, the smaller
--- key first.
+-- People to whom this device has written; and pairs of people with similar names whom its holder has told apart: who was
+-- meant, then who was not.
 CREATE TABLE IF NOT EXISTS written_to (person BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS told_apart (
     one BLOB NOT NULL, other BLOB NOT NULL, PRIMARY KEY (one, other)

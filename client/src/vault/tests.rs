@@ -103,13 +103,17 @@ fn a_vault_of_the_second_format_is_brought_up() {
     let vault = open(&path);
     assert_eq!(vault.message_at(local).unwrap().unwrap().text, MARKER);
     let key = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), None, &[n; 32]);
-    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.are_told_apart(&key(1), &key(2)).unwrap());
+    assert!(!vault.has_written_to(&key(1)).unwrap() && !vault.is_told_apart(&key(1), &key(2)).unwrap());
     vault.put_written_to(&key(1)).unwrap();
+    // The one that is meant comes first, whichever key is smaller.
     vault.tell_apart(&key(1), &key(2)).unwrap();
+    vault.tell_apart(&key(4), &key(3)).unwrap();
     assert!(vault.has_written_to(&key(1)).unwrap() && !vault.has_written_to(&key(2)).unwrap());
-    assert!(
-        vault.are_told_apart(&key(2), &key(1)).unwrap() && !vault.are_told_apart(&key(2), &key(3)).unwrap()
-    );
+    for (one, other) in [(1, 2), (4, 3)] {
+        assert!(vault.is_told_apart(&key(one), &key(other)).unwrap());
+        assert!(!vault.is_told_apart(&key(other), &key(one)).unwrap(), "nobody was asked about {other}");
+    }
+    assert!(!vault.is_told_apart(&key(2), &key(3)).unwrap());
     assert_eq!(vault.override_of(local).unwrap(), None);
     assert_eq!(vault.spans(&conversation(), &Fingerprint::new([1; 32])).unwrap(), []);
 }
@@ -382,16 +386,18 @@ fn members_are_noted_by_the_epochs_in_which_they_could_read() {
     let at = |n: u64| NOW.plus_secs(n);
     // The first one was there before anything was noted.
     vault.members_were(&conversation(), &[device(1)]).unwrap();
-    vault.members_are(&conversation(), &[device(1), device(2)], 4, at(4)).unwrap();
-    vault.members_are(&conversation(), &[device(1), device(2)], 5, at(5)).unwrap();
-    vault.members_are(&conversation(), &[device(1)], 6, at(6)).unwrap();
-    vault.members_are(&conversation(), &[device(2), device(1)], 9, at(9)).unwrap();
+    vault.members_are(&conversation(), &[device(1), device(2)], 4, |_| Some(at(4))).unwrap();
+    vault.members_are(&conversation(), &[device(1), device(2)], 5, |_| Some(at(5))).unwrap();
+    vault.members_are(&conversation(), &[device(1)], 6, |_| Some(at(6))).unwrap();
+    let own = |d: &Fingerprint| (*d == device(2)).then_some(at(9));
+    vault.members_are(&conversation(), &[device(2), device(1), device(4)], 9, own).unwrap();
     vault.members_were(&conversation(), &[device(2)]).unwrap();
     let spans = |n| vault.spans(&conversation(), &device(n)).unwrap();
     let span = |came, went, since: Option<u64>| Span { came, went, since: since.map(at) };
     assert_eq!(spans(1), [span(0, None, None)]);
     assert_eq!(spans(2), [span(4, Some(6), Some(4)), span(9, None, Some(9))]);
     assert_eq!(spans(3), []);
+    assert_eq!(spans(4), [span(9, None, None)]);
     let could_read = |epoch: u64| spans(2).iter().any(|s| s.covers(epoch));
     assert_eq!([3, 4, 5, 6, 8, 9, 99].map(could_read), [false, true, true, false, false, true, true]);
 }

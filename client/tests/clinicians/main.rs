@@ -6,6 +6,7 @@ mod beliefs;
 mod conversations;
 mod deletions;
 mod healing;
+mod lines;
 mod names;
 mod patterns;
 mod removal;

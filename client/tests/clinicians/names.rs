@@ -63,11 +63,15 @@ fn who_is_invited_is_told_apart_from_who_is_known() {
     assert_eq!(begun["state"], "open");
     let member = begun["members"].as_array().unwrap().iter().find(|m| m["trust"] == "RTD").unwrap();
     assert_eq!(member["resembles"][0]["trust"], "RYJ");
-    // What was said once holds for the first message too, and for the other of the two.
+    // Both together: neither is taken for the other, and nobody is asked for later.
+    assert!(run(jo, &[&with[..], &["--with", "NMC 33A3333B"]].concat()).status.success());
+    // What was said once holds for the first message too, but not for the other of the two.
     let id = begun["id"].as_str().unwrap();
     assert_eq!(json(jo, &["send", id, "bed 4 is free"])["state"], "sent");
     let rota = ["conversation", "new", "--title", "Rota", "--class", "social", "--with", "NMC 33A3333B"];
-    assert!(run(jo, &rota).status.success());
+    let said = refused(&run(jo, &rota));
+    assert!(said.contains("the name of Dr Mira Okafor, Registrar, NMC 33A3333B (RYJ) is"), "{said}");
+    assert!(run(jo, &[&rota[..], &["--confirm", "NMC 33A3333B"]].concat()).status.success());
 
     // Somebody else again: asked about anew, and `conversation add` asks as well.
     let _third = Person::enrol(&world, 2, "Mira Okafour", "GMC 5555555");
@@ -89,7 +93,7 @@ fn the_first_message_to_somebody_with_a_similar_name_waits_for_a_word() {
     let view = mira.app().new_conversation("Bed 4", Class::Clinical, &with("Jo Lund"), None).unwrap();
     jo.app().sync().unwrap();
 
-    // Jo has not invited her, and has never written to her.
+    // Jo has not invited her, and it is not noted that she has written to her.
     let before = world.state().inbox.len();
     let said = refused(&run(jo.profile.dir(), &["send", "Bed 4", "accepted"]));
     assert!(said.contains("Ada Okafor, Registrar, GMC 1111111 (RTD)"), "{said}");
@@ -110,6 +114,11 @@ fn the_first_message_to_somebody_with_a_similar_name_waits_for_a_word() {
     mira.app().new_conversation("Rota", Class::Social, &with("Jo Lund"), None).unwrap();
     jo.app().sync().unwrap();
     jo.app().send("Rota", "swap Friday?", None).unwrap();
+    // Being let into a conversation is more: it is asked all the same.
+    let invite = || jo.app().new_conversation("Bed 5", Class::Clinical, &with("GMC 1111111"), None);
+    let Err(AppError::Similar(doubts)) = invite() else { panic!("it must be asked who is meant") };
+    assert_eq!((doubts.len(), doubts[0].invited, doubts[0].others.len()), (1, true, 1), "{doubts:?}");
+    assert_eq!(doubts[0].others[0].name, "Ada Okafour", "the other one was told apart before");
     assert_eq!(mira.texts(), ["accepted", "from 14:00", "swap Friday?"]);
 }
 

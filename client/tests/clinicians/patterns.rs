@@ -61,9 +61,13 @@ fn a_social_conversation_takes_no_patients_identity_without_a_reason_that_is_kep
 
 #[test]
 fn other_conversations_remind_once_each() {
-    let (_world, mira, _jo) = two();
+    let (world, mira, _jo) = two();
     let send = |conversation: &str, text: &str| mira.app().send(conversation, text, None).unwrap().reminder;
     assert_eq!(send("Bed 4", "potassium 6.8"), None);
+    // Whoever is told that it was not sent is not reminded by that.
+    world.state().refuses_saying = Some("no".into());
+    assert!(matches!(mira.app().send("Bed 4", IDENTIFYING, None), Err(AppError::NotTaken(_))));
+    world.state().refuses_saying = None;
     let first = run(mira.profile.dir(), &["send", "Bed 4", IDENTIFYING]);
     let (out, said) = (String::from_utf8(first.stdout).unwrap(), String::from_utf8(first.stderr).unwrap());
     assert!(first.status.success() && said.contains("use the least that identifies"), "{said}");

@@ -22,12 +22,27 @@ fn both_sides_see_the_same_number_and_nobody_else_does() {
     let _second = Person::enrol(&world, 1, "Jo Lund", "GMC 2222222");
     let view = json(mira.profile.dir(), &["safety", "GMC 2222222"]);
     assert_ne!(between, view["number"]);
+    assert!(view["warning"].is_null(), "Mira has one device");
     assert_eq!(view["of"]["devices"].as_array().map(Vec::len), Some(2));
     assert_eq!(view["number"], number(&jo, "GMC 1111111"));
-    assert_eq!(
-        json(jo.profile.dir(), &["safety", "GMC 1111111"])["of"]["own_devices"],
-        view["of"]["devices"]
-    );
+    // And Jo, whose number is the same, is told of it.
+    let of_jo = json(jo.profile.dir(), &["safety", "GMC 1111111"]);
+    assert_eq!(of_jo["of"]["own_devices"], view["of"]["devices"]);
+    let warning = "certified as you: 2 devices; each must be one that you hold";
+    assert_eq!(of_jo["warning"], warning);
+    let text = run(jo.profile.dir(), &["safety", "GMC 1111111"]).stdout;
+    assert!(String::from_utf8(text).unwrap().contains(&format!("\n{warning}\n")));
+    // Where both of them are members, alike.
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["GMC 2222222".to_owned()], None).unwrap();
+    jo.app().sync().unwrap();
+    assert_eq!(jo.app().safety_of_conversation("Bed 4").unwrap().warning.as_deref(), Some(warning));
+    assert_eq!(mira.app().safety_of_conversation("Bed 4").unwrap().warning, None);
+
+    // Nothing is said over a part of the devices.
+    world.state().directory_has_more = true;
+    for (who, with) in [(&mira, "GMC 2222222"), (&jo, "GMC 1111111")] {
+        assert!(matches!(who.app().safety_of_person(with), Err(AppError::NotAllListed(_))));
+    }
 }
 
 #[test]

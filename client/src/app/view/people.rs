@@ -119,7 +119,7 @@ pub struct CouldRead {
     pub registration: Option<String>,
     /// Whether no device of the person is a member any more; until then, more messages may be added.
     pub removed: bool,
-    /// Since when the person was a member; absent if that was before this device noted it.
+    /// Since when the person was a member; absent if that was before this device came or noted it.
     pub since: Option<Moment>,
     /// How many messages.
     pub count: usize,
@@ -153,6 +153,8 @@ pub struct SafetyView {
     pub digits: String,
     /// With whom, or of which conversation.
     pub of: SafetyOf,
+    /// What the holder must look at before the number shows anything, if more devices than this one are certified as theirs.
+    pub warning: Option<String>,
     /// What an equal number shows.
     pub note: &'static str,
 }

@@ -8,7 +8,7 @@ use lanyard_client::app::view::{
     SafetyOf, SafetyView,
 };
 
-use super::{ID_DIGITS, Text, harmless, heading, person, sender};
+use super::{ID_DIGITS, Text, harmless, heading, one_line, person, sender};
 
 impl Display for Text<'_, FoundPeople> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -32,9 +32,9 @@ impl Display for Text<'_, FoundPerson> {
         let found = self.0;
         let mark = if found.similar { "! " } else { "" };
         write!(f, "{mark}{}", person(&found.name, found.role.as_deref(), &found.trust))?;
-        write!(f, "\n    {}", found.organisation)?;
+        write!(f, "\n    {}", one_line(&found.organisation))?;
         for part in [&found.department, &found.registration].into_iter().flatten() {
-            write!(f, " · {part}")?;
+            write!(f, " · {}", one_line(part))?;
         }
         if found.available {
             write!(f, " · available")?;
@@ -44,7 +44,7 @@ impl Display for Text<'_, FoundPerson> {
         for device in &found.devices {
             let note = if device.reachable { "" } else { " (cannot be invited yet)" };
             let name = if device.name == found.name { "" } else { device.name.as_str() };
-            let as_name = if name.is_empty() { String::new() } else { format!(", as {name}") };
+            let as_name = if name.is_empty() { String::new() } else { format!(", as {}", one_line(name)) };
             write!(f, "\n    device {}{as_name}{note}", &device.device[..ID_DIGITS])?;
             let checked = Text(&device.certification).to_string();
             if said.as_ref() != Some(&checked) {
@@ -62,7 +62,7 @@ impl Display for Text<'_, ResemblanceView> {
         let name = person(&other.name, other.role.as_deref(), &other.trust);
         let differences = other.differences.join(", ");
         let text = format!("! like {name}, {}: differs in {differences}", other.known);
-        f.write_str(&harmless(&text, "    "))
+        f.write_str(&one_line(&text))
     }
 }
 
@@ -72,7 +72,7 @@ impl Display for Text<'_, CertificationView> {
         if let Some(problem) = &c.problem {
             return write!(f, "CERTIFICATE DOES NOT HOLD: {}", harmless(problem, "        "));
         }
-        write!(f, "certified by {} ({}) until {}", c.trust, harmless(&c.registrar, ""), c.until)?;
+        write!(f, "certified by {} ({}) until {}", c.trust, one_line(&c.registrar), c.until)?;
         write!(
             f,
             "; checked here: chain to the root of {} in charter version {}, dates",
@@ -94,7 +94,7 @@ impl Display for Text<'_, MemberView> {
         let m = self.0;
         write!(f, "{}  {}", &m.device[..ID_DIGITS], person(&m.name, m.role.as_deref(), &m.trust))?;
         for part in [&m.department, &m.registration].into_iter().flatten() {
-            write!(f, " · {}", harmless(part, ""))?;
+            write!(f, " · {}", one_line(part))?;
         }
         let notes = [(m.own, " (this device)"), (m.admin, " (administrator)")];
         notes.into_iter().filter(|(holds, _)| *holds).try_for_each(|(_, note)| f.write_str(note))?;
@@ -123,7 +123,7 @@ impl Display for Text<'_, CouldRead> {
         write!(f, "{name} could read {} {messages}{still}", one.count)?;
         match one.since {
             Some(since) => write!(f, "; member since {since}")?,
-            None => write!(f, "; member since before this device noted it")?,
+            None => write!(f, "; member since before this device came or noted it")?,
         }
         for message in &one.messages {
             let id = message.id.as_deref().map_or("waits to be sent", |id| &id[..ID_DIGITS]);
@@ -138,7 +138,8 @@ impl Display for Text<'_, SafetyView> {
         let view = self.0;
         match &view.of {
             SafetyOf::Person { name, role, trust, registration, devices, own_devices } => {
-                let registration = registration.as_ref().map(|r| format!(" · {r}")).unwrap_or_default();
+                let registration =
+                    registration.as_ref().map(|r| format!(" · {}", one_line(r))).unwrap_or_default();
                 writeln!(f, "you and {}{registration}", person(name, role.as_deref(), trust))?;
                 writeln!(f, "your devices: {}", short(own_devices))?;
                 writeln!(f, "theirs: {}", short(devices))?;
@@ -150,6 +151,7 @@ impl Display for Text<'_, SafetyView> {
         }
         let groups: Vec<&str> = view.number.split(' ').collect();
         groups.chunks(4).try_for_each(|line| writeln!(f, "    {}", line.join(" ")))?;
+        view.warning.iter().try_for_each(|warning| writeln!(f, "{warning}"))?;
         write!(f, "{}", view.note)
     }
 }

@@ -30,6 +30,16 @@ fn removed_and_added_again() {
     // What was held of the time without Cem is dropped, and not told as unreadable.
     assert_eq!(cem.receive(&welcome), [Received::Joined(id.clone())]);
     assert_eq!(cem.receive(&welcome), [Received::Nothing]);
+    // Cem's device knows since when it is there itself, and of nobody else who was there before.
+    let since = |of: &Device, device: &lanyard_crypto::Fingerprint| {
+        let spans = of.session.vault().spans(&id, device).unwrap();
+        assert!(!spans.is_empty());
+        spans.iter().map(|span| span.since).collect::<Vec<_>>()
+    };
+    for other in [&ada, &ben] {
+        assert!(since(&cem, &other.session.device().fingerprint).iter().all(Option::is_none));
+    }
+    assert!(since(&cem, &gone).iter().all(Option::is_some) && since(&ada, &gone).iter().all(Option::is_some));
     for n in 0..3 {
         let renewal = cem.session.carry_out(&id, EXPIRES, NOW).unwrap();
         let (commit, _) = world.order(&mut cem, &renewal).unwrap();

@@ -62,6 +62,10 @@ pub struct State {
     pub crls: Vec<Decoded>,
     /// What nodes say that their trusts keep.
     pub retention: TrustRetention,
+    /// What nodes say when they refuse every envelope for good.
+    pub refuses_saying: Option<String>,
+    /// Directories hold more than they show.
+    pub directory_has_more: bool,
     /// Nodes refuse to show their inbox for now.
     pub refuses_inbox: bool,
     /// Nodes refuse every device in the TLS handshake.
@@ -187,7 +191,7 @@ impl World {
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));
                 let entries = entries.map(|(_, e)| ByteBuf::from(e.clone())).collect();
-                Ok(cbor::to_vec(&DirectoryResponse { entries, more: false }))
+                Ok(cbor::to_vec(&DirectoryResponse { entries, more: state.directory_has_more }))
             }
             ("POST", "/v1/envelopes") => self.send(&mut state, trust, read(body)),
             ("GET", "/v1/inbox") if state.refuses_inbox => Err(refusal(503, "busy")),
@@ -267,6 +271,9 @@ impl World {
         trust: &Trust,
         request: SendRequest,
     ) -> Result<Vec<u8>, (u16, Refusal)> {
+        if let Some(message) = state.refuses_saying.clone() {
+            return Err((400, Refusal { code: "refused".into(), message }));
+        }
         let SendRequest { conversation, epoch, class, content, custodians, expires } = request;
         let envelope = |class, epoch, content| {
             Body::Envelope(Envelope { conversation: conversation.clone(), epoch, class, content })
