@@ -10,6 +10,7 @@ use lanyard_client::agent;
 use lanyard_client::app::view::{MessageView, Messages};
 use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::clock;
+use lanyard_client::lines;
 use lanyard_client::profile::Profile;
 use serde::Serialize;
 
@@ -55,7 +56,10 @@ fn current(app: &mut App, args: &ReadArgs, out: &Out) -> Result<Messages, Comman
             Some(synced)
         }
         Err(AppError::Node(error)) if error.is_offline() => {
-            eprintln!("lanyard: {error}; shown is what this device has");
+            eprintln!(
+                "lanyard: {}; shown is what this device has",
+                lines::harmless(&error.to_string(), "    ")
+            );
             None
         }
         Err(error) => return Err(error.into()),
@@ -186,7 +190,7 @@ impl Screen {
             if out.json {
                 out.json(&Event::Message(message))?;
             } else if is_new {
-                let place = format!("[{}] {}", message.class, super::text::harmless(&message.title, ""));
+                let place = format!("[{}] {}", message.class, lines::one_line(&message.title));
                 out.line(&format!("{place}\n{}", Text(message)))?;
             }
         }
