@@ -111,7 +111,9 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     }
     let secret = "the potassium is 6.9";
     other.send(&conversation, secret).unwrap();
+    // What came before it had asked the node for the first time is not news to it.
     wait::until("the agent tells that something has come", SOON, || {
+        other.send(&conversation, "and more")?;
         let printed = fs::read_to_string(&ada_agent.log).unwrap();
         Ok(if printed.contains("new message\n") { Ok(()) } else { Err(printed) })
     })

@@ -215,7 +215,15 @@ impl Waiter {
     /// # Errors
     /// The node's: connect again.
     pub fn wait(&mut self, patience: Duration) -> Result<bool, AppError> {
-        Ok(self.events.next(patience)?.is_some())
+        Ok(self.position(patience)?.is_some())
+    }
+
+    /// As [`Waiter::wait`]; tells the newest position of the device's inbox, which only grows. The first one is told at once.
+    ///
+    /// # Errors
+    /// As [`Waiter::wait`].
+    pub fn position(&mut self, patience: Duration) -> Result<Option<u64>, AppError> {
+        Ok(self.events.next(patience)?)
     }
 }
 

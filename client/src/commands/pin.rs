@@ -29,6 +29,8 @@ const START_PAUSE: Duration = Duration::from_millis(20);
 /// How long one wait for news lasts, and the pause after the node could not be reached.
 const NEWS_TIME_MAX: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(10);
+/// The same after a stream has ended.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is shown of it.
 #[derive(Serialize)]
@@ -99,20 +101,23 @@ pub(super) fn agent(profile: &Profile) -> Result<(), CommandError> {
 
 /// While the device is locked, it is said that something has come, and nothing of it.
 fn tell_of_news(profile: &Profile) {
+    // Where the inbox stood when it was last heard of, also over connections that broke.
+    let mut last = None;
     loop {
         let Ok(mut waiter) = Waiter::connect(profile) else {
             thread::sleep(RETRY);
             continue;
         };
-        // The first event says where the inbox stands.
-        let mut first = true;
-        while let Ok(news) = waiter.wait(NEWS_TIME_MAX) {
-            let locked = matches!(agent::opened(profile, false), Ok(None));
-            if news && !std::mem::take(&mut first) && locked {
+        while let Ok(position) = waiter.position(NEWS_TIME_MAX) {
+            let Some(position) = position else { continue };
+            let is_news = last.replace(position).is_some_and(|last| position > last);
+            if is_news && matches!(agent::opened(profile, false), Ok(None)) {
                 // Nobody may be there to read it.
                 let _ = writeln!(io::stdout(), "new message");
             }
         }
+        // A node that ends streams as soon as they begin is not asked again at once.
+        thread::sleep(AGAIN);
     }
 }
 
