@@ -274,23 +274,31 @@ pub struct PinRequest {
     pub message: Vec<u8>,
 }
 
-/// The answer to it.
+/// The answer to who begins to set one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinSetup {
+    /// The node's message.
+    #[serde(with = "serde_bytes")]
+    pub message: Vec<u8>,
+    /// Which of the device's set-ups this is, for [`PinUpload::setup`].
+    #[serde(with = "serde_bytes")]
+    pub setup: Vec<u8>,
+}
+
+/// The answer to who begins to prove one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinAnswer {
     /// The node's message.
     #[serde(with = "serde_bytes")]
     pub message: Vec<u8>,
-    /// Attempts that are left if the PIN is wrong; of a PIN that is being set, all of them.
+    /// Attempts that are left if the PIN is wrong.
     pub left: u32,
-    /// Of a PIN that is being set: which of the device's set-ups this is, for [`PinUpload::setup`]; otherwise empty.
-    #[serde(with = "serde_bytes")]
-    pub setup: Vec<u8>,
 }
 
 /// `PUT /v1/pin`: sets the PIN. The first one of a device needs nothing else, each other a session that the one before it has opened.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PinUpload {
-    /// [`PinAnswer::setup`] of the answer that this goes with.
+    /// [`PinSetup::setup`] of the answer that this goes with.
     #[serde(with = "serde_bytes")]
     pub setup: Vec<u8>,
     /// The client's last message of the exchange.

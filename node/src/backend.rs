@@ -13,7 +13,7 @@ use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_replica::hold::HoldView;
-use lanyard_replica::pin::{Hidden, PinRequest, PinSession};
+use lanyard_replica::pin::{Hidden, PinRequest, PinState};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::{Awaited, Restoration};
 use lanyard_replica::{Deleter, Reply};
@@ -24,15 +24,6 @@ use tokio::sync::watch;
 
 use crate::admin::deletion;
 use crate::audit_export::Beginning;
-
-/// What is known of a device's PIN.
-#[derive(Clone, Copy, Debug)]
-pub struct PinState {
-    /// Whether one was set, be it destroyed since.
-    pub is_set: bool,
-    /// The session that was opened with it, if it lasts.
-    pub session: Option<PinSession>,
-}
 
 /// An answer that comes once what it states is on the disk.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;

@@ -5,7 +5,7 @@
 //! | set | [`ClientSetup::begin`] | [`answer_setup`] |
 //! | | [`ClientSetup::finish`] -> [`NewPin`] | [`PinRecord::of_upload`] |
 //! | prove | [`ClientProof::begin`] | [`NodeProof::answer`] |
-//! | | [`ClientProof::finish`] -> [`Proven`] | [`NodeProof::check`] -> [`Checked`] |
+//! | | [`ClientProof::finish`] -> [`Proven`] | [`NodeProof::check`] -> [`SessionToken`] |
 //!
 //! The node draws a [`Credential`] for each PIN that is set, under which its secret gives this PIN's key of the oblivious function. It is kept
 //! with the record and destroyed with it: answers to other set-ups, of which a device may ask for any number, help nobody to try a PIN, and
@@ -263,13 +263,6 @@ pub struct NodeProof {
     trust: TrustId,
 }
 
-/// A device that has proved its PIN.
-#[derive(Debug)]
-pub struct Checked {
-    /// What its requests show from now on.
-    pub token: SessionToken,
-}
-
 impl NodeProof {
     /// Answers a client that proves its PIN. The attempt must have been counted, on the disk, before the answer leaves: it tells
     /// the client whether the PIN is right.
@@ -297,15 +290,15 @@ impl NodeProof {
         Ok((Self { state: begun.state, device: *device, trust: trust.clone() }, answer))
     }
 
-    /// Checks the client's proof.
+    /// Checks the client's proof; what the device's requests show from now on.
     ///
     /// # Errors
     /// [`PinError::Wrong`], or [`PinError::Malformed`].
-    pub fn check(self, proof: &[u8]) -> Result<Checked, PinError> {
+    pub fn check(self, proof: &[u8]) -> Result<SessionToken, PinError> {
         let proof = CredentialFinalization::deserialize(proof).map_err(|_| PinError::Malformed)?;
         let finished = self.state.finish(proof, parameters(&self.device, &self.trust));
         let session_key = finished.map_err(|_| PinError::Wrong)?.session_key;
-        Ok(Checked { token: SessionToken::of(&session_key) })
+        Ok(SessionToken::of(&session_key))
     }
 }
 

@@ -17,8 +17,8 @@ mod secrets;
 mod tests;
 
 pub use exchange::{
-    Checked, ClientProof, ClientSetup, Credential, NewPin, NodeProof, PinError, PinRecord, Proven,
-    ServerSecret, answer_setup,
+    ClientProof, ClientSetup, Credential, NewPin, NodeProof, PinError, PinRecord, Proven, ServerSecret,
+    answer_setup,
 };
 pub use rules::{PIN_CHARACTERS_MAX, PIN_CHARACTERS_MIN, Pin, PinRefused};
 pub use secrets::{ExportKey, SealedKey, SessionProof, SessionToken, VAULT_KEY_BYTES};

@@ -23,7 +23,7 @@ fn set(secret: &ServerSecret, text: &str) -> (PinRecord, ExportKey) {
     (PinRecord::from_bytes(&record).unwrap(), export_key)
 }
 
-fn prove(secret: &ServerSecret, record: &PinRecord, text: &str) -> Result<(Proven, Checked), PinError> {
+fn prove(secret: &ServerSecret, record: &PinRecord, text: &str) -> Result<(Proven, SessionToken), PinError> {
     let record = PinRecord::from_bytes(&record.to_bytes())?;
     let (client, request) = ClientProof::begin(pin(text))?;
     let (node, answer) = NodeProof::answer(secret, record, &device(1), &trust(), &request)?;
@@ -42,7 +42,7 @@ fn the_pin_that_was_set_opens_what_was_sealed_and_no_other_does() {
     let (proven, checked) = prove(&secret, &record, "482917").unwrap();
     assert_eq!(proven.export_key.open(&sealed, &device(1)).map(|key| *key), Some(vault_key));
     assert!(proven.export_key.open(&sealed, &device(2)).is_none());
-    assert!(checked.token.proof().is_of(&proven.token));
+    assert!(checked.proof().is_of(&proven.token));
 
     assert_eq!(prove(&secret, &record, "482918").unwrap_err(), PinError::Wrong);
     // Another node's secret, as for one that only has the record.
@@ -61,7 +61,7 @@ fn a_proof_of_one_exchange_proves_nothing_in_another() {
     let (_, request) = ClientProof::begin(pin("482917")).unwrap();
     let begun = NodeProof::answer(&secret, record, &device(1), &trust(), &request);
     assert_eq!(begun.unwrap().0.check(&proven.proof).unwrap_err(), PinError::Wrong);
-    assert!(!checked.token.proof().is_of(&SessionToken::random().unwrap()));
+    assert!(!checked.proof().is_of(&SessionToken::random().unwrap()));
 }
 
 /// Otherwise set-ups, which nobody counts, would tell of any number of PINs what one counted attempt can be checked against.

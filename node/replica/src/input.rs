@@ -182,6 +182,8 @@ pub enum Request {
         /// What.
         request: PinRequest,
     },
+    /// The secret of all PINs' records, unless there is one.
+    PinSecret(Hidden),
     /// The operator wants a report sealed: what has this SHA-256.
     Seal([u8; 32]),
     /// A device has spoken to this node.

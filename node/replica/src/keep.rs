@@ -95,6 +95,7 @@ impl Replica {
                 .expect("a verified charter has passed the same checks");
         self.network = Arc::new(network);
         self.walk.begin();
+        self.look_for_revoked_pins();
         self.learn_again(turn)?;
         let stranger = |trust| self.network.charter().member(trust).is_none();
         let dropped: Vec<_> =
@@ -136,7 +137,10 @@ impl Replica {
         let issuer_id = issuer.fingerprint();
         replace(turn, Tree::Revocations, &issuer_id, &record.id())?;
         Arc::make_mut(&mut self.network).revoke(issuer_id, list.clone());
-        self.destroy_revoked_pins(turn)?;
+        if issuer.subject().trust == self.own.trust {
+            self.look_for_revoked_pins();
+            self.clear_pins(turn)?;
+        }
         turn.trust_changed = true;
         turn.audit(
             AuditEntry::new("revocations", "", "a newer list is in force")

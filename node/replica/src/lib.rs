@@ -132,8 +132,8 @@ pub struct Replica {
     retention: TrustRetention,
     /// How devices' PINs are bounded.
     pins: pin::PinPolicy,
-    /// The state of the network in which no revoked device has a PIN's record any more, and when that was looked at.
-    pins_checked: Option<(u64, Timestamp)>,
+    /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
+    pins_cleared: Option<Timestamp>,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
     /// While its store is a copy that was restored.
@@ -218,7 +218,7 @@ impl Replica {
             served: sync::Served::default(),
             retention: TrustRetention::default(),
             pins: pin::PinPolicy::default(),
-            pins_checked: None,
+            pins_cleared: None,
             walk: retention::Walk::default(),
             restored,
             regaining,
@@ -271,7 +271,7 @@ impl Replica {
             Input::Tick => {
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
-                self.destroy_revoked_pins(&mut turn)?;
+                self.clear_pins(&mut turn)?;
                 self.keep_retention(&mut turn)?;
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;

@@ -84,11 +84,18 @@ pub struct PinSession {
     pub until: Timestamp,
 }
 
+/// What is known of a device's PIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PinState {
+    /// Whether one was set, be it destroyed since.
+    pub is_set: bool,
+    /// The session that was opened with it, if it lasts.
+    pub session: Option<PinSession>,
+}
+
 /// What concerns a device's PIN.
 #[derive(Clone, Debug)]
 pub enum PinRequest {
-    /// The secret of all records, unless there is one.
-    Found(Hidden),
     /// A PIN is set, and opens a session.
     Set {
         /// OPAQUE's record.
@@ -168,27 +175,24 @@ pub fn secret(view: &dyn View) -> Result<Option<Hidden>, StorageError> {
     Ok(view.get(Tree::PinRecords, SECRET)?.map(|row| Hidden(Zeroizing::new(row))))
 }
 
-/// The device's session, if it has one that lasts.
-///
-/// # Errors
-/// The view's alone.
-pub fn session(
-    view: &dyn View,
-    device: &Fingerprint,
-    now: Timestamp,
-) -> Result<Option<PinSession>, StorageError> {
-    let state = State::of(view, device)?.filter(|state| now < state.until);
-    Ok(state.and_then(|state| {
-        Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
-    }))
+/// Keeps the secret of all records, unless there is one.
+pub(crate) fn keep_secret(turn: &mut Turn<'_>, secret: &Hidden) -> Result<(), StorageError> {
+    if !turn.rows.contains(Tree::PinRecords, SECRET)? {
+        turn.rows.put(Tree::PinRecords, SECRET, secret.0.to_vec());
+    }
+    Ok(())
 }
 
-/// Whether the device has set a PIN, be it destroyed since.
+/// What is known of the device's PIN at this moment.
 ///
 /// # Errors
 /// The view's alone.
-pub fn is_set(view: &dyn View, device: &Fingerprint) -> Result<bool, StorageError> {
-    view.contains(Tree::Pins, device.as_bytes())
+pub fn state(view: &dyn View, device: &Fingerprint, now: Timestamp) -> Result<PinState, StorageError> {
+    let state = State::of(view, device)?;
+    let session = state.as_ref().filter(|state| now < state.until).and_then(|state| {
+        Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
+    });
+    Ok(PinState { is_set: state.is_some(), session })
 }
 
 /// Destroys a revoked device's record for good, and ends its session.
@@ -222,11 +226,6 @@ impl Replica {
     ) -> Result<Result<Reply, Refusal>, StorageError> {
         let until = turn.now.plus_secs(self.pins.session_secs);
         match request {
-            PinRequest::Found(Hidden(secret)) => {
-                if !turn.rows.contains(Tree::PinRecords, SECRET)? {
-                    turn.rows.put(Tree::PinRecords, SECRET, secret.to_vec());
-                }
-            }
             PinRequest::Set { record, proof, shown } => {
                 let Some(certificate) =
                     self.network.chain(device).and_then(|[leaf, _]| Certificate::parse(leaf).ok())
@@ -329,12 +328,16 @@ impl Replica {
         Ok(Ok(Reply::PinRecord { record: Hidden(Zeroizing::new(record)), attempt: state.attempt, left }))
     }
 
-    /// Destroys the records of devices that are revoked, if that may have changed since the last time, and now and then forgets those whose
-    /// certificates have ended.
-    pub(crate) fn destroy_revoked_pins(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
-        let revision = self.network.revision();
+    /// The next [`Replica::clear_pins`] looks at all of them.
+    pub(crate) fn look_for_revoked_pins(&mut self) {
+        self.pins_cleared = None;
+    }
+
+    /// Destroys the records of devices that are revoked, and forgets those whose certificates have long ended, now and then and when it may have
+    /// changed who is revoked ([`Replica::look_for_revoked_pins`]).
+    pub(crate) fn clear_pins(&mut self, turn: &mut Turn<'_>) -> Result<(), StorageError> {
         let lately = |at: Timestamp| at <= turn.now && turn.now < at.plus_secs(LOOK_EVERY_SECS);
-        if self.pins_checked.is_some_and(|(checked, at)| checked == revision && lately(at)) {
+        if self.pins_cleared.is_some_and(lately) {
             return Ok(());
         }
         let mut from: Option<Vec<u8>> = None;
@@ -361,7 +364,7 @@ impl Replica {
                 None => break,
             }
         }
-        self.pins_checked = Some((revision, turn.now));
+        self.pins_cleared = Some(turn.now);
         Ok(())
     }
 }

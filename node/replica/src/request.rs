@@ -24,6 +24,7 @@ use crate::input::{Deleter, Reply, Request};
 use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::mutation::{self, Mutation};
+use crate::pin;
 use crate::query;
 use crate::restored;
 use crate::spread;
@@ -37,7 +38,7 @@ impl Replica {
         ticket: u64,
         request: Request,
     ) -> Result<(), StorageError> {
-        let pin = if let Request::Pin { device, .. } = &request { Some(*device) } else { None };
+        let tried_by = if let Request::Pin { device, .. } = &request { Some(*device) } else { None };
         let outcome = match request {
             // Nor is it known which PINs were tried, changed or destroyed since the backup, and which devices revoked.
             Request::Send { .. } | Request::Pin { .. } if restored::is_marked(&turn.rows)? => {
@@ -61,6 +62,10 @@ impl Replica {
             }
             Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
             Request::Pin { device, request } => self.pin(turn, &device, request)?,
+            Request::PinSecret(secret) => {
+                pin::keep_secret(turn, &secret)?;
+                Ok(Reply::Done)
+            }
             Request::Seal(digest) => {
                 let (certificate, key) = (self.own.certificate, &self.own.key);
                 let seal = record::seal(self.network.id(), digest, turn.now, certificate, key);
@@ -76,10 +81,10 @@ impl Replica {
             Request::LeaveOut(gone) => self.leave_out(turn, gone)?,
         };
         if let Err(why) = &outcome {
-            let detail = pin.map_or_else(|| why.to_string(), |device| format!("device {device}: {why}"));
+            let detail = tried_by.map_or_else(|| why.to_string(), |device| format!("device {device}: {why}"));
             let entry = AuditEntry::new("request-refused", why.ruling().code, detail);
             // Who has found a device can try for as long as it likes, and must not fill the log with that.
-            match pin {
+            match tried_by {
                 Some(_) => turn.repeated.push((Some(self.own.trust.clone()), Repeated::Refusal, entry)),
                 None => turn.audit(entry)?,
             }

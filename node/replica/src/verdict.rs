@@ -96,7 +96,7 @@ pub enum Refusal {
     #[error("this needs the device's PIN first: lanyard unlock")]
     Locked,
     /// Something was tried or set since the attempt that is to be ended.
-    #[error("no proof of a PIN is under way, or a newer one is: try again")]
+    #[error("nothing is under way with this PIN, or something newer is: try again")]
     PinExchange,
     /// The request names what is not here.
     #[error("{0} is not held here")]

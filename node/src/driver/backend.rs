@@ -15,7 +15,7 @@ use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
-use lanyard_replica::pin::{self, Hidden, PinRequest};
+use lanyard_replica::pin::{self, Hidden, PinRequest, PinState};
 use lanyard_replica::restored::{self, Awaited, Restoration};
 use lanyard_replica::verdict::Refusal;
 use lanyard_replica::{Input, Reply, Request, arrival, query};
@@ -31,7 +31,7 @@ use crate::admin::deletion;
 use crate::audit_export::{self, Beginning, line_of};
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
-    PeerStatus, PinState, SentDeletion, SomeDeleted, refusal,
+    PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
 use crate::deletions_report::{self, Draft};
 use crate::time;
@@ -130,9 +130,7 @@ impl Backend for Engine {
             let made = tokio::task::spawn_blocking(|| Ok(Hidden(ServerSecret::generate()?.to_bytes())));
             let made: Result<_, PinError> = made.await.map_err(|_| super::shared::stopped())?;
             let made = made.map_err(|error| refusal("internal", error.to_string()))?;
-            // Whose device this is said of does not matter: the secret is of all.
-            let device = Fingerprint::new([0; 32]);
-            self.0.request(Request::Pin { device, request: PinRequest::Found(made) }).await?;
+            self.0.request(Request::PinSecret(made)).await?;
             let secret = self.0.read(|view, _| pin::secret(view)).await?;
             secret.ok_or_else(|| refusal("internal", "the secret of PINs was not kept"))
         }
@@ -141,10 +139,7 @@ impl Backend for Engine {
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let now = time::now();
-        let read = move |view: &dyn View, _: &Network| {
-            Ok(PinState { is_set: pin::is_set(view, &device)?, session: pin::session(view, &device, now)? })
-        };
-        self.0.read(read).boxed()
+        self.0.read(move |view, _| pin::state(view, &device, now)).boxed()
     }
 
     fn present(&self, device: Fingerprint) {

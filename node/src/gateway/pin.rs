@@ -14,20 +14,20 @@ use axum::http::request::Parts;
 use axum::routing::{delete, post, put};
 use lanyard_crypto::Fingerprint;
 use lanyard_crypto::gateway::{
-    PinAnswer, PinProof, PinRequest as PinMessage, PinSession as PinOpened, PinUpload,
+    PinAnswer, PinProof, PinRequest as PinMessage, PinSession as PinOpened, PinSetup, PinUpload,
 };
 use lanyard_crypto::pin::{
     Credential, NodeProof, PinError, PinRecord, ServerSecret, SessionProof, SessionToken, answer_setup,
 };
 use lanyard_replica::Reply;
-use lanyard_replica::pin::{Hidden, PinPolicy, PinRequest};
+use lanyard_replica::pin::{Hidden, PinRequest, PinState};
+use lanyard_replica::verdict::Refusal;
 use tokio::sync::OnceCell;
 
 use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::routes::{Shared, blocking, internal};
 use super::session::Device;
 use super::{Gateway, limits};
-use crate::backend::PinState;
 use crate::time::now;
 
 /// How long an exchange waits for the client's proof: it takes the client's Argon2id in between.
@@ -38,8 +38,6 @@ const SETUP_BYTES: usize = 16;
 
 /// What the gateway knows of PINs beside the engine.
 pub(super) struct Pins {
-    /// How they are bounded.
-    pub(super) policy: PinPolicy,
     /// After how much idle time clients lock themselves, in seconds.
     pub(super) idle_secs: u64,
     secret: OnceCell<Arc<ServerSecret>>,
@@ -63,9 +61,8 @@ struct UnderWay {
 }
 
 impl Pins {
-    pub(super) fn new(policy: PinPolicy, idle_secs: u64) -> Self {
+    pub(super) fn new(idle_secs: u64) -> Self {
         Self {
-            policy,
             idle_secs,
             secret: OnceCell::new(),
             under_way: Mutex::default(),
@@ -148,7 +145,7 @@ fn shows(parts: &Parts, state: &PinState) -> bool {
 }
 
 fn locked() -> Refused {
-    Refused::new("locked", "this needs the device's PIN first: lanyard unlock")
+    Refusal::Locked.to_answer().into()
 }
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
@@ -160,7 +157,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
         .route("/v1/pin/session", delete(lock))
 }
 
-async fn setup(State(gateway): Shared, MaySet(device, _): MaySet, body: Body) -> Outcome<PinAnswer> {
+async fn setup(State(gateway): Shared, MaySet(device, _): MaySet, body: Body) -> Outcome<PinSetup> {
     let PinMessage { message } = read(body, limits::SMALL_BYTES_MAX).await?;
     let secret = gateway.pins.secret(&gateway).await?;
     let answered = blocking(move || {
@@ -172,8 +169,7 @@ async fn setup(State(gateway): Shared, MaySet(device, _): MaySet, body: Body) ->
     getrandom::fill(&mut name).map_err(|_| refused(PinError::Randomness))?;
     let begun = SetUp { name, credential, begun: Instant::now() };
     gateway.pins.credentials(|all| all.insert(device.fingerprint, begun));
-    let (left, setup) = (gateway.pins.policy.tries_max, name.to_vec());
-    Ok(Cbor(PinAnswer { message, left, setup }))
+    Ok(Cbor(PinSetup { message, setup: name.to_vec() }))
 }
 
 async fn set(State(gateway): Shared, MaySet(device, shown): MaySet, body: Body) -> Outcome<PinOpened> {
@@ -182,7 +178,7 @@ async fn set(State(gateway): Shared, MaySet(device, shown): MaySet, body: Body) 
     // An upload that goes with another set-up would make a record that no PIN fits.
     let begun = gateway.pins.credentials(|all| all.remove(&device.fingerprint));
     let Some(SetUp { credential, .. }) = begun.filter(|begun| begun.name[..] == setup) else {
-        return Err(Refused::new("pin-exchange", "no PIN is being set, or a newer one is: begin again"));
+        return Err(Refusal::PinExchange.to_answer().into());
     };
     let record = Hidden(PinRecord::of_upload(credential, &upload).map_err(refused)?.to_bytes());
     // The engine looks at the session again: it may have ended while the body came.
@@ -206,20 +202,17 @@ async fn prove(State(gateway): Shared, device: Device, body: Body) -> Outcome<Pi
     let (proof, message) = answered.await?.map_err(refused)?;
     let record = (left == 0).then_some(record);
     gateway.pins.begin(device.fingerprint, UnderWay { proof, attempt, record, begun: Instant::now() });
-    Ok(Cbor(PinAnswer { message, left, setup: Vec::new() }))
+    Ok(Cbor(PinAnswer { message, left }))
 }
 
 async fn open(State(gateway): Shared, device: Device, body: Body) -> Outcome<PinOpened> {
     let PinProof { proof } = read(body, limits::SMALL_BYTES_MAX).await?;
     let Some(UnderWay { proof: exchange, attempt, record, .. }) = gateway.pins.end(&device.fingerprint)
     else {
-        return Err(Refused::new(
-            "pin-exchange",
-            "no proof of a PIN is under way, or a newer one is: try again",
-        ));
+        return Err(Refusal::PinExchange.to_answer().into());
     };
-    let checked = blocking(move || exchange.check(&proof)).await?.map_err(refused)?;
-    let proof = *checked.token.proof().as_bytes();
+    let token = blocking(move || exchange.check(&proof)).await?.map_err(refused)?;
+    let proof = *token.proof().as_bytes();
     let passed =
         gateway.backend.pin(device.fingerprint, PinRequest::Passed { attempt, record, proof }).await?;
     let Reply::PinPassed { failed } = passed else {

@@ -6,8 +6,9 @@ use std::sync::OnceLock;
 
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
-    InboxResponse, Invitation, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinUpload,
-    RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, TicksResponse, TrustResponse,
+    InboxResponse, Invitation, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup,
+    PinUpload, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, TicksResponse,
+    TrustResponse,
 };
 use lanyard_crypto::pin::{
     ClientProof, ClientSetup, Credential, NodeProof, Pin, PinError, PinRecord, ServerSecret, answer_setup,
@@ -42,6 +43,7 @@ const BODIES: &[fn(&[u8]) -> bool] = &[
     pin_upload,
     pin_proof,
     body::<PinSession>,
+    body::<PinSetup>,
 ];
 
 /// A body of a request or an answer; the first byte says of which.

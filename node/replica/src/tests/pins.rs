@@ -6,7 +6,7 @@ use lanyard_storage::{Tree, View};
 use zeroize::Zeroizing;
 
 use super::world::World;
-use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, session};
+use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, state};
 use crate::{Reply, Request};
 
 const POLICY: PinPolicy = PinPolicy { tries_max: 10, delay_secs: 30, session_secs: 3600 };
@@ -70,7 +70,7 @@ impl Scene {
     }
 
     fn session(&self) -> Option<PinSession> {
-        session(&self.world.nodes[0].store, &self.device, self.world.now).unwrap()
+        state(&self.world.nodes[0].store, &self.device, self.world.now).unwrap().session
     }
 
     fn has_record(&self) -> bool {
@@ -209,7 +209,7 @@ fn the_secret_of_all_records_is_made_once() {
     let secret = |s: &Scene| crate::pin::secret(&s.world.nodes[0].store).unwrap();
     assert_eq!(secret(&s), None);
     for byte in [1, 2] {
-        s.ask(PinRequest::Found(hidden(byte))).unwrap();
+        s.world.ask(0, Request::PinSecret(hidden(byte))).unwrap();
     }
     assert_eq!(secret(&s), Some(hidden(1)));
 }

@@ -16,7 +16,7 @@ use lanyard_crypto::pin::ServerSecret;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
 use lanyard_replica::hold::HoldView;
-use lanyard_replica::pin::{self, Hidden, PinPolicy, PinRequest};
+use lanyard_replica::pin::{self, Hidden, PinPolicy, PinRequest, PinState};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::{Awaited, Restoration};
 use lanyard_replica::{Input, Output, Own, Replica, Reply, Request, Source, arrival};
@@ -28,7 +28,7 @@ use crate::admin::deletion;
 use crate::audit_export::Beginning;
 use crate::backend::{
     Answer, AuditChecked, AuditContradiction, AuditHeads, AuditLine, Backend, Deletion, NewHold, Note,
-    PeerStatus, PinState, SentDeletion, SomeDeleted, refusal,
+    PeerStatus, SentDeletion, SomeDeleted, refusal,
 };
 use crate::testing::Trust;
 use crate::time::now;
@@ -221,16 +221,14 @@ impl Backend for TestNode {
     fn pin_secret(&self) -> Answer<'_, Hidden> {
         let mut engine = self.pins.lock().unwrap();
         let made = Hidden(ServerSecret::generate().unwrap().to_bytes());
-        let request = PinRequest::Found(made);
-        engine.ask(Request::Pin { device: Fingerprint::new([0; 32]), request }).unwrap();
+        engine.ask(Request::PinSecret(made)).unwrap();
         let secret = pin::secret(&engine.store).unwrap().unwrap();
         async move { Ok(secret) }.boxed()
     }
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let engine = self.pins.lock().unwrap();
-        let session = pin::session(&engine.store, &device, now()).unwrap();
-        let state = PinState { is_set: pin::is_set(&engine.store, &device).unwrap(), session };
+        let state = pin::state(&engine.store, &device, now()).unwrap();
         async move { Ok(state) }.boxed()
     }
 

@@ -1,6 +1,6 @@
 //! Devices set and prove their PINs over the gateway; the engine behind it is the real one.
 
-use lanyard_crypto::gateway::{PinAnswer, PinProof, PinRequest, PinSession, PinUpload};
+use lanyard_crypto::gateway::{PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload};
 use lanyard_crypto::pin::{ClientProof, ClientSetup, Pin, PinError, Proven, SessionToken};
 use lanyard_crypto::{Fingerprint, TrustId};
 
@@ -46,8 +46,7 @@ impl Handset {
     async fn set(&mut self, pin: &str, token: Option<&SessionToken>) -> Result<SessionToken, Refusal> {
         let (setup, message) = ClientSetup::begin(Pin::typed(pin).unwrap()).unwrap();
         let answer = self.ask(Method::POST, "/v1/pin/setup", &PinRequest { message }, token).await;
-        let answer: PinAnswer = outcome(&answer)?;
-        assert_eq!(answer.left, 10);
+        let answer: PinSetup = outcome(&answer)?;
         let new = setup.finish(&answer.message, &self.device, &self.trust).unwrap();
         let opened = SessionToken::random().unwrap();
         let session = opened.proof().as_bytes().to_vec();
@@ -162,7 +161,7 @@ async fn a_wrong_proof_opens_nothing_and_rubbish_is_refused() {
     let cases = [(vec![1; 192], vec![1; 31]), (vec![0xff; 192], vec![1; 32]), (vec![], vec![1; 32])];
     for (upload, session) in cases {
         let answer = handset.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
-        let PinAnswer { setup, .. } = read(&answer, StatusCode::OK);
+        let PinSetup { setup, .. } = read(&answer, StatusCode::OK);
         let upload = PinUpload { setup, upload, session };
         let answer = handset.ask(Method::PUT, "/v1/pin", &upload, None).await;
         assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
@@ -173,7 +172,7 @@ async fn a_wrong_proof_opens_nothing_and_rubbish_is_refused() {
     let answer = other.ask(Method::PUT, "/v1/pin", &upload, None).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
     let answer = other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
-    let PinAnswer { setup, .. } = read(&answer, StatusCode::OK);
+    let PinSetup { setup, .. } = read(&answer, StatusCode::OK);
     other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
     let answer = other.ask(Method::PUT, "/v1/pin", &PinUpload { setup, ..upload }, None).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");

@@ -1,6 +1,6 @@
 //! What devices and their node say about PINs.
 
-use lanyard_crypto::gateway::{PinAnswer, PinProof, PinRequest, PinSession, PinUpload};
+use lanyard_crypto::gateway::{PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload};
 use lanyard_harness::fixtures::{DAY, NOW};
 
 use crate::inputs::body;
@@ -16,7 +16,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         // The generator of ristretto255 (RFC 9496, appendix A.1), which begins to set a PIN; and what begins to prove one.
         body(15, &PinRequest { message: GENERATOR.to_vec() }),
         body(15, &PinRequest { message: [GENERATOR, [7; 32], GENERATOR].concat() }),
-        body(16, &PinAnswer { message: vec![1; 64], left: 9, setup: vec![5; 16] }),
+        body(16, &PinAnswer { message: vec![1; 64], left: 9 }),
         body(
             17,
             &PinUpload {
@@ -27,5 +27,6 @@ pub fn bodies() -> Vec<Vec<u8>> {
         ),
         body(18, &PinProof { proof: vec![4; 64] }),
         body(19, &PinSession { until: NOW.plus_secs(DAY), idle_secs: 300, failed: 1 }),
+        body(20, &PinSetup { message: vec![1; 64], setup: vec![5; 16] }),
     ]
 }
