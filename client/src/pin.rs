@@ -123,9 +123,10 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     let session = token.proof().as_bytes().to_vec();
     let opened = node.set_pin(&PinUpload { setup: answer.setup, upload: new.upload, session });
     if let Err(error) = &opened
+        && error.code().is_some()
         && !error.is_passing()
     {
-        // It has said that it did not take it.
+        // It has said itself that it did not take it.
         files::destroy(&profile.new_sealed_path())?;
     }
     let opened = opened?;
@@ -228,4 +229,63 @@ fn close_the_open(profile: &Profile, key: &[u8; VAULT_KEY_BYTES]) -> Result<(), 
         }
     }
     Ok(files::destroy(&profile.plain_key_path())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    const NEW: [u8; VAULT_KEY_BYTES] = [7; VAULT_KEY_BYTES];
+
+    /// A profile whose vault's key lies in the open.
+    fn open_profile() -> (tempfile::TempDir, Profile, VaultKey) {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Profile::at(dir.path().join("p"));
+        profile.make().unwrap();
+        let key = VaultKey::new(*profile.vault_key().unwrap());
+        Vault::open(&profile.vault_path(), &key).unwrap().set_cursor("kept", 5).unwrap();
+        (dir, profile, key)
+    }
+
+    fn kept(profile: &Profile, key: &VaultKey) -> Result<u64, VaultError> {
+        Vault::open(&profile.vault_path(), key)?.cursor("kept")
+    }
+
+    #[test]
+    fn a_vault_whose_key_lay_in_the_open_gets_another_and_that_is_destroyed() {
+        let (_dir, profile, before) = open_profile();
+        close_the_open(&profile, &NEW).unwrap();
+        assert!(!profile.plain_key_path().exists());
+        assert_eq!(kept(&profile, &VaultKey::new(NEW)).unwrap(), 5);
+        assert!(matches!(kept(&profile, &before), Err(VaultError::WrongKey(_))));
+        close_the_open(&profile, &NEW).unwrap();
+    }
+
+    #[test]
+    fn what_broke_off_before_the_open_key_was_destroyed_goes_on() {
+        let (_dir, profile, before) = open_profile();
+        let vault = Vault::open(&profile.vault_path(), &before).unwrap();
+        drop(vault.change_key(&profile.vault_path(), &VaultKey::new(NEW)).unwrap());
+        close_the_open(&profile, &NEW).unwrap();
+        assert!(!profile.plain_key_path().exists());
+        assert_eq!(kept(&profile, &VaultKey::new(NEW)).unwrap(), 5);
+    }
+
+    /// SQLCipher's own answer is that it could, whether it could or not.
+    #[test]
+    fn a_vault_that_cannot_get_another_key_keeps_the_one_that_lies_in_the_open() {
+        let (_dir, profile, before) = open_profile();
+        let other = Connection::open(profile.vault_path()).unwrap();
+        let digits = lanyard_crypto::ids::to_hex(&*profile.vault_key().unwrap());
+        other.pragma_update(None, "key", format!("x'{digits}'")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(matches!(close_the_open(&profile, &NEW), Err(PinError::Vault(_))));
+        assert!(profile.plain_key_path().exists());
+        other.execute_batch("ROLLBACK").unwrap();
+        assert_eq!(kept(&profile, &before).unwrap(), 5);
+        close_the_open(&profile, &NEW).unwrap();
+        assert_eq!(kept(&profile, &VaultKey::new(NEW)).unwrap(), 5);
+    }
 }

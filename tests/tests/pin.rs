@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use lanyard_client::agent;
@@ -135,6 +135,7 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     ada.await_message(&conversation, secret).unwrap();
     typing(&cluster, &ada, &["pin", "set"], OTHER_PIN).json().unwrap();
     assert_eq!(agent::opened(&profile, false).unwrap().unwrap().key, key);
+    breaks_off(&cluster, &ada, &copy);
     ada.json(&["lock"]).unwrap();
     assert!(typing(&cluster, &ada, &["unlock"], PIN).refused().unwrap().contains("the PIN is wrong"));
     drop(ada_agent);
@@ -169,6 +170,28 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
         let said = outcome.refused().unwrap();
         assert!(said.contains("does not accept this device's certificate"), "{said}");
     }
+}
+
+/// A change of the PIN that breaks off: after the node has taken the new one, and before it has. The device is unlocked, and `before` has its
+/// files as they were with the PIN before.
+fn breaks_off(cluster: &Cluster, person: &Person, before: &Path) {
+    let profile = profile_of(person);
+    let [sealed, new] = [profile.sealed_path(), profile.new_sealed_path()];
+    let sealed_before = before.join(sealed.file_name().unwrap());
+    // What is in force stands beside what was.
+    fs::rename(&sealed, &new).unwrap();
+    fs::copy(&sealed_before, &sealed).unwrap();
+    let said = typing(cluster, person, &["pin", "set"], PIN).refused().unwrap();
+    assert!(said.contains("it is not known whether the PIN that was set last is in force"), "{said}");
+    person.json(&["lock"]).unwrap();
+    typing(cluster, person, &["unlock"], OTHER_PIN).json().unwrap();
+    assert!(sealed.exists() && !new.exists());
+    // What was never in force stands beside what is.
+    fs::copy(&sealed_before, &new).unwrap();
+    person.json(&["lock"]).unwrap();
+    typing(cluster, person, &["unlock"], OTHER_PIN).json().unwrap();
+    assert!(sealed.exists() && !new.exists());
+    person.json(&["sync"]).unwrap();
 }
 
 #[test]

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use lanyard_crypto::pin::SessionToken;
+use rustix::time::{ClockId, clock_gettime};
+
 use super::wire::{self, Message, Question};
 use super::{Opened, at_socket};
 use crate::files::{self, FileError};
 use crate::profile::Profile;
-use lanyard_crypto::pin::SessionToken;
-use rustix::time::{ClockId, clock_gettime};
 
 /// How long one who has connected may say nothing.
 const QUESTION_TIME_MAX: Duration = Duration::from_millis(500);
@@ -76,7 +77,8 @@ impl Kept {
     }
 }
 
-/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is given the session's token of what was locked by time alone, and may take its time.
+/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is given the session's token of what was locked
+/// by time alone, and may take its time.
 ///
 /// # Errors
 /// [`AgentError`].

@@ -17,7 +17,7 @@ use hyper::Method;
 use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
-    InboxResponse, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinUpload,
+    InboxResponse, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload,
     RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse, TrustResponse,
 };
 use lanyard_crypto::pin::SessionToken;
@@ -129,7 +129,7 @@ impl NodeClient {
     }
 
     /// `POST /v1/pin/setup`: begins to set a PIN.
-    pub fn begin_pin(&mut self, message: Vec<u8>) -> Result<PinAnswer, NodeError> {
+    pub fn begin_pin(&mut self, message: Vec<u8>) -> Result<PinSetup, NodeError> {
         self.ask(Method::POST, "/v1/pin/setup", Some(&PinRequest { message }))
     }
 
