@@ -77,7 +77,7 @@ impl Kept {
     }
 }
 
-/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is given the session's token of what was locked
+/// Keeps what an unlocked device has, and answers for it, until the process ends or the profile is gone. `forgotten` is given the session's token of what was locked
 /// by time alone, and may take its time.
 ///
 /// # Errors
@@ -101,19 +101,21 @@ pub fn serve(
         kept.answer(Question::Unlock(opened), now());
     }
     let listener = at_socket(&path, |path| UnixListener::bind(path)).map_err(failed)?;
-    let ticking = kept.clone();
+    let attending = kept.clone();
     thread::spawn(move || {
-        loop {
-            thread::sleep(TICK);
-            if let Some(token) = ticking.expire(now()) {
-                forgotten(token);
-            }
+        for stream in listener.incoming() {
+            // One that breaks off, or says nothing, is its own problem.
+            let _ = stream.and_then(|stream| attend(stream, &attending));
         }
     });
-    for stream in listener.incoming() {
-        // One that breaks off, or says nothing, is its own problem.
-        let _ = stream.and_then(|stream| attend(stream, &kept));
+    // Nobody can ask any more once the socket is gone, with the profile.
+    while path.exists() {
+        thread::sleep(TICK);
+        if let Some(token) = kept.expire(now()) {
+            forgotten(token);
+        }
     }
+    drop(kept.answer(Question::Lock, now()));
     Ok(())
 }
 

@@ -101,7 +101,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let profile = profile(cli.profile)?;
     let out = Out { json: cli.json };
     match cli.command {
-        Command::Enrol { line } => out.show(&App::enrol(&profile, &line)?.whoami()?),
+        Command::Enrol { line } => pin::enrol(&profile, &line, &out),
         Command::Whoami => out.show(&open(&profile)?.whoami()?),
         Command::Find { words } => out.show(&open(&profile)?.find(&words.join(" "))?),
         Command::Conversation(command) => conversation(&profile, command, &out),
