@@ -11,6 +11,7 @@
 //! | `vault.sealed.new` | the same, while a PIN is being set | encrypted |
 //! | `vault.db` | MLS state and messages (SQLCipher) | encrypted |
 //! | `lock` | held by the process that works on the profile | no |
+//! | `locked` | changes whenever the device is locked by hand | no |
 //! | `agent.sock`, `agent.lock` | of the process that keeps the vault's key while the device is unlocked | no |
 //!
 //! The directory alone opens nothing ([`crate::pin`]).
@@ -165,6 +166,11 @@ impl Profile {
     /// Where version 0.1.0 kept the vault's key; there until a PIN is set.
     pub fn plain_key_path(&self) -> PathBuf {
         self.dir.join("vault.key")
+    }
+
+    /// What changes whenever the device is locked by hand.
+    pub fn locked_path(&self) -> PathBuf {
+        self.dir.join("locked")
     }
 
     /// Where the agent listens.

@@ -188,3 +188,85 @@ fn wrong_pins_are_waited_for_from_the_fifth_on() {
     let said = typing(&cluster, &person, &["unlock"], PIN).refused().unwrap();
     assert!(said.contains("the PIN was tried too often: wait "), "{said}");
 }
+
+/// One trust with its two clinicians; its node is configured with these lines of `policy.pin`.
+fn one_trust(pins: &str) -> (Cluster, [Person; 2]) {
+    let mut cluster = Cluster::found(&Programs::find().unwrap(), &REGION[..1]).unwrap();
+    cluster.trusts[0].node.configure("idle_secs", &format!("{pins}\nidle_secs")).unwrap();
+    cluster.start().unwrap();
+    cluster.enrol_all().unwrap();
+    let people = [0, 1].map(|place| cluster.trusts[0].people[place].clone());
+    (cluster, people)
+}
+
+/// What an attempt that is refused says.
+fn refused(outcome: Outcome) -> String {
+    outcome.refused().unwrap()
+}
+
+#[test]
+fn ten_wrong_pins_destroy_and_processes_in_parallel_get_no_eleventh() {
+    let (cluster, [person, other]) = one_trust("delay_secs = 0");
+    for person in [&person, &other] {
+        person.json(&["lock"]).unwrap();
+    }
+    // A thief has as many copies of the device's files as they like.
+    let copy = cluster.path().join("copy");
+    copy_dir(person.profile(), &copy).unwrap();
+    let copied = Person::existing(&cluster.programs, *person.plan(), person.trust(), &copy);
+    let tries = |person: &Person| {
+        (0..10).map(|_| refused(typing(&cluster, person, &["unlock"], "000000"))).collect::<Vec<_>>()
+    };
+    let said = std::thread::scope(|scope| {
+        let both = [&person, &copied].map(|person| scope.spawn(|| tries(person)));
+        both.map(|tried| tried.join().unwrap()).concat()
+    });
+    let (wrong, others): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.contains("the PIN is wrong"));
+    assert_eq!((wrong.len(), others.len()), (10, 10), "{said:?}");
+    let count = |words: &str| wrong.iter().filter(|said| said.contains(words)).count();
+    for left in 2..=9 {
+        assert_eq!(count(&format!("; {left} attempts are left")), 1, "{wrong:?}");
+    }
+    assert_eq!((count("one attempt is left"), count("that was the last attempt")), (1, 1), "{wrong:?}");
+    assert!(others.iter().all(|said| said.contains("record was destroyed")), "{others:?}");
+    for person in [&person, &copied] {
+        let said = refused(typing(&cluster, person, &["unlock"], PIN));
+        assert!(said.contains("record was destroyed"), "{said}");
+    }
+    let node = &cluster.trusts[0].node;
+    node.await_audit("the record is gone", |entry| entry["event"] == "pin" && entry["code"] == "destroyed")
+        .unwrap();
+
+    // The right one gives all attempts back, whoever made the others.
+    for _ in 0..9 {
+        refused(typing(&cluster, &other, &["unlock"], "000000"));
+    }
+    assert_eq!(other.unlock().unwrap()["failed"], 9);
+    let said = refused(typing(&cluster, &other, &["unlock"], "000000"));
+    assert!(said.contains("9 attempts are left"), "{said}");
+}
+
+#[test]
+fn a_lock_during_an_unlocking_is_not_undone() {
+    let (cluster, [person, _]) = one_trust("delay_secs = 0");
+    let (node, profile) = (&cluster.trusts[0].node, profile_of(&person));
+    person.json(&["lock"]).unwrap();
+    node.pause().unwrap();
+    let outcome = std::thread::scope(|scope| {
+        let unlocking = scope.spawn(|| typing(&cluster, &person, &["unlock"], PIN));
+        // It has noted how the device was locked before, and waits for the node.
+        let begun = wait::until("the unlocking has begun", SOON, || {
+            let file = File::open(person.profile().join("lock")).unwrap();
+            Ok(if file.try_lock().is_err() { Ok(()) } else { Err("not yet") })
+        });
+        let locked = person.json(&["lock"]);
+        node.resume().unwrap();
+        begun.unwrap();
+        assert_eq!(locked.unwrap()["unlocked"], false);
+        unlocking.join().unwrap()
+    });
+    let said = refused(outcome);
+    assert!(said.contains("was locked meanwhile, and stays so"), "{said}");
+    assert!(agent::opened(&profile, false).unwrap().is_none());
+    assert_eq!(person.unlock().unwrap()["unlocked"], true);
+}

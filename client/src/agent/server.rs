@@ -11,7 +11,7 @@ use lanyard_crypto::pin::SessionToken;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::wire::{self, Message, Question};
-use super::{Opened, at_socket};
+use super::{Mark, Opened, at_socket};
 use crate::files::{self, FileError};
 use crate::profile::Profile;
 
@@ -84,7 +84,7 @@ impl Kept {
 /// [`AgentError`].
 pub fn serve(
     profile: &Profile,
-    begin: Option<Opened>,
+    begin: Option<(Opened, Mark)>,
     forgotten: impl Fn(SessionToken) + Send + 'static,
 ) -> Result<(), AgentError> {
     files::private_dir(profile.dir())?;
@@ -97,10 +97,15 @@ pub fn serve(
         _ => {}
     }
     let kept = Arc::new(Kept::default());
-    if let Some(opened) = begin {
-        kept.answer(Question::Unlock(opened), now());
-    }
     let listener = at_socket(&path, |path| UnixListener::bind(path)).map_err(failed)?;
+    // A lock from here on comes over the socket; one before has left its mark.
+    match begin {
+        Some((opened, begun)) if Mark::now(profile)? == begun => {
+            kept.answer(Question::Unlock(opened), now());
+        }
+        Some((opened, _)) => forgotten(opened.token),
+        None => {}
+    }
     let attending = kept.clone();
     thread::spawn(move || {
         for stream in listener.incoming() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::World;
-use lanyard_client::agent::{self, Opened};
+use lanyard_client::agent::{self, Mark, Opened};
 use lanyard_client::app::view::{ConversationState, MessageState};
 use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::enrol::EnrolError;
@@ -31,7 +31,7 @@ pub struct Person {
 /// Keeps a profile unlocked, as the process does that `lanyard unlock` leaves; it ends with the profile.
 pub fn keep(profile: &Profile, opened: Option<Opened>) {
     let serving = profile.clone();
-    std::thread::spawn(move || agent::serve(&serving, opened, drop));
+    std::thread::spawn(move || agent::serve(&serving, opened.map(|opened| (opened, Mark::default())), drop));
     while !agent::runs(profile) {
         std::thread::yield_now();
     }
