@@ -5,16 +5,23 @@
 //! and the vault's are made here and never leave the profile; the node sees a certification request (RFC
 //! 2986).
 //!
-//! Crash order: the key is on the disk before the code is used, `device.json` is written last. An attempt
-//! that breaks off in between needs a new invitation if the node has used up the code, and can be repeated in
-//! the same profile.
+//! With the certificate comes the right to set the device's first PIN ([`crate::pin`]), under which the vault is made: the key that opens it
+//! lies in no file at any time.
+//!
+//! Crash order: the key is on the disk before the code is used, `device.json` is written before the PIN is set. An attempt that breaks off
+//! is repeated in the same profile with the same line: the node answers alike until it has a PIN of the device. With a later line, it is also
+//! how a device gets a PIN whose node has none of it: one of version 0.1.0, or of a node that lost its store. What it keeps stays then.
+
+use std::path::PathBuf;
 
 use lanyard_crypto::gateway::{EnrolRequest, EnrolResponse, Invitation, NotAnInvitation};
 use lanyard_crypto::network::IdentityError;
+use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::x509::request::{CertificateRequest, RequestError};
 use lanyard_crypto::x509::{Certificate, CertificateError, Purpose, SecretKey};
 use lanyard_crypto::{Timestamp, TrustId};
 
+use crate::agent;
 use crate::files::FileError;
 use crate::node::{Anchor, NodeClient, NodeError};
 use crate::profile::{Device, Profile, ProfileError};
@@ -60,24 +67,74 @@ pub enum EnrolError {
         /// Who invited.
         wanted: TrustId,
     },
+    /// The profile's vault belongs to another certificate.
+    #[error(
+        "the trust certified this device anew, and what {0} keeps belongs to the certificate before: ask for another invitation, and \
+         enrol with another --profile DIR"
+    )]
+    OtherDevice(PathBuf),
+    /// The right to set the first PIN is none.
+    #[error("the node's answer gives no right to set a PIN; tell your trust's IT")]
+    NoRight,
 }
 
-/// Enrols this device with the trust that sent the invitation `line`. The profile's lock is held by the
-/// caller.
+/// A device that was certified, and has no PIN yet.
+pub struct Certified {
+    /// The device.
+    pub device: Device,
+    /// What it believes of the network.
+    pub beliefs: Beliefs,
+    /// What admits to setting its first PIN.
+    pub right: SessionToken,
+}
+
+/// Has this device certified by the trust that sent the invitation `line`. The profile's lock is held by the caller.
 ///
 /// # Errors
-/// [`EnrolError`]; the profile is then not enrolled.
-pub fn enrol(profile: &Profile, line: &str, now: Timestamp) -> Result<(Device, Beliefs), EnrolError> {
+/// [`EnrolError`]; the profile is then as it was, but for the device's key.
+pub fn certify(profile: &Profile, line: &str, now: Timestamp) -> Result<Certified, EnrolError> {
     let invitation = Invitation::from_line(line)?;
-    profile.check_new()?;
+    let before = check(profile, &invitation)?;
     let key = profile.key()?;
     let response = ask(&invitation, &key)?;
     let (trust, root) = (invitation.trust, invitation.root);
-    let beliefs = Beliefs::found(profile, &response.charter, &trust, &root)?;
-    let chain = check(&response, &key, &trust, &beliefs, now)?;
+    let beliefs = match &before {
+        Some(_) => Beliefs::load(profile)?,
+        None => Beliefs::found(profile, &response.charter, &trust, &root)?,
+    };
+    let chain = chain_of(&response, &key, &trust, &beliefs, now)?;
+    let is_other = |before: &Device| before.certificate() != &chain[0];
+    if before.as_ref().is_some_and(is_other) && profile.vault_path().exists() {
+        return Err(EnrolError::OtherDevice(profile.dir().to_path_buf()));
+    }
+    let right = <[u8; 32]>::try_from(response.first_pin.as_slice()).map_err(|_| EnrolError::NoRight)?;
     let device = Device { trust, root, address: invitation.address, chain, key };
     profile.enrol(&device)?;
-    Ok((device, beliefs))
+    Ok(Certified { device, beliefs, right: SessionToken::from_bytes(&right) })
+}
+
+/// Whether this profile can be enrolled with the line, as far as can be said without the node.
+///
+/// # Errors
+/// [`EnrolError`]: not an invitation, or the profile is enrolled with another trust, or has a PIN that nobody has proved.
+pub fn check_line(profile: &Profile, line: &str) -> Result<(), EnrolError> {
+    check(profile, &Invitation::from_line(line)?).map(drop)
+}
+
+/// The device that was certified with this profile before.
+fn check(profile: &Profile, invitation: &Invitation) -> Result<Option<Device>, EnrolError> {
+    match profile.load() {
+        Err(ProfileError::NotEnrolled(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(before)
+            if before.trust == invitation.trust
+                && before.root == invitation.root
+                && (!profile.has_pin()? || matches!(agent::opened(profile, false), Ok(Some(_)))) =>
+        {
+            Ok(Some(before))
+        }
+        Ok(before) => Err(ProfileError::Enrolled(profile.dir().to_path_buf(), before.trust).into()),
+    }
 }
 
 fn ask(invitation: &Invitation, key: &SecretKey) -> Result<EnrolResponse, EnrolError> {
@@ -92,7 +149,7 @@ fn ask(invitation: &Invitation, key: &SecretKey) -> Result<EnrolResponse, EnrolE
     })?)
 }
 
-fn check(
+fn chain_of(
     response: &EnrolResponse,
     key: &SecretKey,
     wanted: &TrustId,

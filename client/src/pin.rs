@@ -1,9 +1,10 @@
 //! The device's PIN: setting it, and unlocking with it (OPAQUE, RFC 9807, with the device's node: [`lanyard_crypto::pin`]).
 //!
-//! The vault's key is random, and lies in the profile sealed under what the PIN and the node give together. Strategy for crashes: the new
-//! sealed key is written beside the one in force before the node takes the new PIN, and takes its place afterwards; whichever of the two
-//! the next exchange opens is the one in force, and until that is known no further PIN is set. A vault whose key lay in the open gets another key, since a disk may still hold what was
-//! removed from it; until its file is gone, both are tried.
+//! The vault's key is random, and lies in the profile sealed under what the PIN and the node give together. The first PIN is set as a part of
+//! enrolment, and the vault is made under its key. Strategy for crashes: the new sealed key is written beside the one in force before the
+//! node takes the new PIN, and takes its place afterwards; whichever of the two the next exchange opens is the one in force, and until that
+//! is known no further PIN is set, unless the node says that it has none. A vault of version 0.1.0, whose key lay in the open, gets another
+//! key, since a disk may still hold what was removed from it; until its file is gone, both are tried.
 
 use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::PinUpload;
@@ -51,7 +52,10 @@ pub enum PinError {
         left: u32,
     },
     /// There is none.
-    #[error("no PIN is set on this device yet: lanyard pin set")]
+    #[error(
+        "no PIN is set on this device: run lanyard enrol again with the same line, or ask your trust for a new invitation, and enrol with \
+         that in the same profile"
+    )]
     NotSet,
     /// There is one, and nobody has proved it.
     #[error("this device is locked: run lanyard unlock with the present PIN first, then set another one")]
@@ -93,7 +97,7 @@ fn tries_left(left: u32) -> String {
     }
 }
 
-/// Sets this device's PIN, or another one in place of it if the device is unlocked.
+/// Sets another PIN on a device that is unlocked.
 ///
 /// # Errors
 /// [`PinError`]; the PIN that was set before holds on, unless the next unlocking finds that the new one was taken.
@@ -101,18 +105,50 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     profile.load()?;
     let _lock = profile.lock()?;
     let (device, mut node) = device_and_node(profile)?;
-    let before = match profile.has_pin()? {
-        true => Some(agent::opened(profile, true).map_err(PinError::Agent)?.ok_or(PinError::Locked)?),
-        false => None,
-    };
-    let (key, shown) = match before {
-        Some(opened) => (opened.key, Some(opened.token)),
-        None => (random_key()?, None),
-    };
-    node.show(shown);
+    if !profile.may_have_pin()? {
+        return Err(PinError::NotSet);
+    }
+    let Opened { key, token, .. } =
+        agent::opened(profile, true).map_err(PinError::Agent)?.ok_or(PinError::Locked)?;
+    node.show(Some(token));
     if profile.new_sealed_path().exists() {
         return Err(PinError::Unfinished);
     }
+    put(profile, &device, &mut node, key, pin)
+}
+
+/// Sets the first PIN of a device that was just certified, by the `right` that its enrolment gave it. The vault is the one of `key`, or will
+/// be made. The caller holds the profile's lock.
+///
+/// # Errors
+/// [`PinError`]; nothing is lost, and enrolling again goes on.
+pub fn set_first(
+    profile: &Profile,
+    device: &Device,
+    node: &mut NodeClient,
+    right: SessionToken,
+    key: Option<Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>>,
+    pin: Pin,
+) -> Result<Opened, PinError> {
+    // The node has no PIN of this device, so what was written for one opens nothing.
+    files::destroy(&profile.new_sealed_path())?;
+    let key = match key {
+        Some(key) => key,
+        None => random_key()?,
+    };
+    node.show(Some(right));
+    let opened = put(profile, device, node, key, pin)?;
+    close_the_open(profile, &opened.key)?;
+    Ok(opened)
+}
+
+fn put(
+    profile: &Profile,
+    device: &Device,
+    node: &mut NodeClient,
+    key: Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>,
+    pin: Pin,
+) -> Result<Opened, PinError> {
     let (setup, message) = ClientSetup::begin(pin)?;
     let answer = node.begin_pin(message)?;
     let fingerprint = device.certificate().fingerprint();
@@ -131,7 +167,7 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     }
     let opened = opened?;
     files::rename(&profile.new_sealed_path(), &profile.sealed_path())?;
-    close_the_open(profile, &key)?;
+    node.show(Some(token.clone()));
     Ok(Opened { key, token, idle_secs: opened.idle_secs })
 }
 
@@ -146,7 +182,7 @@ pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
     let (device, mut node) = device_and_node(profile)?;
     let fingerprint = device.certificate().fingerprint();
     let candidates = [profile.new_sealed_path(), profile.sealed_path()];
-    if !candidates.iter().any(|path| path.exists()) {
+    if !profile.may_have_pin()? {
         return Err(PinError::NotSet);
     }
     let (proof, message) = ClientProof::begin(pin)?;
@@ -154,6 +190,9 @@ pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
     if answer.as_ref().is_err_and(|error| error.code() == Some("no-pin")) {
         // None was ever taken: what was written for one opens nothing.
         files::destroy(&profile.new_sealed_path())?;
+        if !profile.may_have_pin()? {
+            return Err(PinError::NotSet);
+        }
     }
     let answer = answer?;
     let proven = match proof.finish(&answer.message, &fingerprint, &device.trust) {
@@ -214,14 +253,14 @@ fn sealed_in(
     Ok(sealed.and_then(|sealed| export_key.open(&sealed, &device.certificate().fingerprint()).map(Box::new)))
 }
 
-/// Gives a vault whose key lies in the open this one, and destroys that.
+/// Gives a vault of version 0.1.0, whose key lies in the open, this one, and destroys that.
 fn close_the_open(profile: &Profile, key: &[u8; VAULT_KEY_BYTES]) -> Result<(), PinError> {
     if !profile.plain_key_path().exists() {
         return Ok(());
     }
     let key = VaultKey::new(*key);
     if profile.vault_path().exists() {
-        match Vault::open(&profile.vault_path(), &VaultKey::new(*profile.vault_key()?)) {
+        match Vault::open(&profile.vault_path(), &VaultKey::new(*profile.plain_key()?)) {
             Ok(vault) => drop(vault.change_key(&profile.vault_path(), &key)?),
             // It was changed before an interruption.
             Err(VaultError::WrongKey(_)) => drop(Vault::open(&profile.vault_path(), &key)?),
@@ -239,12 +278,13 @@ mod tests {
 
     const NEW: [u8; VAULT_KEY_BYTES] = [7; VAULT_KEY_BYTES];
 
-    /// A profile whose vault's key lies in the open.
+    /// A profile of version 0.1.0.
     fn open_profile() -> (tempfile::TempDir, Profile, VaultKey) {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile::at(dir.path().join("p"));
         profile.make().unwrap();
-        let key = VaultKey::new(*profile.vault_key().unwrap());
+        files::write_private(&profile.plain_key_path(), &[3; VAULT_KEY_BYTES]).unwrap();
+        let key = VaultKey::new([3; VAULT_KEY_BYTES]);
         Vault::open(&profile.vault_path(), &key).unwrap().set_cursor("kept", 5).unwrap();
         (dir, profile, key)
     }
@@ -278,7 +318,7 @@ mod tests {
     fn a_vault_that_cannot_get_another_key_keeps_the_one_that_lies_in_the_open() {
         let (_dir, profile, before) = open_profile();
         let other = Connection::open(profile.vault_path()).unwrap();
-        let digits = lanyard_crypto::ids::to_hex(&*profile.vault_key().unwrap());
+        let digits = lanyard_crypto::ids::to_hex(&*profile.plain_key().unwrap());
         other.pragma_update(None, "key", format!("x'{digits}'")).unwrap();
         other.execute_batch("BEGIN IMMEDIATE").unwrap();
         assert!(matches!(close_the_open(&profile, &NEW), Err(PinError::Vault(_))));

@@ -6,15 +6,15 @@
 //! | `device.key` | Ed25519 key (PKCS#8, PEM): TLS client key and MLS signature key in one | yes |
 //! | `chain.pem` | the device's certificate and its registrar's | no |
 //! | `charter.cbor`, `crls.cbor` | the last charter and revocation lists that were verified | no |
-//! | `vault.key` | 32 bytes: the key of the vault, until a PIN is set | yes |
+//! | `vault.key` | of version 0.1.0 alone, until a PIN is set: 32 bytes, the key of the vault | yes |
 //! | `vault.sealed` | the key of the vault, sealed under what the PIN and the node give together | encrypted |
 //! | `vault.sealed.new` | the same, while a PIN is being set | encrypted |
 //! | `vault.db` | MLS state and messages (SQLCipher) | encrypted |
 //! | `lock` | held by the process that works on the profile | no |
+//! | `locked` | changes whenever the device is locked by hand | no |
 //! | `agent.sock`, `agent.lock` | of the process that keeps the vault's key while the device is unlocked | no |
 //!
-//! Until a PIN is set ([`crate::pin`]), the vault's key lies beside the vault, and whoever copies the whole directory can read it: disk
-//! encryption and the account's own protection are what keeps a lost device closed. From then on the directory alone opens nothing.
+//! The directory alone opens nothing ([`crate::pin`]).
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -153,7 +153,7 @@ impl Profile {
         self.dir.join("crls.cbor")
     }
 
-    /// Where the vault's key is, sealed; there once a PIN was set.
+    /// Where the vault's key is, sealed; there once a PIN is set.
     pub fn sealed_path(&self) -> PathBuf {
         self.dir.join("vault.sealed")
     }
@@ -163,9 +163,14 @@ impl Profile {
         self.dir.join("vault.sealed.new")
     }
 
-    /// Where the vault's key is until a PIN is set.
+    /// Where version 0.1.0 kept the vault's key; there until a PIN is set.
     pub fn plain_key_path(&self) -> PathBuf {
         self.dir.join("vault.key")
+    }
+
+    /// What changes whenever the device is locked by hand.
+    pub fn locked_path(&self) -> PathBuf {
+        self.dir.join("locked")
     }
 
     /// Where the agent listens.
@@ -186,6 +191,14 @@ impl Profile {
         exists(&self.sealed_path())
     }
 
+    /// Whether a PIN was set, or may have been: it is not known whether the node has taken it.
+    ///
+    /// # Errors
+    /// [`FileError::Io`].
+    pub fn may_have_pin(&self) -> Result<bool, FileError> {
+        Ok(self.has_pin()? || exists(&self.new_sealed_path())?)
+    }
+
     /// Makes the directory if there is none.
     ///
     /// # Errors
@@ -200,18 +213,6 @@ impl Profile {
     /// [`FileError::Io`].
     pub fn lock(&self) -> Result<File, FileError> {
         files::lock(&self.dir.join("lock"))
-    }
-
-    /// Refuses a profile that is enrolled.
-    ///
-    /// # Errors
-    /// [`ProfileError::Enrolled`], or what [`Profile::load`] finds wrong.
-    pub fn check_new(&self) -> Result<(), ProfileError> {
-        match self.registration() {
-            Err(ProfileError::NotEnrolled(_)) => Ok(()),
-            Err(error) => Err(error),
-            Ok((_, trust, _)) => Err(ProfileError::Enrolled(self.dir.clone(), trust)),
-        }
     }
 
     /// The device's key; made now if there is none. Kept from the first attempt to enrol on, so that no
@@ -229,35 +230,22 @@ impl Profile {
         Ok(key)
     }
 
-    /// The vault's key; made now if there is none and no vault either.
+    /// The vault's key as version 0.1.0 kept it.
     ///
     /// # Errors
-    /// [`ProfileError`] if it cannot be made, read or written, or if a vault has lost its key.
-    pub fn vault_key(&self) -> Result<Zeroizing<[u8; VAULT_KEY_BYTES]>, ProfileError> {
+    /// [`ProfileError`] if it cannot be read.
+    pub fn plain_key(&self) -> Result<Zeroizing<[u8; VAULT_KEY_BYTES]>, ProfileError> {
         let path = self.plain_key_path();
         let mut key = Zeroizing::new([0; VAULT_KEY_BYTES]);
-        if exists(&path)? {
-            let bytes = files::read_private(&path, VAULT_KEY_BYTES)?;
-            if bytes.len() != VAULT_KEY_BYTES {
-                return Err(damaged(
-                    &path,
-                    format!("{VAULT_KEY_BYTES} bytes are needed, not {}", bytes.len()),
-                ));
-            }
-            key.copy_from_slice(&bytes);
-        } else if exists(&self.vault_path())? {
-            return Err(damaged(
-                &path,
-                "the vault's key is missing, and nothing else opens the vault".into(),
-            ));
-        } else {
-            getrandom::fill(&mut *key).map_err(|_| KeyError::Randomness)?;
-            files::write_private(&path, &*key)?;
+        let bytes = files::read_private(&path, VAULT_KEY_BYTES)?;
+        if bytes.len() != VAULT_KEY_BYTES {
+            return Err(damaged(&path, format!("{VAULT_KEY_BYTES} bytes are needed, not {}", bytes.len())));
         }
+        key.copy_from_slice(&bytes);
         Ok(key)
     }
 
-    /// Keeps what an enrolment gave. The last step of enrolling.
+    /// Keeps what an enrolment gave; `device.json` last.
     ///
     /// # Errors
     /// [`FileError::Io`].
@@ -378,17 +366,7 @@ mod tests {
         let profile = Profile::at(dir.path().join("p"));
         profile.make().unwrap();
         assert_eq!(profile.key().unwrap().public(), profile.key().unwrap().public());
-        assert_eq!(*profile.vault_key().unwrap(), *profile.vault_key().unwrap());
         assert!(matches!(profile.load(), Err(ProfileError::NotEnrolled(_))));
-        assert!(profile.check_new().is_ok());
-    }
-
-    #[test]
-    fn a_vault_whose_key_is_lost_gets_no_new_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let profile = Profile::at(dir.path());
-        std::fs::write(profile.vault_path(), b"x").unwrap();
-        assert!(profile.vault_key().unwrap_err().to_string().contains("nothing else opens the vault"));
     }
 
     #[test]

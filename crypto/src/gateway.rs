@@ -46,13 +46,22 @@ impl std::fmt::Debug for EnrolRequest {
 }
 
 /// What an enrolled device begins with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnrolResponse {
     /// The device's certificate and its registrar's, DER.
     pub chain: Vec<ByteBuf>,
     /// The charter in force, as a record.
     #[serde(with = "serde_bytes")]
     pub charter: Vec<u8>,
+    /// The [`crate::pin::SessionToken`] that admits to setting the device's first PIN, for a while and at this node; 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub first_pin: Vec<u8>,
+}
+
+impl std::fmt::Debug for EnrolResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EnrolResponse { .. }")
+    }
 }
 
 /// `GET /v1/trust`: what a client needs to judge certificates itself. With `?version=N`, the charter is that version, if the node
@@ -295,7 +304,8 @@ pub struct PinAnswer {
     pub left: u32,
 }
 
-/// `PUT /v1/pin`: sets the PIN. The first one of a device needs nothing else, each other a session that the one before it has opened.
+/// `PUT /v1/pin`: sets the PIN. The first one of a device needs [`EnrolResponse::first_pin`], each other a session that the one before it
+/// has opened.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct PinUpload {
     /// [`PinSetup::setup`] of the answer that this goes with.

@@ -266,10 +266,11 @@ impl Cluster {
         process::run(&self.programs.node(), arguments.iter().copied(), None)?.json()
     }
 
-    /// Leaves the directory, and every node that runs, when this is dropped.
+    /// Leaves the directory, and every node and agent that runs, when this is dropped.
     pub fn keep(&mut self) {
         for trust in &mut self.trusts {
             trust.node.keep();
+            trust.people.iter().for_each(|person| person.agent().keep());
         }
         let empty = Directory::Kept(self.path().to_path_buf());
         if let Directory::Temporary(dir) = std::mem::replace(&mut self.dir, empty) {

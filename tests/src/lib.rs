@@ -5,6 +5,7 @@
 //! belong to the cluster alone, every wait polls a condition and has a bound, and every process is ended, by its own
 //! id, when the cluster is dropped.
 
+pub mod agent;
 pub mod capture;
 pub mod clock;
 pub mod cluster;
@@ -21,6 +22,7 @@ pub mod space;
 pub mod traces;
 pub mod wait;
 
+pub use agent::Agent;
 pub use capture::Capture;
 pub use clock::Clocks;
 pub use cluster::{Cluster, Trust, TrustPlan};

@@ -58,6 +58,8 @@ impl Node {
             surroundings: Surroundings::default(),
             daemon: None,
         };
+        // No test is to end because nobody has typed anything for a while.
+        node.configure("[gateway]", "[policy.pin]\nidle_secs = 3600\nsession_hours = 24\n\n[gateway]")?;
         let (inside, outside) = (subnet.cidr_inside(), subnet.cidr_outside());
         node.configure(
             "networks = []",

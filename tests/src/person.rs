@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::node::text;
 use crate::process::{self, Outcome, Programs, Surroundings};
 use crate::wait::{self, SOON};
-use crate::{HarnessError, Node};
+use crate::{Agent, HarnessError, Node};
 
 /// Who somebody is, as their trust's operator knows it. All of it is fictional.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,9 @@ pub struct PersonPlan {
     pub department: &'static str,
 }
 
+/// Everybody's PIN. It is unlike anything else that is written or travels.
+pub const PIN: &str = "Lantern-417-Sedge";
+
 /// An enrolled clinician with one device.
 #[derive(Clone, Debug)]
 pub struct Person {
@@ -30,10 +33,11 @@ pub struct Person {
     trust: String,
     profile: PathBuf,
     surroundings: Surroundings,
+    agent: Agent,
 }
 
 impl Person {
-    /// Invites a person at their trust's node, and enrols their device.
+    /// Invites a person at their trust's node, and enrols their device, which is unlocked then.
     ///
     /// # Errors
     /// What either command says.
@@ -45,18 +49,47 @@ impl Person {
         profile: &Path,
     ) -> Result<Self, HarnessError> {
         let person = Self::existing(programs, plan, trust, profile);
-        let line = node.invite(&plan)?;
-        let enrolled = person.json(&["enrol", &line])?;
-        crate::error::promise(enrolled["name"] == plan.name && enrolled["trust"] == trust, || {
-            format!("{} of {trust} was enrolled as {enrolled}", plan.name)
-        })?;
+        person.enrol_at(node)?;
         Ok(person)
     }
 
-    /// Who enrolled earlier, with this profile.
+    /// Who has, or will have, this profile. If there is one, it is locked.
     pub fn existing(programs: &Programs, plan: PersonPlan, trust: &str, profile: &Path) -> Self {
         let (programs, trust, profile) = (programs.clone(), trust.to_owned(), profile.to_path_buf());
-        Self { programs, plan, trust, profile, surroundings: Surroundings::default() }
+        let (surroundings, agent) = (Surroundings::default(), Agent::default());
+        Self { programs, plan, trust, profile, surroundings, agent }
+    }
+
+    /// Invites them at a node, and enrols their device with the line, also one that has been enrolled and has no PIN at the node.
+    ///
+    /// # Errors
+    /// What either command says.
+    pub fn enrol_at(&self, node: &Node) -> Result<(), HarnessError> {
+        let enrolled = self.enrol_by(&node.invite(&self.plan)?)?.json()?;
+        crate::error::promise(enrolled["name"] == self.plan.name && enrolled["trust"] == self.trust, || {
+            format!("{} of {} was enrolled as {enrolled}", self.plan.name, self.trust)
+        })
+    }
+
+    /// Types `enrol` with this line, and [`PIN`].
+    ///
+    /// # Errors
+    /// As [`Person::typing`].
+    pub fn enrol_by(&self, line: &str) -> Result<Outcome, HarnessError> {
+        self.typing(&["--json", "enrol", line], PIN)
+    }
+
+    /// Unlocks their device.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn unlock(&self) -> Result<Value, HarnessError> {
+        self.typing(&["--json", "unlock"], PIN)?.json()
+    }
+
+    /// The process that keeps their device unlocked.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
     }
 
     /// Where their program runs from now on.
@@ -92,6 +125,17 @@ impl Person {
         let profile = text(&self.profile);
         let all = ["--profile", &profile].into_iter().chain(arguments.iter().copied());
         process::run_under(&self.surroundings, &self.programs.client(), all, None)
+    }
+
+    /// As [`Person::command`], with a line at standard input; the process that keeps the device unlocked runs then.
+    ///
+    /// # Errors
+    /// As [`Person::command`], or as [`Agent::start`].
+    pub fn typing(&self, arguments: &[&str], line: &str) -> Result<Outcome, HarnessError> {
+        self.agent.start(self.plan.name, &self.programs, &self.surroundings, &self.profile)?;
+        let profile = text(&self.profile);
+        let all = ["--profile", &profile].into_iter().chain(arguments.iter().copied());
+        process::run_under(&self.surroundings, &self.programs.client(), all, Some(&format!("{line}\n")))
     }
 
     /// As [`Person::command`], with `--json`; the command must come out.

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use lanyard_crypto::gateway::Invitation;
 use lanyard_tests::cluster::REGION;
-use lanyard_tests::process;
+use lanyard_tests::person::PIN;
 use lanyard_tests::traces::{Trace, contains, files};
 use lanyard_tests::{Capture, Cluster, Person, PersonPlan, Programs};
 
@@ -46,7 +46,7 @@ fn what_is_secret_is_neither_in_the_traffic_nor_on_a_disk() {
     for trace in [&secret[0], &secret[1], &secret[3], &secret[4]] {
         assert_eq!(trace.in_bytes(shown.stdout.as_bytes()), Some("plain"), "{}", shown.stdout);
     }
-    secret.push(code);
+    secret.extend([code, Trace::of(PIN)]);
     let written = files(cluster.path()).unwrap();
     for node in cluster.trusts.iter().map(|trust| trust.node.data_dir()) {
         assert!(written.iter().filter(|file| file.starts_with(&node)).count() > 3);
@@ -78,9 +78,8 @@ fn enrol_one_more(cluster: &Cluster) -> Trace {
     let profile = cluster.path().join("one-more");
     let line = cluster.trusts[0].node.invite(&ONE_MORE).unwrap();
     let code = Invitation::from_line(&line).unwrap().code;
-    let profile = profile.display().to_string();
-    let arguments = ["--profile", &profile, "enrol", &line];
-    process::run(&cluster.programs.client(), arguments, None).unwrap().done().unwrap();
+    let person = Person::existing(&cluster.programs, ONE_MORE, cluster.trusts[0].plan.ods, &profile);
+    person.enrol_by(&line).unwrap().done().unwrap();
     Trace::of_secret("the invitation's code", &code)
 }
 

@@ -91,9 +91,7 @@ fn an_invitation_works_once_and_for_no_other_code() {
     let line = node.invite(&plan).unwrap();
     let profile = |name: &str| cluster.path().join(name);
     let enrol = |line: &str, name: &str| {
-        let profile = profile(name).display().to_string();
-        lanyard_tests::process::run(&cluster.programs.client(), ["--profile", &profile, "enrol", line], None)
-            .unwrap()
+        Person::existing(&cluster.programs, plan, "RZ1", &profile(name)).enrol_by(line).unwrap()
     };
     // The code is the end of the line.
     let last = if line.ends_with('0') { '1' } else { '0' };

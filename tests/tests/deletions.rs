@@ -132,6 +132,8 @@ fn a_replica_that_is_away_is_overdue_after_the_charters_time_and_until_it_is_bac
     assert_eq!(warnings(node, "deletion-overdue"), 0);
 
     clock.set(CONFIRM_SECS + HOUR_SECS).unwrap();
+    // Sessions end after a day.
+    people[..2].iter().for_each(|person| drop(person.unlock().unwrap()));
     let shown = await_deletion(node, &deletion, "a replica that is overdue", |d| d["overdue"] == 1);
     assert_eq!((&shown["confirmed"], &shown["replicas"]), (&2.into(), &3.into()), "{shown}");
     assert!(shown["summary"].as_str().unwrap().starts_with("replicas 2 of 3, 1 overdue"), "{shown}");
@@ -167,6 +169,7 @@ fn a_replica_that_is_away_is_overdue_after_the_charters_time_and_until_it_is_bac
         .unwrap();
     await_warning(node, "deletion-confirmed-late");
     assert_eq!(warnings(node, "deletion-overdue"), 1);
+    last.unlock().unwrap();
     last.await_gone(&conversation, "potassium 6.8").unwrap();
     cluster.stop().unwrap();
 }

@@ -10,68 +10,49 @@ use std::process::{Command, Stdio};
 use lanyard_client::agent;
 use lanyard_client::profile::Profile;
 use lanyard_tests::cluster::REGION;
-use lanyard_tests::process::{self, Daemon, Outcome};
-use lanyard_tests::traces::{contains, copy_dir};
+use lanyard_tests::person::PIN;
+use lanyard_tests::process::{self, Outcome};
+use lanyard_tests::traces::{Trace, contains, copy_dir};
 use lanyard_tests::wait::{self, SOON};
-use lanyard_tests::{Cluster, Person, Programs};
+use lanyard_tests::{Agent, Cluster, Person, Programs};
 
-const PIN: &str = "482917";
 const OTHER_PIN: &str = "739105";
 
-/// The process that keeps a person's device unlocked, and what it prints.
-struct Agent {
-    daemon: Daemon,
-    log: PathBuf,
-}
-
-impl Agent {
-    fn start(cluster: &Cluster, person: &Person) -> Self {
-        let log = person.profile().with_extension("agent");
-        let profile = person.profile().display().to_string();
-        let arguments = ["--profile", &profile, "agent"];
-        let daemon = Daemon::start(person.name(), &cluster.programs.client(), &arguments, &log).unwrap();
-        wait::until("the agent runs", SOON, || {
-            Ok(agent::runs(&profile_of(person)).then_some(()).ok_or("not yet"))
-        })
-        .unwrap();
-        Self { daemon, log }
-    }
-
-    /// Whether any memory of the process holds these bytes; none if nobody of this account may look.
-    fn remembers(&self, bytes: &[u8]) -> Option<bool> {
-        let process = PathBuf::from("/proc").join(self.daemon.id().to_string());
-        let mut memory = match File::open(process.join("mem")) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
-            other => other.unwrap(),
-        };
-        let maps = fs::read_to_string(process.join("maps")).unwrap();
-        let mut looked = 0;
-        for line in maps.lines().filter(|line| !line.contains("[v")) {
-            let mut fields = line.split_whitespace();
-            let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
-            if !rights.starts_with('r') {
-                continue;
-            }
-            let ends =
-                range.split('-').map(|digits| u64::from_str_radix(digits, 16).unwrap()).collect::<Vec<_>>();
-            memory.seek(SeekFrom::Start(ends[0])).unwrap();
-            let mut part = Vec::new();
-            // A page of a file that has become shorter cannot be read; what was read before it counts.
-            let _ = (&memory).take(ends[1] - ends[0]).read_to_end(&mut part);
-            looked += part.len();
-            if contains(&part, bytes) {
-                return Some(true);
-            }
+/// Whether any memory of a process holds these bytes; none if nobody of this account may look.
+fn remembers(process: u32, bytes: &[u8]) -> Option<bool> {
+    let process = PathBuf::from("/proc").join(process.to_string());
+    let mut memory = match File::open(process.join("mem")) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
+        other => other.unwrap(),
+    };
+    let maps = fs::read_to_string(process.join("maps")).unwrap();
+    let mut looked = 0;
+    for line in maps.lines().filter(|line| !line.contains("[v")) {
+        let mut fields = line.split_whitespace();
+        let (range, rights) = (fields.next().unwrap(), fields.next().unwrap());
+        if !rights.starts_with('r') {
+            continue;
         }
-        assert!(looked > 1 << 20, "{looked}");
-        Some(false)
+        let ends =
+            range.split('-').map(|digits| u64::from_str_radix(digits, 16).unwrap()).collect::<Vec<_>>();
+        memory.seek(SeekFrom::Start(ends[0])).unwrap();
+        let mut part = Vec::new();
+        // A page of a file that has become shorter cannot be read; what was read before it counts.
+        let _ = (&memory).take(ends[1] - ends[0]).read_to_end(&mut part);
+        looked += part.len();
+        if contains(&part, bytes) {
+            return Some(true);
+        }
     }
+    assert!(looked > 1 << 20, "{looked}");
+    Some(false)
 }
 
 fn profile_of(person: &Person) -> Profile {
     Profile::at(person.profile())
 }
 
+/// As [`Person::typing`], whether or not an agent runs.
 fn typing(cluster: &Cluster, person: &Person, arguments: &[&str], line: &str) -> Outcome {
     let profile = person.profile().display().to_string();
     let all = ["--profile", &profile, "--json"].into_iter().chain(arguments.iter().copied());
@@ -85,26 +66,22 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     let (ada, other) = (cluster.trusts[0].people[0].clone(), cluster.trusts[1].people[0].clone());
     let conversation = ada.converse("Handover", "clinical", [&other]).unwrap();
     other.await_joined(&conversation, 2).unwrap();
-    other.send(&conversation, "before the PIN").unwrap();
-    ada.await_message(&conversation, "before the PIN").unwrap();
+    other.send(&conversation, "before it is locked").unwrap();
+    ada.await_message(&conversation, "before it is locked").unwrap();
     let profile = profile_of(&ada);
-    let plain_key = fs::read(profile.plain_key_path()).unwrap();
+    let (ada_agent, printed_to) = (ada.agent().id().unwrap(), Agent::log(ada.profile()));
 
-    assert!(typing(&cluster, &ada, &["unlock"], PIN).refused().unwrap().contains("no PIN is set"));
     let weak = typing(&cluster, &ada, &["pin", "set"], "123456");
     assert_eq!(weak.code(), Some(2));
     assert!(weak.stderr.contains("is a run"), "{}", weak.stderr);
-    let ada_agent = Agent::start(&cluster, &ada);
-    assert_eq!(typing(&cluster, &ada, &["pin", "set"], PIN).json().unwrap()["unlocked"], true);
     assert!(!profile.plain_key_path().exists() && profile.has_pin().unwrap());
     let key = agent::opened(&profile, false).unwrap().unwrap().key;
-    assert!(key[..] != plain_key[..], "what lay in the open opens nothing any more");
-    assert!(ada.reads(&conversation, "before the PIN").unwrap());
-    assert_ne!(ada_agent.remembers(&key[..]), Some(false), "the look finds what is there");
+    assert_eq!(Trace::of_secret("the vault's key", &key[..]).in_files(cluster.path()).unwrap(), None);
+    assert_ne!(remembers(ada_agent, &key[..]), Some(false), "the look finds what is there");
 
     // Locked: nothing is shown, nothing is in memory, and it is said that something has come.
     assert_eq!(ada.json(&["lock"]).unwrap()["unlocked"], false);
-    assert_ne!(ada_agent.remembers(&key[..]), Some(true));
+    assert_ne!(remembers(ada_agent, &key[..]), Some(true));
     for arguments in [&["read", &conversation][..], &["sync"], &["send", &conversation, "x"]] {
         let said = ada.command(arguments).unwrap().refused().unwrap();
         assert!(said.contains("this device is locked"), "{said}");
@@ -114,13 +91,13 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     // What came before it had asked the node for the first time is not news to it.
     wait::until("the agent tells that something has come", SOON, || {
         other.send(&conversation, "and more")?;
-        let printed = fs::read_to_string(&ada_agent.log).unwrap();
+        let printed = fs::read_to_string(&printed_to).unwrap();
         Ok(if printed.contains("new message\n") { Ok(()) } else { Err(printed) })
     })
     .unwrap();
-    let printed = fs::read_to_string(&ada_agent.log).unwrap();
+    let printed = fs::read_to_string(&printed_to).unwrap();
     assert!(printed.lines().all(|line| line == "new message"), "{printed}");
-    let limits = fs::read_to_string(format!("/proc/{}/limits", ada_agent.daemon.id())).unwrap();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", ada_agent)).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 
@@ -138,7 +115,7 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     breaks_off(&cluster, &ada, &copy);
     ada.json(&["lock"]).unwrap();
     assert!(typing(&cluster, &ada, &["unlock"], PIN).refused().unwrap().contains("the PIN is wrong"));
-    drop(ada_agent);
+    ada.agent().kill().unwrap();
 
     // The same without an agent beforehand: the command becomes it.
     let mut stays = Command::new(cluster.programs.client())
@@ -199,8 +176,6 @@ fn wrong_pins_are_waited_for_from_the_fifth_on() {
     let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION[..1]).unwrap();
     cluster.enrol_all().unwrap();
     let person = cluster.trusts[0].people[0].clone();
-    let agent = Agent::start(&cluster, &person);
-    typing(&cluster, &person, &["pin", "set"], PIN).json().unwrap();
     person.json(&["lock"]).unwrap();
     for left in [9, 8, 7, 6] {
         let said = typing(&cluster, &person, &["unlock"], "000000").refused().unwrap();
@@ -208,9 +183,90 @@ fn wrong_pins_are_waited_for_from_the_fifth_on() {
     }
     cluster.trusts[0].node.stop().unwrap();
     // However long the test has taken: the fifth waits for an hour.
-    cluster.trusts[0].node.configure("[gateway]", "[policy.pin]\ndelay_secs = 3600\n\n[gateway]").unwrap();
+    cluster.trusts[0].node.configure("idle_secs", "delay_secs = 3600\nidle_secs").unwrap();
     cluster.trusts[0].node.start().unwrap();
     let said = typing(&cluster, &person, &["unlock"], PIN).refused().unwrap();
     assert!(said.contains("the PIN was tried too often: wait "), "{said}");
-    drop(agent);
+}
+
+/// One trust with its two clinicians; its node is configured with these lines of `policy.pin`.
+fn one_trust(pins: &str) -> (Cluster, [Person; 2]) {
+    let mut cluster = Cluster::found(&Programs::find().unwrap(), &REGION[..1]).unwrap();
+    cluster.trusts[0].node.configure("idle_secs", &format!("{pins}\nidle_secs")).unwrap();
+    cluster.start().unwrap();
+    cluster.enrol_all().unwrap();
+    let people = [0, 1].map(|place| cluster.trusts[0].people[place].clone());
+    (cluster, people)
+}
+
+/// What an attempt that is refused says.
+fn refused(outcome: Outcome) -> String {
+    outcome.refused().unwrap()
+}
+
+#[test]
+fn ten_wrong_pins_destroy_and_processes_in_parallel_get_no_eleventh() {
+    let (cluster, [person, other]) = one_trust("delay_secs = 0");
+    for person in [&person, &other] {
+        person.json(&["lock"]).unwrap();
+    }
+    // A thief has as many copies of the device's files as they like.
+    let copy = cluster.path().join("copy");
+    copy_dir(person.profile(), &copy).unwrap();
+    let copied = Person::existing(&cluster.programs, *person.plan(), person.trust(), &copy);
+    let tries = |person: &Person| {
+        (0..10).map(|_| refused(typing(&cluster, person, &["unlock"], "000000"))).collect::<Vec<_>>()
+    };
+    let said = std::thread::scope(|scope| {
+        let both = [&person, &copied].map(|person| scope.spawn(|| tries(person)));
+        both.map(|tried| tried.join().unwrap()).concat()
+    });
+    let (wrong, others): (Vec<_>, Vec<_>) = said.iter().partition(|said| said.contains("the PIN is wrong"));
+    assert_eq!((wrong.len(), others.len()), (10, 10), "{said:?}");
+    let count = |words: &str| wrong.iter().filter(|said| said.contains(words)).count();
+    for left in 2..=9 {
+        assert_eq!(count(&format!("; {left} attempts are left")), 1, "{wrong:?}");
+    }
+    assert_eq!((count("one attempt is left"), count("that was the last attempt")), (1, 1), "{wrong:?}");
+    assert!(others.iter().all(|said| said.contains("record was destroyed")), "{others:?}");
+    for person in [&person, &copied] {
+        let said = refused(typing(&cluster, person, &["unlock"], PIN));
+        assert!(said.contains("record was destroyed"), "{said}");
+    }
+    let node = &cluster.trusts[0].node;
+    node.await_audit("the record is gone", |entry| entry["event"] == "pin" && entry["code"] == "destroyed")
+        .unwrap();
+
+    // The right one gives all attempts back, whoever made the others.
+    for _ in 0..9 {
+        refused(typing(&cluster, &other, &["unlock"], "000000"));
+    }
+    assert_eq!(other.unlock().unwrap()["failed"], 9);
+    let said = refused(typing(&cluster, &other, &["unlock"], "000000"));
+    assert!(said.contains("9 attempts are left"), "{said}");
+}
+
+#[test]
+fn a_lock_during_an_unlocking_is_not_undone() {
+    let (cluster, [person, _]) = one_trust("delay_secs = 0");
+    let (node, profile) = (&cluster.trusts[0].node, profile_of(&person));
+    person.json(&["lock"]).unwrap();
+    node.pause().unwrap();
+    let outcome = std::thread::scope(|scope| {
+        let unlocking = scope.spawn(|| typing(&cluster, &person, &["unlock"], PIN));
+        // It has noted how the device was locked before, and waits for the node.
+        let begun = wait::until("the unlocking has begun", SOON, || {
+            let file = File::open(person.profile().join("lock")).unwrap();
+            Ok(if file.try_lock().is_err() { Ok(()) } else { Err("not yet") })
+        });
+        let locked = person.json(&["lock"]);
+        node.resume().unwrap();
+        begun.unwrap();
+        assert_eq!(locked.unwrap()["unlocked"], false);
+        unlocking.join().unwrap()
+    });
+    let said = refused(outcome);
+    assert!(said.contains("was locked meanwhile, and stays so"), "{said}");
+    assert!(agent::opened(&profile, false).unwrap().is_none());
+    assert_eq!(person.unlock().unwrap()["unlocked"], true);
 }

@@ -4,6 +4,9 @@
 //! it from memory: at once when asked ([`lock`]), and by itself after the policy's idle time, which counts while the machine sleeps, too.
 //! What is done by hand counts as use; what a process does that merely stays does not.
 //!
+//! An unlocking takes a while, and a lock that comes in between is not undone: the lock first changes a file ([`Mark`]), then tells the agent; who
+//! unlocks reads that file before anything else, and again after the agent has the key.
+//!
 //! Messages are of fixed sizes, so that no buffer grows and leaves a copy of a key behind.
 
 mod server;
@@ -21,9 +24,12 @@ use std::time::Duration;
 use lanyard_crypto::pin::{SessionToken, VAULT_KEY_BYTES};
 use zeroize::Zeroizing;
 
+use crate::files::{self, FileError};
 use crate::profile::Profile;
 use wire::{Answer, Message, Question};
 
+/// Of a mark, in bytes: random, so that two locks at the same time leave no earlier one.
+const MARK_BYTES: usize = 16;
 /// An agent answers at once, or not at all.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// Paths of sockets are shorter than this (`sun_path` of unix(7)).
@@ -56,20 +62,73 @@ pub fn opened(profile: &Profile, by_hand: bool) -> io::Result<Option<Opened>> {
     }
 }
 
-/// Hands the key to the agent; tells whether one runs.
+/// What [`lock`] has left when it was last called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark([u8; MARK_BYTES]);
+
+impl Mark {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn now(profile: &Profile) -> Result<Self, FileError> {
+        let path = profile.locked_path();
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        // What is of another length is no mark of ours; the next lock writes a whole one.
+        let bytes = files::read_private(&path, MARK_BYTES)?;
+        Ok(bytes.as_slice().try_into().map(Self).unwrap_or_default())
+    }
+}
+
+/// What became of a key that was handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandedOver {
+    /// The agent has it.
+    Kept,
+    /// No agent runs.
+    Nobody,
+    /// The device was locked since the unlocking began, and stays so.
+    LockedSince,
+}
+
+/// Hands the key to the agent, if one runs and the device was not locked since `begun`.
 ///
 /// # Errors
-/// As [`opened`].
-pub fn unlock(profile: &Profile, opened: &Opened) -> io::Result<bool> {
-    Ok(ask(profile, &wire::unlock(opened))?.is_some())
+/// As [`opened`], or the mark's.
+pub fn unlock(profile: &Profile, opened: &Opened, begun: Mark) -> io::Result<HandedOver> {
+    if Mark::now(profile).map_err(io::Error::other)? != begun {
+        return Ok(HandedOver::LockedSince);
+    }
+    if ask(profile, &wire::unlock(opened))?.is_none() {
+        return Ok(HandedOver::Nobody);
+    }
+    if Mark::now(profile).map_err(io::Error::other)? == begun {
+        return Ok(HandedOver::Kept);
+    }
+    ask(profile, &wire::lock())?;
+    Ok(HandedOver::LockedSince)
 }
 
 /// Locks at once; tells whether an agent runs.
 ///
 /// # Errors
-/// As [`opened`].
+/// As [`opened`], or the mark's; the agent has been told all the same.
 pub fn lock(profile: &Profile) -> io::Result<bool> {
-    Ok(ask(profile, &wire::lock())?.is_some())
+    let marked = mark(profile);
+    let told = ask(profile, &wire::lock())?.is_some();
+    marked.map(|()| told)
+}
+
+/// Makes known that the device is locked to whoever unlocks it at this moment.
+fn mark(profile: &Profile) -> io::Result<()> {
+    if !profile.dir().exists() {
+        return Ok(());
+    }
+    let mut mark = [0; MARK_BYTES];
+    getrandom::fill(&mut mark).map_err(|_| io::Error::other("the system gives no randomness"))?;
+    files::write_private(&profile.locked_path(), &mark).map_err(io::Error::other)
 }
 
 /// Whether an agent runs.
@@ -82,7 +141,8 @@ pub fn runs(profile: &Profile) -> bool {
 ///
 /// # Errors
 /// The pipe's.
-pub fn write_opened(to: &mut impl Write, opened: &Opened) -> io::Result<()> {
+pub fn write_opened(to: &mut impl Write, opened: &Opened, begun: Mark) -> io::Result<()> {
+    to.write_all(&begun.0)?;
     to.write_all(wire::unlock(opened).as_slice())
 }
 
@@ -90,15 +150,16 @@ pub fn write_opened(to: &mut impl Write, opened: &Opened) -> io::Result<()> {
 ///
 /// # Errors
 /// The pipe's, or that it is something else.
-pub fn read_opened(from: &mut impl Read) -> io::Result<Option<Opened>> {
-    let mut message = wire::blank();
-    match from.read_exact(message.as_mut_slice()) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-        Ok(()) => match wire::read_question(&message) {
-            Some(Question::Unlock(opened)) => Ok(Some(opened)),
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        },
+pub fn read_opened(from: &mut impl Read) -> io::Result<Option<(Opened, Mark)>> {
+    let (mut mark, mut message) = (Mark::default(), wire::blank());
+    match from.read_exact(&mut mark.0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    from.read_exact(message.as_mut_slice())?;
+    match wire::read_question(&message) {
+        Some(Question::Unlock(opened)) => Ok(Some((opened, mark))),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use lanyard_crypto::pin::SessionToken;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::wire::{self, Message, Question};
-use super::{Opened, at_socket};
+use super::{Mark, Opened, at_socket};
 use crate::files::{self, FileError};
 use crate::profile::Profile;
 
@@ -77,14 +77,14 @@ impl Kept {
     }
 }
 
-/// Keeps what an unlocked device has, and answers for it, until the process ends. `forgotten` is given the session's token of what was locked
+/// Keeps what an unlocked device has, and answers for it, until the process ends or the profile is gone. `forgotten` is given the session's token of what was locked
 /// by time alone, and may take its time.
 ///
 /// # Errors
 /// [`AgentError`].
 pub fn serve(
     profile: &Profile,
-    begin: Option<Opened>,
+    begin: Option<(Opened, Mark)>,
     forgotten: impl Fn(SessionToken) + Send + 'static,
 ) -> Result<(), AgentError> {
     files::private_dir(profile.dir())?;
@@ -97,23 +97,30 @@ pub fn serve(
         _ => {}
     }
     let kept = Arc::new(Kept::default());
-    if let Some(opened) = begin {
-        kept.answer(Question::Unlock(opened), now());
-    }
     let listener = at_socket(&path, |path| UnixListener::bind(path)).map_err(failed)?;
-    let ticking = kept.clone();
+    // A lock from here on comes over the socket; one before has left its mark.
+    match begin {
+        Some((opened, begun)) if Mark::now(profile)? == begun => {
+            kept.answer(Question::Unlock(opened), now());
+        }
+        Some((opened, _)) => forgotten(opened.token),
+        None => {}
+    }
+    let attending = kept.clone();
     thread::spawn(move || {
-        loop {
-            thread::sleep(TICK);
-            if let Some(token) = ticking.expire(now()) {
-                forgotten(token);
-            }
+        for stream in listener.incoming() {
+            // One that breaks off, or says nothing, is its own problem.
+            let _ = stream.and_then(|stream| attend(stream, &attending));
         }
     });
-    for stream in listener.incoming() {
-        // One that breaks off, or says nothing, is its own problem.
-        let _ = stream.and_then(|stream| attend(stream, &kept));
+    // Nobody can ask any more once the socket is gone, with the profile.
+    while path.exists() {
+        thread::sleep(TICK);
+        if let Some(token) = kept.expire(now()) {
+            forgotten(token);
+        }
     }
+    drop(kept.answer(Question::Lock, now()));
     Ok(())
 }
 

@@ -33,9 +33,19 @@ pub enum AppError {
     /// The PIN.
     #[error(transparent)]
     Pin(#[from] PinError),
+    /// The device is certified, and has no PIN.
+    #[error(
+        "this device is certified, but it is not known that its PIN was set: {0}; to go on, run lanyard enrol again with the same line"
+    )]
+    FirstPin(PinError),
+    /// What was typed waits until the device is unlocked.
+    #[error(
+        "this device is locked: what you sent waits on it; run lanyard unlock, type your PIN, and then run lanyard sync"
+    )]
+    WaitsLocked,
     /// The node.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(NodeError),
     /// What the node says of the network.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -148,6 +158,16 @@ pub enum AppError {
         /// What it was about.
         title: String,
     },
+}
+
+impl From<NodeError> for AppError {
+    fn from(error: NodeError) -> Self {
+        match error.code() {
+            // The session has ended there, whatever the agent has: by its time, or because the device was locked.
+            Some("locked") => Self::Locked,
+            _ => Self::Node(error),
+        }
+    }
 }
 
 impl AppError {

@@ -73,6 +73,7 @@ impl App {
         let mut synced = Synced::default();
         match self.flush(&mut synced) {
             Err(AppError::Node(error)) if error.is_passing() => {}
+            Err(AppError::Locked) => return Err(AppError::WaitsLocked),
             other => other?,
         }
         let local = outgoing.message.expect("a text is stored with what carries it");

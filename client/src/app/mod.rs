@@ -35,13 +35,15 @@ use std::time::Duration;
 use lanyard_crypto::gateway::KeyPackageRequest;
 use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::network::Network;
+use lanyard_crypto::pin::Pin;
 use lanyard_crypto::{Timestamp, ids};
 
-use crate::agent;
+use crate::agent::{self, Opened};
 use crate::clock;
-use crate::enrol;
+use crate::enrol::{self, Certified};
 use crate::node::{Anchor, Events, NodeClient, NodeError};
-use crate::profile::{Device, Profile};
+use crate::pin::{self, PinError};
+use crate::profile::{Device, Profile, ProfileError};
 use crate::session::{KEY_PACKAGE_LIFE_SECS, Session};
 use crate::trust::Beliefs;
 use crate::vault::{Vault, VaultKey};
@@ -88,22 +90,40 @@ impl App {
         // Before the lock, which would make a file in a directory that is no profile.
         profile.load()?;
         let lock = profile.lock()?;
-        Self::with(profile, profile.load()?, Beliefs::load(profile)?, lock, by_hand)
+        if !profile.may_have_pin()? {
+            return Err(PinError::NotSet.into());
+        }
+        let opened = agent::opened(profile, by_hand).map_err(AppError::Agent)?.ok_or(AppError::Locked)?;
+        Self::with(profile, profile.load()?, Beliefs::load(profile)?, lock, &opened)
     }
 
-    /// Enrols the device with an invitation (see [`crate::enrol`]), and makes it reachable for others if
-    /// possible.
+    /// Enrols the device with an invitation (see [`crate::enrol`]), sets its first PIN, and makes it reachable for others if possible. What the
+    /// PIN has opened is for the agent.
     ///
     /// # Errors
-    /// [`AppError`]; the profile is then not enrolled.
-    pub fn enrol(profile: &Profile, line: &str) -> Result<Self, AppError> {
+    /// [`AppError`]: the profile is then not enrolled; or [`AppError::FirstPin`]: it is certified, and the same line ends it.
+    pub fn enrol(profile: &Profile, line: &str, pin: Pin) -> Result<(Self, Opened), AppError> {
         profile.make()?;
         let lock = profile.lock()?;
-        let (device, beliefs) = enrol::enrol(profile, line, clock::now())?;
-        let mut app = Self::with(profile, device, beliefs, lock, true)?;
+        let key = match profile.has_pin()? {
+            false => None,
+            // A node that lost its store has no PIN of the device. Who has unlocked it before may set one for the same vault.
+            true => match agent::opened(profile, true).map_err(AppError::Agent)? {
+                Some(opened) => Some(opened.key),
+                None => {
+                    let enrolled = ProfileError::Enrolled(profile.dir().into(), profile.load()?.trust);
+                    return Err(AppError::Enrol(enrolled.into()));
+                }
+            },
+        };
+        let Certified { device, beliefs, right } = enrol::certify(profile, line, clock::now())?;
+        let mut node = client(&device, &beliefs)?;
+        let opened = pin::set_first(profile, &device, &mut node, right, key, pin);
+        let opened = opened.map_err(AppError::FirstPin)?;
+        let mut app = Self::with(profile, device, beliefs, lock, &opened)?;
         // The device is enrolled whatever comes of this; every sync tries it again, and `whoami` shows it.
         let _ = app.publish_key_package(clock::now());
-        Ok(app)
+        Ok((app, opened))
     }
 
     fn with(
@@ -111,20 +131,12 @@ impl App {
         device: Device,
         beliefs: Beliefs,
         lock: File,
-        by_hand: bool,
+        opened: &Opened,
     ) -> Result<Self, AppError> {
-        let (key, token) = match profile.has_pin()? {
-            false => (VaultKey::new(*profile.vault_key()?), None),
-            true => {
-                let opened =
-                    agent::opened(profile, by_hand).map_err(AppError::Agent)?.ok_or(AppError::Locked)?;
-                (VaultKey::new(**opened.key), Some(opened.token))
-            }
-        };
-        let vault = Vault::open(&profile.vault_path(), &key)?;
+        let vault = Vault::open(&profile.vault_path(), &VaultKey::new(**opened.key))?;
         let session = Session::open(vault, beliefs.network(), &device.key, &device.chain_der())?;
         let mut node = client(&device, &beliefs)?;
-        node.show(token);
+        node.show(Some(opened.token.clone()));
         Ok(Self {
             profile: profile.clone(),
             device,

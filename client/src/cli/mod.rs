@@ -39,6 +39,9 @@ pub enum Command {
     /// Make this device yours, with the invitation that your trust gave you
     #[command(after_help = "\
 The line works once and for a limited time. Keys are made on this device and never leave it.
+Asks for a new PIN, without which nothing on this device can be opened: typed twice, or read from
+standard input; at least six characters, no repeats, runs, dates, nor what others try first.
+If it breaks off, the same line again ends it.
 
 Example:
   lanyard enrol lanyard1-a30163...")]
@@ -118,7 +121,7 @@ Example:
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Set the PIN without which nothing on this device can be opened
+    /// Change the PIN without which nothing on this device can be opened
     #[command(subcommand)]
     Pin(PinCommand),
     /// Unlock this device with its PIN
@@ -147,7 +150,7 @@ Example:
 /// What to do with the PIN.
 #[derive(Debug, Subcommand)]
 pub enum PinCommand {
-    /// Set a PIN, or another one while the device is unlocked
+    /// Set another PIN, while the device is unlocked; `lanyard enrol` sets the first one
     #[command(after_help = "\
 At least six characters; no repeats, runs, dates, nor what others try first. If you forget it, your trust
 invites this device anew, and what it kept is gone.

@@ -52,6 +52,9 @@ pub enum CommandError {
     /// Typed twice, and not the same.
     #[error("these are two different PINs; try again")]
     OtherPin,
+    /// The device was locked while it was being unlocked.
+    #[error("this device was locked meanwhile, and stays so: run lanyard unlock again")]
+    LockedSince,
     /// The agent.
     #[error("{0}")]
     Agent(AgentError),
@@ -86,6 +89,7 @@ impl CommandError {
             Self::App(_)
             | Self::Input(_)
             | Self::Declined
+            | Self::LockedSince
             | Self::Output(_)
             | Self::Agent(_)
             | Self::Start(_) => 1,
@@ -101,7 +105,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let profile = profile(cli.profile)?;
     let out = Out { json: cli.json };
     match cli.command {
-        Command::Enrol { line } => out.show(&App::enrol(&profile, &line)?.whoami()?),
+        Command::Enrol { line } => pin::enrol(&profile, &line, &out),
         Command::Whoami => out.show(&open(&profile)?.whoami()?),
         Command::Find { words } => out.show(&open(&profile)?.find(&words.join(" "))?),
         Command::Conversation(command) => conversation(&profile, command, &out),

@@ -1,4 +1,4 @@
-//! `pin`, `unlock`, `lock` and the agent: what must not be seen is typed or piped, never an argument.
+//! `enrol`, `pin`, `unlock`, `lock` and the agent: what must not be seen is typed or piped, never an argument.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lanyard_client::agent::{self, AgentError, Opened};
-use lanyard_client::app::{AppError, Waiter};
+use lanyard_client::agent::{self, AgentError, HandedOver, Mark, Opened};
+use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::clock::readable_secs;
+use lanyard_client::enrol;
 use lanyard_client::pin;
 use lanyard_client::profile::Profile;
 use lanyard_crypto::pin::{Pin, PinRefused};
@@ -56,14 +57,35 @@ impl std::fmt::Display for Text<'_, State> {
     }
 }
 
+/// Enrols the device, with the PIN that it is locked by from the first.
+pub(super) fn enrol(profile: &Profile, line: &str, out: &Out) -> Result<(), CommandError> {
+    // Before a PIN is typed for nothing.
+    enrol::check_line(profile, line).map_err(AppError::from)?;
+    let pin = chosen()?;
+    let begun = Mark::now(profile).map_err(AppError::from)?;
+    let (app, opened) = App::enrol(profile, line, pin)?;
+    let whoami = app.whoami()?;
+    drop(app);
+    keep(profile, opened, begun)?;
+    out.show(&whoami)
+}
+
 pub(super) fn pin(profile: &Profile, command: &PinCommand, out: &Out) -> Result<(), CommandError> {
     let PinCommand::Set = command;
+    let pin = chosen()?;
+    let begun = Mark::now(profile).map_err(AppError::from)?;
+    let opened = pin::set(profile, pin).map_err(AppError::from)?;
+    unlocked(profile, opened, begun, None, false, out)
+}
+
+/// A new PIN, typed twice on a terminal.
+fn chosen() -> Result<Pin, CommandError> {
     let first = typed("new PIN: ")?;
     let pin = Pin::chosen(&first).map_err(CommandError::Pin)?;
     if io::stdin().is_terminal() && *typed("the same again: ")? != *first {
         return Err(CommandError::OtherPin);
     }
-    unlocked(profile, pin::set(profile, pin).map_err(AppError::from)?, None, false, out)
+    Ok(pin)
 }
 
 pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<(), CommandError> {
@@ -71,13 +93,14 @@ pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<
         return Err(CommandError::Agent(AgentError::Runs));
     }
     let pin = Pin::typed(&typed("PIN: ")?).map_err(CommandError::Pin)?;
+    let begun = Mark::now(profile).map_err(AppError::from)?;
     let (opened, failed) = pin::unlock(profile, pin).map_err(AppError::from)?;
     if failed > 0 {
         eprintln!(
             "lanyard: {failed} attempts at this device's PIN have failed since you last typed it; if they were not yours, tell your trust"
         );
     }
-    unlocked(profile, opened, Some(failed), args.stay, out)
+    unlocked(profile, opened, begun, Some(failed), args.stay, out)
 }
 
 pub(super) fn lock(profile: &Profile, out: &Out) -> Result<(), CommandError> {
@@ -125,36 +148,53 @@ fn tell_of_news(profile: &Profile) {
 fn unlocked(
     profile: &Profile,
     opened: Opened,
+    begun: Mark,
     failed: Option<u32>,
     stay: bool,
     out: &Out,
 ) -> Result<(), CommandError> {
     let state = State { unlocked: true, idle_secs: Some(opened.idle_secs), failed };
-    if !stay && agent::unlock(profile, &opened).map_err(AppError::Agent)? {
-        return out.show(&state);
-    }
-    let program = std::env::current_exe().map_err(CommandError::Start)?;
-    let mut command = Command::new(program);
-    command.arg("--profile").arg(profile.dir()).arg("agent");
     if stay {
         let (reader, mut writer) = io::pipe().map_err(CommandError::Start)?;
-        agent::write_opened(&mut writer, &opened).map_err(CommandError::Start)?;
+        agent::write_opened(&mut writer, &opened, begun).map_err(CommandError::Start)?;
         drop((writer, opened));
         out.show(&state)?;
         // In place of this process, whose memory has seen the PIN.
-        return Err(CommandError::Start(command.stdin(Stdio::from(reader)).exec()));
+        return Err(CommandError::Start(agent_of(profile)?.stdin(Stdio::from(reader)).exec()));
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.process_group(0).spawn().map_err(CommandError::Start)?;
+    keep(profile, opened, begun)?;
+    out.show(&state)
+}
+
+/// Hands what was opened to the agent, starting one, unless the device was locked since the unlocking had `begun`.
+fn keep(profile: &Profile, opened: Opened, begun: Mark) -> Result<(), CommandError> {
+    let hand_over = || agent::unlock(profile, &opened, begun).map_err(AppError::Agent);
+    let mut handed = hand_over()?;
+    if handed == HandedOver::Nobody {
+        let mut command = agent_of(profile)?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0).spawn().map_err(CommandError::Start)?;
+    }
     let end = Instant::now() + START_TIME_MAX;
     // Whichever agent runs then: another command may have started one at the same time.
-    while !agent::unlock(profile, &opened).map_err(AppError::Agent)? {
+    while handed == HandedOver::Nobody {
         if Instant::now() > end {
             return Err(CommandError::Start(io::ErrorKind::TimedOut.into()));
         }
         thread::sleep(START_PAUSE);
+        handed = hand_over()?;
     }
-    out.show(&state)
+    if handed == HandedOver::LockedSince {
+        pin::end_session(profile, opened.token);
+        return Err(CommandError::LockedSince);
+    }
+    Ok(())
+}
+
+fn agent_of(profile: &Profile) -> Result<Command, CommandError> {
+    let mut command = Command::new(std::env::current_exe().map_err(CommandError::Start)?);
+    command.arg("--profile").arg(profile.dir()).arg("agent");
+    Ok(command)
 }
 
 /// A line from the terminal, without showing it, or else from standard input.

@@ -80,7 +80,10 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
             Err(error @ (AppError::Locked | AppError::Agent(_))) => return Err(hidden(error, args, out)),
             other => other?,
         };
-        let messages = current(&mut app, args, out)?;
+        let messages = match current(&mut app, args, out) {
+            Err(CommandError::App(error @ AppError::Locked)) => return Err(hidden(error, args, out)),
+            other => other?,
+        };
         drop(app);
         // It may have been locked while the node was asked.
         if is_locked(profile) {
@@ -110,9 +113,6 @@ fn stay(profile: &Profile, args: &ReadArgs, out: &Out) -> Result<(), CommandErro
 
 /// Waits for news; not beyond the moment at which the device locks, when nothing may be shown any more.
 fn wait(profile: &Profile, stream: &mut Waiter, patience: Duration) -> Result<bool, AppError> {
-    if !profile.has_pin()? {
-        return stream.wait(patience);
-    }
     let end = Instant::now() + patience;
     loop {
         let rest = end.saturating_duration_since(Instant::now());
@@ -130,10 +130,9 @@ fn hidden(why: AppError, args: &ReadArgs, out: &Out) -> CommandError {
     }
 }
 
-/// Whether nothing may be shown: the device has a PIN, and no agent says that it was proved.
+/// Whether nothing may be shown: no agent says that the PIN was proved.
 fn is_locked(profile: &Profile) -> bool {
-    let open = !profile.has_pin().unwrap_or(true);
-    !open && !matches!(agent::opened(profile, false), Ok(Some(_)))
+    !matches!(agent::opened(profile, false), Ok(Some(_)))
 }
 
 /// Until the next message expires, and not longer than the bound.

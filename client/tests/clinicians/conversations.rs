@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::world::World;
+use lanyard_client::agent::{self, Mark, Opened};
 use lanyard_client::app::view::{ConversationState, MessageState};
 use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::enrol::EnrolError;
@@ -13,22 +14,39 @@ use lanyard_client::node::NodeError;
 use lanyard_client::profile::Profile;
 use lanyard_crypto::gateway::Invitation;
 use lanyard_crypto::mls::Class;
+use lanyard_crypto::pin::Pin;
 use lanyard_crypto::record::{Body, Envelope, Reason, Target, Tombstone};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub const MARKER: &str = "potassium 6.8, repeat at noon";
 
+pub const PIN: &str = "Lantern-417-Sedge";
+
 pub struct Person {
     pub profile: Profile,
     _dir: TempDir,
+}
+
+/// Keeps a profile unlocked, as the process does that `lanyard unlock` leaves; it ends with the profile.
+pub fn keep(profile: &Profile, opened: Option<Opened>) {
+    let serving = profile.clone();
+    std::thread::spawn(move || agent::serve(&serving, opened.map(|opened| (opened, Mark::default())), drop));
+    while !agent::runs(profile) {
+        std::thread::yield_now();
+    }
+}
+
+/// Enrols a device, which is locked afterwards.
+pub fn enrol(profile: &Profile, line: &str) -> Result<Opened, AppError> {
+    App::enrol(profile, line, Pin::chosen(PIN).unwrap()).map(|(_, opened)| opened)
 }
 
 impl Person {
     pub fn enrol(world: &Arc<World>, trust: usize, name: &str, registration: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let profile = Profile::at(dir.path().join("profile"));
-        App::enrol(&profile, &world.invite(trust, name, registration)).unwrap();
+        keep(&profile, Some(enrol(&profile, &world.invite(trust, name, registration)).unwrap()));
         Self { profile, _dir: dir }
     }
 
@@ -199,8 +217,7 @@ fn a_node_that_is_not_the_inviting_trusts_gets_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let attempt = |invitation: &Invitation| {
         let profile = Profile::at(dir.path().join("p"));
-        let Err(AppError::Enrol(EnrolError::Node(error))) = App::enrol(&profile, &invitation.to_line())
-        else {
+        let Err(AppError::Enrol(EnrolError::Node(error))) = enrol(&profile, &invitation.to_line()) else {
             panic!("the node must not be believed")
         };
         error
@@ -218,11 +235,11 @@ fn a_node_that_is_not_the_inviting_trusts_gets_nothing() {
     assert!(matches!(attempt(&nobody), NodeError::Unreachable { .. }));
     // The code is still unused, and the profile was not spoilt.
     let profile = Profile::at(dir.path().join("p"));
-    App::enrol(&profile, &line).unwrap();
-    assert!(matches!(App::enrol(&profile, &line), Err(AppError::Enrol(EnrolError::Profile(_)))));
+    enrol(&profile, &line).unwrap();
+    assert!(matches!(enrol(&profile, &line), Err(AppError::Enrol(EnrolError::Profile(_)))));
     let second = Profile::at(dir.path().join("second"));
     assert!(matches!(
-        App::enrol(&second, &line),
+        enrol(&second, &line),
         Err(AppError::Enrol(EnrolError::Node(NodeError::Refused { .. })))
     ));
 }
@@ -236,7 +253,12 @@ fn the_program_prints_what_its_documentation_says() {
     let _jo = Person::enrol(&world, 1, "Jo Lund", "GMC 2222222");
 
     assert_eq!(run(&profile, &["whoami"]).status.code(), Some(1));
-    assert_eq!(json(&profile, &["enrol", &line])["trust"], "RTD");
+    keep(&Profile::at(&profile), None);
+    let weak = typing(&profile, &["enrol", &line], "123456");
+    assert_eq!(weak.status.code(), Some(2), "a weak PIN costs no invitation");
+    let enrolled = typing(&profile, &["--json", "enrol", &line], PIN);
+    let enrolled: Value = serde_json::from_slice(&enrolled.stdout).unwrap();
+    assert_eq!(enrolled["trust"], "RTD");
     assert_eq!(run(&profile, &["read", "nothing"]).status.code(), Some(2));
     assert_eq!(run(&profile, &["send"]).status.code(), Some(2));
     assert_eq!(json(&profile, &["find", "lund"])["people"][0]["registration"], "GMC 2222222");
@@ -293,6 +315,15 @@ pub fn run(profile: &Path, arguments: &[&str]) -> Output {
     program(profile, arguments).stdin(Stdio::null()).output().unwrap()
 }
 
+/// Runs a command with a line at standard input.
+fn typing(profile: &Path, arguments: &[&str], line: &str) -> Output {
+    let mut child = program(profile, arguments);
+    let mut child =
+        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{line}\n").as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
 pub fn json(profile: &Path, arguments: &[&str]) -> Value {
     let output = program(profile, arguments).arg("--json").stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -303,7 +334,10 @@ pub fn json(profile: &Path, arguments: &[&str]) -> Value {
 fn holds_marker(dir: &Path) -> bool {
     let holds =
         |path: &Path| std::fs::read(path).unwrap().windows(MARKER.len()).any(|w| w == MARKER.as_bytes());
-    std::fs::read_dir(dir).unwrap().any(|entry| holds(&entry.unwrap().path()))
+    // The agent's socket is no file that holds anything.
+    let mut files =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|p| p.is_file());
+    files.any(|path| holds(&path))
 }
 
 #[test]

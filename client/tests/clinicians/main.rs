@@ -9,6 +9,7 @@ mod healing;
 mod lines;
 mod names;
 mod patterns;
+mod pins;
 mod removal;
 mod retention;
 mod safety;

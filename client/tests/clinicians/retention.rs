@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lanyard_client::agent;
 use lanyard_client::app::AppError;
 use lanyard_client::app::view::Moment;
 use lanyard_client::clock;
@@ -172,7 +173,8 @@ fn who_left_keeps_a_setting_that_an_earlier_version_had_not_noted() {
     mira.app().send("Bed 4", MARKER, None).unwrap();
     assert_eq!(life(&jo), DAY);
     {
-        let key = VaultKey::new(*jo.profile.vault_key().unwrap());
+        let opened = agent::opened(&jo.profile, true).unwrap().unwrap();
+        let key = VaultKey::new(**opened.key);
         let vault = Vault::open(&jo.profile.vault_path(), &key).unwrap();
         let setting = format!("setting/{}", view.id);
         assert_eq!(vault.cursor(&setting).unwrap(), DAY);

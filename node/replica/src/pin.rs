@@ -6,6 +6,9 @@
 //! hands it back only with a proof that the PIN was right. So after ten wrong PINs nothing is left that an eleventh could be checked with,
 //! and with it the device's vault is gone (promise P6: the record is a sealed row, its key is destroyed).
 //!
+//! The first PIN is set by whoever shows what the device's enrolment gave out ([`PinRequest::Enrolled`]), for an hour and at the node that
+//! enrolled it; each other one by who has proved the one before it.
+//!
 //! A device that is revoked loses its record in the step that brings the revocation, and again after a restored backup.
 
 use std::fmt;
@@ -28,6 +31,8 @@ use crate::verdict::Refusal;
 /// The row of [`Tree::PinRecords`] with the secret of all records. A fingerprint is longer.
 const SECRET: &[u8] = b"secret";
 
+/// How long after its enrolment a device may set its first PIN, in seconds. Who takes longer enrols again with the same line.
+const FIRST_PIN_SECS: u64 = 3600;
 /// How long records stay after the end of the certificate, in seconds (400 days): nobody can try them then, and a clock that is ahead must not
 /// destroy what nothing brings back.
 const KEPT_SECS: u64 = 400 * 24 * 3600;
@@ -75,7 +80,7 @@ impl fmt::Debug for Hidden {
     }
 }
 
-/// A session that was opened with a PIN.
+/// A session that was opened with a PIN; of a device that has none, the right to set the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PinSession {
     /// [`lanyard_crypto::pin::SessionProof`] of what its requests show.
@@ -89,21 +94,26 @@ pub struct PinSession {
 pub struct PinState {
     /// Whether one was set, be it destroyed since.
     pub is_set: bool,
-    /// The session that was opened with it, if it lasts.
+    /// The session that was opened with it, or the right to set the first one, if it lasts.
     pub session: Option<PinSession>,
 }
 
 /// What concerns a device's PIN.
 #[derive(Clone, Debug)]
 pub enum PinRequest {
+    /// The device was enrolled: it may set its first PIN, unless it has one.
+    Enrolled {
+        /// Of what it shows for that.
+        proof: [u8; 32],
+    },
     /// A PIN is set, and opens a session.
     Set {
         /// OPAQUE's record.
         record: Hidden,
         /// Of the session.
         proof: [u8; 32],
-        /// Of the session that the PIN before it has opened; not asked for if there is none.
-        shown: Option<[u8; 32]>,
+        /// Of the session that the PIN before it has opened, or of the right to set the first one.
+        shown: [u8; 32],
     },
     /// A PIN is tried: [`Reply::PinRecord`].
     Try,
@@ -123,7 +133,7 @@ pub enum PinRequest {
 /// A row of [`Tree::Pins`]. Field order is its format.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// Counts what was tried and set, for ever.
+    /// Counts what was tried and set, for ever; 0 until the first PIN is set.
     attempt: u64,
     /// Attempts since the last right one.
     tries: u32,
@@ -133,7 +143,7 @@ struct State {
     last: bool,
     /// Whether the record was destroyed for good.
     destroyed: bool,
-    /// The session's proof; empty if there is none.
+    /// The session's proof, or that of the right to set the first PIN; empty if there is none.
     proof: ByteBuf,
     /// When it ends.
     until: Timestamp,
@@ -153,8 +163,13 @@ impl State {
         turn.rows.put(Tree::Pins, *device.as_bytes(), cbor::to_vec(self));
     }
 
-    fn shows(&self, shown: Option<[u8; 32]>, now: Timestamp) -> bool {
-        now < self.until && shown.is_some_and(|shown| self.proof.as_slice() == shown)
+    /// Whether a PIN was set, or none can be any more.
+    fn is_set(&self) -> bool {
+        self.attempt > 0 || self.destroyed
+    }
+
+    fn shows(&self, shown: [u8; 32], now: Timestamp) -> bool {
+        now < self.until && self.proof.as_slice() == shown
     }
 
     fn open(&mut self, proof: [u8; 32], until: Timestamp) {
@@ -192,7 +207,7 @@ pub fn state(view: &dyn View, device: &Fingerprint, now: Timestamp) -> Result<Pi
     let session = state.as_ref().filter(|state| now < state.until).and_then(|state| {
         Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
     });
-    Ok(PinState { is_set: state.is_some(), session })
+    Ok(PinState { is_set: state.is_some_and(|state| state.is_set()), session })
 }
 
 /// Destroys a revoked device's record for good, and ends its session.
@@ -226,25 +241,36 @@ impl Replica {
     ) -> Result<Result<Reply, Refusal>, StorageError> {
         let until = turn.now.plus_secs(self.pins.session_secs);
         match request {
-            PinRequest::Set { record, proof, shown } => {
-                let Some(certificate) =
-                    self.network.chain(device).and_then(|[leaf, _]| Certificate::parse(leaf).ok())
-                else {
+            PinRequest::Enrolled { proof } => {
+                let Some(not_after) = self.end_of(device) else {
                     return Ok(Err(Refusal::NotFound(format!("the directory entry of device {device}"))));
                 };
-                let before = State::of(&turn.rows, device)?;
-                let is_gone = |state: &State| state.destroyed || state.last;
-                if self.network.is_revoked(device) || before.as_ref().is_some_and(is_gone) {
+                let mut state = State::of(&turn.rows, device)?.unwrap_or_default();
+                if self.network.is_revoked(device) || state.destroyed {
                     return Ok(Err(Refusal::PinDestroyed));
                 }
-                if before.as_ref().is_some_and(|state| !state.shows(shown, turn.now)) {
-                    return Ok(Err(Refusal::Locked));
+                if state.is_set() {
+                    return Ok(Err(Refusal::PinSet));
+                }
+                state.not_after = not_after;
+                state.open(proof, turn.now.plus_secs(FIRST_PIN_SECS));
+                state.put(turn, device);
+            }
+            PinRequest::Set { record, proof, shown } => {
+                let Some(not_after) = self.end_of(device) else {
+                    return Ok(Err(Refusal::NotFound(format!("the directory entry of device {device}"))));
+                };
+                let Some(mut state) = State::of(&turn.rows, device)? else { return Ok(Err(Refusal::NoPin)) };
+                if self.network.is_revoked(device) || state.destroyed || state.last {
+                    return Ok(Err(Refusal::PinDestroyed));
+                }
+                if !state.shows(shown, turn.now) {
+                    return Ok(Err(if state.is_set() { Refusal::Locked } else { Refusal::NoPin }));
                 }
                 // The record that it replaces is to be gone when this is answered.
                 turn.settle();
-                let mut state = before.unwrap_or_default();
                 state.attempt += 1;
-                state.not_after = certificate.not_after();
+                state.not_after = not_after;
                 state.open(proof, until);
                 state.put(turn, device);
                 turn.rows.put(Tree::PinRecords, *device.as_bytes(), record.0.to_vec());
@@ -284,12 +310,20 @@ impl Replica {
         Ok(Ok(Reply::Done))
     }
 
+    /// When the certificate of a device ends, if the directory has it.
+    fn end_of(&self, device: &Fingerprint) -> Option<Timestamp> {
+        let [leaf, _] = self.network.chain(device)?;
+        Certificate::parse(leaf).ok().map(|certificate| certificate.not_after())
+    }
+
     fn try_pin(
         &mut self,
         turn: &mut Turn<'_>,
         device: &Fingerprint,
     ) -> Result<Result<Reply, Refusal>, StorageError> {
-        let Some(mut state) = State::of(&turn.rows, device)? else { return Ok(Err(Refusal::NoPin)) };
+        let Some(mut state) = State::of(&turn.rows, device)?.filter(State::is_set) else {
+            return Ok(Err(Refusal::NoPin));
+        };
         let record = turn.rows.get(Tree::PinRecords, device.as_bytes())?;
         let Some(record) = record.filter(|_| !self.network.is_revoked(device)) else {
             return Ok(Err(Refusal::PinDestroyed));

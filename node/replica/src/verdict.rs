@@ -82,8 +82,17 @@ pub enum Refusal {
     #[error("the hold: {0}")]
     Hold(String),
     /// The device has no PIN here.
-    #[error("this device has no PIN at this node: set one (lanyard pin set)")]
+    #[error(
+        "this device has no PIN at this node, and its enrolment alone sets the first one: run lanyard enrol again with the same line, \
+         or ask your trust for a new invitation"
+    )]
     NoPin,
+    /// The device has one.
+    #[error(
+        "this device has a PIN already, and enrolling gives it no other: run lanyard unlock; if the PIN is forgotten, ask your trust \
+         for an invitation, and enrol with another --profile DIR"
+    )]
+    PinSet,
     /// The device has tried its PIN too often for now.
     #[error("the PIN was tried too often: wait {0} seconds, then try again")]
     PinWait(u64),
@@ -181,6 +190,7 @@ impl Refusal {
             Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
             Refusal::Hold(_) => rule("hold", Reject, 0, true),
             Refusal::NoPin => rule("no-pin", Reject, 0, true),
+            Refusal::PinSet => rule("pin-set", Reject, 0, true),
             Refusal::PinWait(_) => rule("pin-wait", Ignore, 0, false),
             Refusal::PinDestroyed => rule("pin-destroyed", Reject, 0, true),
             Refusal::Locked => rule("locked", Reject, 0, true),

@@ -76,13 +76,13 @@ pub(super) async fn read<T: Serialize + DeserializeOwned>(
 pub(super) fn status_of(code: &str) -> StatusCode {
     match code {
         "malformed" | "out-of-bounds" => StatusCode::BAD_REQUEST,
-        "no-certificate" | "locked" | "pin-wrong" => StatusCode::UNAUTHORIZED,
+        "no-certificate" | "locked" | "no-pin" | "pin-wrong" => StatusCode::UNAUTHORIZED,
         "device-refused" | "invitation" | "not-member" | "not-sender" | "may-not-delete" | "not-owner"
         | "not-administrator" | "pin-destroyed" => StatusCode::FORBIDDEN,
         "not-found" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timed-out" => StatusCode::REQUEST_TIMEOUT,
-        "duplicate-commit" | "superseded" | "deleted" | "invitation-used" | "pin-exchange" => {
+        "duplicate-commit" | "superseded" | "deleted" | "invitation-used" | "pin-exchange" | "pin-set" => {
             StatusCode::CONFLICT
         }
         "pin-wait" => StatusCode::TOO_MANY_REQUESTS,

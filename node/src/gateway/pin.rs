@@ -113,12 +113,15 @@ impl FromRequestParts<Arc<Gateway>> for Unlocked {
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Refused> {
         let device = Device::from_request_parts(parts, gateway).await?;
         let state = gateway.backend.pin_state(device.fingerprint).await?;
-        if shows(parts, &state) { Ok(Self(device)) } else { Err(locked()) }
+        match state.is_set && shows(parts, &state).is_some() {
+            true => Ok(Self(device)),
+            false => Err(closed(&state)),
+        }
     }
 }
 
-/// A device that may set its PIN: the first one, or one in place of another that it has just proved.
-struct MaySet(Device, Option<SessionProof>);
+/// A device that may set its PIN: the first one by what its enrolment gave out, each other by the one before it, which it has just proved.
+struct MaySet(Device, SessionProof);
 
 impl FromRequestParts<Arc<Gateway>> for MaySet {
     type Rejection = Refused;
@@ -126,26 +129,32 @@ impl FromRequestParts<Arc<Gateway>> for MaySet {
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Refused> {
         let device = Device::from_request_parts(parts, gateway).await?;
         let state = gateway.backend.pin_state(device.fingerprint).await?;
-        if state.is_set && !shows(parts, &state) {
-            return Err(locked());
+        match shows(parts, &state) {
+            Some(shown) => Ok(Self(device, shown)),
+            None => Err(closed(&state)),
         }
-        Ok(Self(device, shown(parts).map(|token| token.proof())))
     }
 }
 
-fn shown(parts: &Parts) -> Option<SessionToken> {
+/// Gives a device that was just certified the right to set its first PIN; none if it has one.
+pub(super) async fn first(gateway: &Gateway, device: Fingerprint) -> Result<SessionToken, Refused> {
+    let token = SessionToken::random().map_err(refused)?;
+    let proof = *token.proof().as_bytes();
+    gateway.backend.pin(device, PinRequest::Enrolled { proof }).await?;
+    Ok(token)
+}
+
+/// What the request shows, if it is what the device's PIN has opened, or its enrolment.
+fn shows(parts: &Parts, state: &PinState) -> Option<SessionProof> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    header.and_then(SessionToken::from_header)
+    let token = header.and_then(SessionToken::from_header)?;
+    let proof = SessionProof::new(state.session?.proof);
+    proof.is_of(&token).then_some(proof)
 }
 
-fn shows(parts: &Parts, state: &PinState) -> bool {
-    shown(parts)
-        .zip(state.session)
-        .is_some_and(|(token, session)| SessionProof::new(session.proof).is_of(&token))
-}
-
-fn locked() -> Refused {
-    Refusal::Locked.to_answer().into()
+fn closed(state: &PinState) -> Refused {
+    let refusal = if state.is_set { Refusal::Locked } else { Refusal::NoPin };
+    refusal.to_answer().into()
 }
 
 pub(super) fn routes() -> Router<Arc<Gateway>> {
@@ -182,7 +191,7 @@ async fn set(State(gateway): Shared, MaySet(device, shown): MaySet, body: Body) 
     };
     let record = Hidden(PinRecord::of_upload(credential, &upload).map_err(refused)?.to_bytes());
     // The engine looks at the session again: it may have ended while the body came.
-    let shown = shown.map(|shown| *shown.as_bytes());
+    let shown = *shown.as_bytes();
     gateway.backend.pin(device.fingerprint, PinRequest::Set { record, proof, shown }).await?;
     opened(&gateway, &device, 0).await
 }

@@ -25,6 +25,7 @@ use serde_bytes::ByteBuf;
 
 use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::events::events;
+use super::pin::Unlocked;
 use super::session::{Device, Session};
 use super::{Gateway, limits, pin, stopped};
 use crate::backend::{Deletion, Note};
@@ -102,7 +103,9 @@ async fn enrol(
     }
     let chain = [certificate.der(), registrar.certificate().der()].map(ByteBuf::from).into();
     let charter = gateway.backend.trust_records(None).await?.charter;
-    Ok(Cbor(EnrolResponse { chain, charter }))
+    // Also to one whose answer was lost.
+    let first_pin = pin::first(&gateway, certificate.fingerprint()).await?.to_bytes().to_vec();
+    Ok(Cbor(EnrolResponse { chain, charter, first_pin }))
 }
 
 #[derive(Deserialize)]
@@ -120,7 +123,11 @@ async fn trust(
     Ok(Cbor(TrustResponse { retention: gateway.retention, ..records }))
 }
 
-async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+async fn key_package(
+    State(gateway): Shared,
+    Unlocked(device): Unlocked,
+    body: Body,
+) -> Result<Empty, Refused> {
     let request: KeyPackageRequest = read(body, KEY_PACKAGE_BYTES_MAX + limits::SMALL_BYTES_MAX).await?;
     let registrar = registrar(&gateway)?;
     if device.certificate.verify_signature(registrar.certificate()).is_err() {
@@ -157,7 +164,7 @@ struct Words {
 
 async fn directory(
     State(gateway): Shared,
-    _device: Device,
+    _device: Unlocked,
     query: Result<Query<Words>, QueryRejection>,
 ) -> Outcome<DirectoryResponse> {
     let Query(Words { q }) = query.map_err(malformed)?;
@@ -170,7 +177,7 @@ async fn directory(
     Ok(Cbor(gateway.backend.directory(q).await?))
 }
 
-async fn send(State(gateway): Shared, device: Device, body: Body) -> Outcome<SendResponse> {
+async fn send(State(gateway): Shared, Unlocked(device): Unlocked, body: Body) -> Outcome<SendResponse> {
     let request: SendRequest = read(body, REQUEST_BYTES_MAX).await?;
     // The device counts by its own clock. What is no message lives as long as the charter says.
     if let Some(retention_secs) = gateway.retention.secs_max
@@ -185,7 +192,11 @@ async fn send(State(gateway): Shared, device: Device, body: Body) -> Outcome<Sen
     Ok(Cbor(gateway.backend.send(device.fingerprint, request).await?))
 }
 
-async fn ticks(State(gateway): Shared, device: Device, Path(id): Path<String>) -> Outcome<TicksResponse> {
+async fn ticks(
+    State(gateway): Shared,
+    Unlocked(device): Unlocked,
+    Path(id): Path<String>,
+) -> Outcome<TicksResponse> {
     let found = gateway.backend.ticks(device.fingerprint, record_id(&id)?).await?;
     found.map(Cbor).ok_or_else(|| not_held("message", &id))
 }
@@ -222,13 +233,13 @@ async fn inbox(
     Ok(Cbor(gateway.backend.inbox(device.fingerprint, after).await?))
 }
 
-async fn seen(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+async fn seen(State(gateway): Shared, Unlocked(device): Unlocked, body: Body) -> Result<Empty, Refused> {
     let SeenRequest { seq } = read(body, limits::SMALL_BYTES_MAX).await?;
     gateway.backend.seen(device.fingerprint, seq).await?;
     Ok(Empty)
 }
 
-async fn delete(State(gateway): Shared, device: Device, body: Body) -> Outcome<DeletionResponse> {
+async fn delete(State(gateway): Shared, Unlocked(device): Unlocked, body: Body) -> Outcome<DeletionResponse> {
     let DeleteRequest { conversation, mut envelopes, reason, all } =
         read(body, limits::DELETION_BYTES_MAX).await?;
     envelopes.sort();
@@ -257,20 +268,24 @@ async fn delete(State(gateway): Shared, device: Device, body: Body) -> Outcome<D
 
 async fn deletion(
     State(gateway): Shared,
-    device: Device,
+    Unlocked(device): Unlocked,
     Path(id): Path<String>,
 ) -> Outcome<DeletionResponse> {
     let found = gateway.backend.deletion_for(device.fingerprint, record_id(&id)?).await?;
     found.map(Cbor).ok_or_else(|| not_held("deletion", &id))
 }
 
-async fn erased(State(gateway): Shared, device: Device, body: Body) -> Result<Empty, Refused> {
+async fn erased(State(gateway): Shared, Unlocked(device): Unlocked, body: Body) -> Result<Empty, Refused> {
     let ErasuresRequest { lines } = read(body, limits::ERASURES_BYTES_MAX).await?;
     gateway.backend.erased(device.fingerprint, lines).await?;
     Ok(Empty)
 }
 
-async fn leave(State(gateway): Shared, device: Device, Path(id): Path<String>) -> Result<Empty, Refused> {
+async fn leave(
+    State(gateway): Shared,
+    Unlocked(device): Unlocked,
+    Path(id): Path<String>,
+) -> Result<Empty, Refused> {
     let conversation: ConversationId = id.parse().map_err(malformed)?;
     gateway.backend.leave(device.fingerprint, conversation).await?;
     Ok(Empty)

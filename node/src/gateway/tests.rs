@@ -13,15 +13,18 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use lanyard_crypto::ConversationId;
 use lanyard_crypto::cbor;
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     ERASURES_MAX, EnrolRequest, EnrolResponse, ErasuresRequest, InboxResponse, KeyPackageRequest,
     RESPONSE_BYTES_MAX, Refusal, SeenRequest, TrustResponse,
 };
+use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::record::Body as RecordBody;
 use lanyard_crypto::x509::request::CertificateRequest;
 use lanyard_crypto::x509::{Certificate, CrlReason, Purpose, SecretKey};
+use lanyard_replica::pin::{Hidden, PinRequest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -31,8 +34,10 @@ use serde::de::DeserializeOwned;
 use serde_bytes::ByteBuf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use super::*;
+use crate::registrar::Contact;
 use crate::testing::Trust;
 use crate::time::now;
 use node::TestNode;
@@ -94,6 +99,26 @@ impl Running {
     fn device(&self, name: &str) -> (Shown, Certificate) {
         let (key, certificate) = self.trust.device(name, now(), 3600);
         (self.shown(key, &certificate), certificate)
+    }
+
+    /// As enrolling does: the directory has the device, and it may set its first PIN by what is returned.
+    async fn enter(&self, certificate: &Certificate) -> SessionToken {
+        let network = self.node.network().id();
+        let entry = self.registrar.entry(network, certificate, Contact::None, now()).unwrap();
+        self.node.submit(entry).await.unwrap();
+        let right = SessionToken::random().unwrap();
+        let proof = *right.proof().as_bytes();
+        self.node.pin(certificate.fingerprint(), PinRequest::Enrolled { proof }).await.unwrap();
+        right
+    }
+
+    /// A session of the device, whose PIN nobody will have to prove.
+    async fn unlock(&self, certificate: &Certificate) -> SessionToken {
+        let (right, opened) = (self.enter(certificate).await, SessionToken::random().unwrap());
+        let [shown, proof] = [&right, &opened].map(|token| *token.proof().as_bytes());
+        let record = Hidden(Zeroizing::new(vec![7; 192]));
+        self.node.pin(certificate.fingerprint(), PinRequest::Set { record, proof, shown }).await.unwrap();
+        opened
     }
 
     fn shown(&self, key: SecretKey, certificate: &Certificate) -> Shown {
@@ -192,6 +217,19 @@ async fn ask(
     send(sender, request).await
 }
 
+/// As [`ask`], by a device that is unlocked.
+async fn ask_by(
+    token: &SessionToken,
+    sender: &mut SendRequest<Body>,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> (StatusCode, Vec<u8>) {
+    let request = Request::builder().method(method).uri(path).header("host", "node");
+    let request = request.header("authorization", token.to_header().as_str());
+    send(sender, request.body(Body::from(body)).unwrap()).await
+}
+
 async fn send(sender: &mut SendRequest<Body>, request: Request<Body>) -> (StatusCode, Vec<u8>) {
     let response = timeout(PATIENCE, sender.send_request(request)).await.unwrap().unwrap();
     let status = response.status();
@@ -228,13 +266,31 @@ async fn an_invited_person_enrols_and_is_then_known() {
     assert_eq!(identity.certificate.subject().common_name, "Dr Ada Okafor");
     assert_eq!(identity.certificate.public_key(), &key.public());
 
+    // Until a PIN is set, what it was given admits to that alone; enrolling again gives it anew.
+    let right = |enrolled: &EnrolResponse| {
+        SessionToken::from_bytes(&enrolled.first_pin.as_slice().try_into().unwrap())
+    };
     let package = packages::of(&running, &key, &identity.certificate);
     let shown = running.shown(key, &identity.certificate);
-    let mut device = running.connect(Some(shown)).await;
-    let answer = ask(&mut device, Method::GET, "/v1/trust", Vec::new()).await;
+    let sender = running.connect(Some(shown)).await;
+    let (fingerprint, trust) = (identity.fingerprint(), running.trust.id.clone());
+    let mut device = pins::Handset { sender, device: fingerprint, trust, right: right(&enrolled) };
+    let answer = ask(&mut device.sender, Method::GET, "/v1/trust", Vec::new()).await;
     assert_eq!(read::<TrustResponse>(&answer, StatusCode::OK).charter, enrolled.charter);
     let request = cbor::to_vec(&KeyPackageRequest { key_package: package.clone(), available: true });
-    let answer = ask(&mut device, Method::PUT, "/v1/key-package", request).await;
+    let put = ("/v1/key-package", request);
+    let answer = ask_by(&right(&enrolled), &mut device.sender, Method::PUT, put.0, put.1.clone()).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::UNAUTHORIZED).code, "no-pin");
+    let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&made.code)).await;
+    let again: EnrolResponse = read(&answer, StatusCode::OK);
+    assert!(again.chain == enrolled.chain && again.first_pin != enrolled.first_pin);
+    assert_eq!(device.set("482917", None).await.unwrap_err().code, "no-pin", "the first answer is over");
+    device.right = right(&again);
+    let opened = device.set("482917", None).await.unwrap();
+    assert_eq!(device.set("739105", None).await.unwrap_err().code, "locked", "the right is used up");
+    let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&made.code)).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-set", "and there is no other");
+    let answer = ask_by(&opened, &mut device.sender, Method::PUT, put.0, put.1).await;
     assert_eq!(answer.0, StatusCode::NO_CONTENT);
     let submitted = running.node.submitted();
     let RecordBody::Entry(entry) = submitted[1].body() else { panic!("an entry was expected") };
@@ -245,7 +301,10 @@ async fn an_invited_person_enrols_and_is_then_known() {
 #[tokio::test]
 async fn bad_requests_are_refused_with_a_reason() {
     let running = Running::start().await;
-    let mut device = running.connect(Some(running.device("Ada").0)).await;
+    let (shown, certificate) = running.device("Ada");
+    let again = || Some(Shown { key: shown.key.clone(), chain: shown.chain.clone() });
+    let mut device = running.connect(again()).await;
+    let token = running.unlock(&certificate).await;
     let cases: [(Method, &str, Vec<u8>, StatusCode, &str); 8] = [
         (Method::POST, "/v1/envelopes", vec![0xff; 10], StatusCode::BAD_REQUEST, "malformed"),
         (Method::POST, "/v1/inbox/seen", vec![0; 2000], StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
@@ -257,14 +316,44 @@ async fn bad_requests_are_refused_with_a_reason() {
         (Method::POST, "/v1/conversations/x/leave", Vec::new(), StatusCode::BAD_REQUEST, "malformed"),
     ];
     for (method, path, body, status, code) in cases {
-        let answer = ask(&mut device, method, path, body).await;
+        let answer = ask_by(&token, &mut device, method, path, body).await;
         let refusal: Refusal = read(&answer, status);
         assert_eq!(refusal.code, code, "{path}");
         assert!(!refusal.message.is_empty(), "{path}");
         if code == "too-large" {
             // What was not read of the body ends the connection.
-            device = running.connect(Some(running.device("Ada").0)).await;
+            device = running.connect(again()).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_locked_device_receives_and_does_nothing_else() {
+    let running = Running::start().await;
+    let (shown, certificate) = running.device("Ada");
+    let mut device = running.connect(Some(shown)).await;
+    let token = running.unlock(&certificate).await;
+    running.node.pin(certificate.fingerprint(), PinRequest::Lock).await.unwrap();
+    let id = "00".repeat(32);
+    let [ticks, deletion] = ["envelopes", "deletions"].map(|kind| format!("/v1/{kind}/{id}"));
+    let leave = format!("/v1/conversations/{}/leave", ConversationId::new([9; 16], running.trust.id.clone()));
+    for (method, path) in [
+        (Method::PUT, "/v1/key-package"),
+        (Method::GET, "/v1/directory?q=ada"),
+        (Method::POST, "/v1/envelopes"),
+        (Method::GET, &ticks),
+        (Method::POST, "/v1/inbox/seen"),
+        (Method::POST, "/v1/deletions"),
+        (Method::GET, &deletion),
+        (Method::POST, "/v1/erasures"),
+        (Method::POST, &leave),
+    ] {
+        let answer = ask_by(&token, &mut device, method, path, Vec::new()).await;
+        assert_eq!(read::<Refusal>(&answer, StatusCode::UNAUTHORIZED).code, "locked", "{path}");
+    }
+    for path in ["/v1/trust", "/v1/inbox"] {
+        let answer = ask(&mut device, Method::GET, path, Vec::new()).await;
+        assert_eq!(answer.0, StatusCode::OK, "{path}");
     }
 }
 
@@ -323,6 +412,7 @@ async fn an_inbox_request_waits_for_news() {
     let running = Running::start().await;
     let (shown, certificate) = running.device("Ada");
     let mut device = running.connect(Some(shown)).await;
+    let token = running.unlock(&certificate).await;
     let waiting = tokio::spawn(async move {
         let answer = ask(&mut device, Method::GET, "/v1/inbox?after=0&wait=30", Vec::new()).await;
         (read::<InboxResponse>(&answer, StatusCode::OK), device)
@@ -332,7 +422,8 @@ async fn an_inbox_request_waits_for_news() {
     let (page, mut device) = timeout(PATIENCE, waiting).await.unwrap().unwrap();
     assert_eq!(page.items.iter().map(|item| item.seq).collect::<Vec<_>>(), [1]);
     let answer =
-        ask(&mut device, Method::POST, "/v1/inbox/seen", cbor::to_vec(&SeenRequest { seq: 1 })).await;
+        ask_by(&token, &mut device, Method::POST, "/v1/inbox/seen", cbor::to_vec(&SeenRequest { seq: 1 }))
+            .await;
     assert_eq!(answer.0, StatusCode::NO_CONTENT);
 }
 
@@ -341,14 +432,15 @@ async fn a_device_hands_in_what_it_has_erased_and_is_seen_once_a_minute() {
     let running = Running::start().await;
     let (shown, certificate) = running.device("Ada");
     let mut device = running.connect(Some(shown)).await;
+    let token = running.unlock(&certificate).await;
     let line = |n: u8| ByteBuf::from(vec![n; 200]);
     let told = cbor::to_vec(&ErasuresRequest { lines: vec![line(1), line(2)] });
-    let answer = ask(&mut device, Method::POST, "/v1/erasures", told).await;
+    let answer = ask_by(&token, &mut device, Method::POST, "/v1/erasures", told).await;
     assert_eq!(answer.0, StatusCode::NO_CONTENT);
     let fingerprint = certificate.fingerprint();
     assert_eq!(running.node.erased(), [(fingerprint, vec![1; 200]), (fingerprint, vec![2; 200])]);
     let many = cbor::to_vec(&ErasuresRequest { lines: vec![line(1); ERASURES_MAX + 1] });
-    let answer = ask(&mut device, Method::POST, "/v1/erasures", many).await;
+    let answer = ask_by(&token, &mut device, Method::POST, "/v1/erasures", many).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
     for _ in 0..3 {
         ask(&mut device, Method::GET, "/v1/inbox", Vec::new()).await;

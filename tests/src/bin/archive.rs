@@ -17,7 +17,7 @@ const PLANS: [TrustPlan; 2] = [
     TrustPlan { people: REGION[1].people.split_at(1).0, ..REGION[1] },
 ];
 /// What nobody needs who only runs the network. The registrars' keys stay: nodes run with them.
-const LEFT_OUT: [&str; 7] = [
+const LEFT_OUT: [&str; 9] = [
     "authority1.key",
     "authority2.key",
     "authority3.key",
@@ -25,6 +25,8 @@ const LEFT_OUT: [&str; 7] = [
     "node.log",
     "ready.json",
     "admin.sock",
+    "agent.sock",
+    "*.agent",
 ];
 /// Longer than what the store keeps in one row.
 const LONG_CHARS: usize = 9000;

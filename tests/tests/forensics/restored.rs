@@ -148,7 +148,12 @@ fn a_restored_node_does_not_bring_back_what_was_deleted_since_its_backup() {
     reader.read(&conversation).unwrap();
     // Those whose node began empty get what is new, too, once it knows all if it has found out that its store was lost: it does by a head of
     // its audit log, unless the first of its new log took that head's place. Tombstones that came before their welcome are not in their inbox.
+    // It has lost what their PINs are checked with: they are invited again while their devices are unlocked, and keep what they have.
     for person in &cluster.trusts[2].people {
+        wait::until(format!("{} is invited again", person.name()), SOON, || {
+            Ok(unless_it_waits(person.enrol_at(&cluster.trusts[2].node))?.ok_or("it waits"))
+        })
+        .unwrap();
         wait::until(format!("{} reads what is new", person.name()), SOON, || {
             let reads = unless_it_waits(person.reads(&conversation, "after it was restored"))?;
             Ok(if reads == Some(true) { Ok(()) } else { Err(reads) })

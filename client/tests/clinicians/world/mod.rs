@@ -2,6 +2,7 @@
 //! for its node that speaks the clients' protocol over real TLS. It keeps one inbox for everyone, orders
 //! commits by taking the first of each epoch, and erases at once; the tests of the real node are elsewhere.
 
+mod pins;
 mod server;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ pub struct State {
     /// What nodes show, whatever deletion is asked for.
     pub shows: Option<DeletionResponse>,
     pub invitations: BTreeMap<Vec<u8>, Subject>,
+    /// Devices by their keys.
+    certified: BTreeMap<[u8; 32], Certificate>,
     /// The charter in force, if it is not the first one.
     pub charter: Option<Decoded>,
     /// Charters between the first and that one.
@@ -72,6 +75,8 @@ pub struct State {
     pub refuses_devices: bool,
     /// What devices say that they have erased.
     pub erased: Vec<DeviceLine>,
+    /// Devices' PINs, and the sessions that they have opened.
+    pub pins: pins::Pins,
 }
 
 pub struct World {
@@ -235,13 +240,20 @@ impl World {
         trust: &Trust,
         request: &EnrolRequest,
     ) -> Result<Vec<u8>, (u16, Refusal)> {
-        let subject =
-            state.invitations.remove(&request.invitation).ok_or_else(|| refusal(403, "invitation"))?;
         let key = *CertificateRequest::parse(&request.request).unwrap().public_key();
-        let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
-        let device = issuer.device(&subject, &key, &term(0)).unwrap();
+        // The same key again gets the same answer.
+        let device = match (state.invitations.remove(&request.invitation), state.certified.get(&key)) {
+            (_, Some(device)) => device.clone(),
+            (Some(subject), None) => {
+                let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
+                issuer.device(&subject, &key, &term(0)).unwrap()
+            }
+            (None, None) => return Err(refusal(403, "invitation")),
+        };
+        state.certified.insert(key, device.clone());
+        let first_pin = state.pins.enrolled(&device)?;
         let chain = [device.der(), trust.registrar.der()].map(ByteBuf::from).into();
-        Ok(cbor::to_vec(&EnrolResponse { chain, charter: self.charter.bytes().to_vec() }))
+        Ok(cbor::to_vec(&EnrolResponse { chain, charter: self.charter.bytes().to_vec(), first_pin }))
     }
 
     fn list(&self, trust: &Trust, device: &Certificate, request: KeyPackageRequest) {

@@ -44,16 +44,15 @@ fn requests<S: Read + Write + Tls>(stream: S, world: &World, trust: &Trust) -> s
         if stream.read_line(&mut first)? == 0 {
             return Ok(());
         }
-        let mut length = 0;
+        let (mut length, mut authorization) = (0, String::new());
         loop {
             let mut line = String::new();
             stream.read_line(&mut line)?;
-            let line = line.trim().to_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
+            let Some((name, value)) = line.trim().split_once(':') else { break };
+            match name.to_lowercase().as_str() {
+                "content-length" => length = value.trim().parse().unwrap(),
+                "authorization" => authorization = value.trim().to_owned(),
+                _ => {}
             }
         }
         let mut body = vec![0; length];
@@ -64,6 +63,21 @@ fn requests<S: Read + Write + Tls>(stream: S, world: &World, trust: &Trust) -> s
         if path != "/v1/enrol" && device.is_none() {
             respond(stream.get_mut(), 401, &[])?;
             continue;
+        }
+        if let Some(device) = &device {
+            let admitted = world.state().pins.admit(path, device, &authorization);
+            if let Err((status, refusal)) = admitted {
+                respond(stream.get_mut(), status, &cbor::to_vec(&refusal))?;
+                continue;
+            }
+            let answer = world.state().pins.answer(method, path, device, &body);
+            if let Some(answer) = answer {
+                if method == "PUT" && world.state().pins.loses_answers {
+                    return Ok(());
+                }
+                respond(stream.get_mut(), 200, &answer)?;
+                continue;
+            }
         }
         match (path, device) {
             ("/v1/events", _) => return events(stream.get_mut(), world),

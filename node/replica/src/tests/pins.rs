@@ -33,7 +33,13 @@ fn scene() -> Scene {
     world.nodes[0].replica.set_pin_policy(POLICY);
     let mut scene = Scene { world, certificate, device, attempt: 0 };
     assert_eq!(scene.ask(PinRequest::Try), Err("no-pin".into()));
-    scene.set(7, 1, None).unwrap();
+    for shown in [None, Some(5)] {
+        assert_eq!(scene.set(7, 1, shown), Err("no-pin".into()), "it was not enrolled");
+    }
+    scene.enrolled(6).unwrap();
+    assert_eq!(scene.ask(PinRequest::Try), Err("no-pin".into()));
+    assert!(!state(&scene.world.nodes[0].store, &device, scene.world.now).unwrap().is_set);
+    scene.set(7, 1, Some(6)).unwrap();
     scene
 }
 
@@ -65,8 +71,12 @@ impl Scene {
     }
 
     fn set(&mut self, record: u8, proof: u8, shown: Option<u8>) -> Result<Reply, String> {
-        let shown = shown.map(|byte| [byte; 32]);
+        let shown = [shown.unwrap_or(0); 32];
         self.ask(PinRequest::Set { record: hidden(record), proof: [proof; 32], shown })
+    }
+
+    fn enrolled(&mut self, proof: u8) -> Result<Reply, String> {
+        self.ask(PinRequest::Enrolled { proof: [proof; 32] })
     }
 
     fn session(&self) -> Option<PinSession> {
@@ -243,11 +253,40 @@ fn another_pin_is_set_by_the_session_as_it_is_then() {
 }
 
 #[test]
+fn the_first_pin_is_set_once_by_the_newest_enrolment_within_its_time() {
+    let mut s = scene();
+    assert_eq!(s.enrolled(6), Err("pin-set".into()), "enrolling gives no right to replace a PIN");
+    s.ask(PinRequest::Lock).unwrap();
+    assert_eq!(s.enrolled(6), Err("pin-set".into()));
+    assert_eq!(s.set(8, 3, Some(6)), Err("locked".into()), "the first right is used up");
+
+    let (_, certificate) = s.world.trusts[0].device(92);
+    let entry = s.world.trusts[0].entry(s.world.network, &certificate, s.world.now);
+    s.world.submit(0, &entry).unwrap();
+    s.device = certificate.fingerprint();
+    s.enrolled(4).unwrap();
+    s.enrolled(5).unwrap();
+    assert_eq!(s.set(7, 1, Some(4)), Err("no-pin".into()), "an answer that was asked for again is over");
+    s.later(3600);
+    assert_eq!(s.set(7, 1, Some(5)), Err("no-pin".into()), "its time is over");
+    s.enrolled(6).unwrap();
+    s.later(3599);
+    s.set(7, 1, Some(6)).unwrap();
+    assert_eq!(s.tried(), Ok(9));
+
+    s.certificate = certificate;
+    s.revoke();
+    assert_eq!(s.enrolled(6), Err("pin-destroyed".into()));
+}
+
+#[test]
 fn a_device_without_an_entry_sets_none_and_one_whose_certificate_ends_leaves_nothing() {
     let mut s = scene();
     let stranger = s.world.trusts[0].device(91).1.fingerprint();
-    let request = PinRequest::Set { record: hidden(1), proof: [1; 32], shown: None };
-    assert_eq!(s.world.ask(0, Request::Pin { device: stranger, request }), Err("not-found".into()));
+    let request = PinRequest::Set { record: hidden(1), proof: [1; 32], shown: [0; 32] };
+    for request in [request, PinRequest::Enrolled { proof: [1; 32] }] {
+        assert_eq!(s.world.ask(0, Request::Pin { device: stranger, request }), Err("not-found".into()));
+    }
     let left = s.certificate.not_after().as_secs() - s.world.now.as_secs() + 400 * 24 * 3600;
     s.world.pass(left - 1);
     assert!(s.has_record());

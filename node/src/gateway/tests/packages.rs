@@ -47,15 +47,16 @@ async fn only_a_devices_own_key_package_is_taken() {
     let of_ben = of(&running, &ben.key, &ben_certificate);
     let of_ada = of(&running, &ada.key, &ada_certificate);
     let mut device = running.connect(Some(ada)).await;
+    let token = running.unlock(&ada_certificate).await;
     let put = |key_package: Vec<u8>| cbor::to_vec(&KeyPackageRequest { key_package, available: true });
     for (package, words) in [(of_ben, "another device"), (vec![7; 100], "refused")] {
-        let answer = ask(&mut device, Method::PUT, "/v1/key-package", put(package)).await;
+        let answer = ask_by(&token, &mut device, Method::PUT, "/v1/key-package", put(package)).await;
         let refusal: Refusal = read(&answer, StatusCode::UNPROCESSABLE_ENTITY);
         assert_eq!(refusal.code, "key-package");
         assert!(refusal.message.contains(words), "{}", refusal.message);
     }
-    assert!(running.node.submitted().is_empty());
-    let answer = ask(&mut device, Method::PUT, "/v1/key-package", put(of_ada)).await;
+    assert_eq!(running.node.submitted().len(), 1, "none but that of its enrolment");
+    let answer = ask_by(&token, &mut device, Method::PUT, "/v1/key-package", put(of_ada)).await;
     assert_eq!(answer.0, StatusCode::NO_CONTENT);
 }
 
@@ -64,6 +65,7 @@ async fn who_deletes_stands_in_the_own_audit_log_alone() {
     let running = Running::start().await;
     let (shown, certificate) = running.device("Ada");
     let mut device = running.connect(Some(shown)).await;
+    let token = running.unlock(&certificate).await;
     let order = cbor::to_vec(&DeleteRequest {
         all: false,
         conversation: ConversationId::new([9; 16], running.trust.id.clone()),
@@ -71,7 +73,7 @@ async fn who_deletes_stands_in_the_own_audit_log_alone() {
         reason: Reason::Incident,
     });
     for _ in 0..2 {
-        ask(&mut device, Method::POST, "/v1/deletions", order.clone()).await;
+        ask_by(&token, &mut device, Method::POST, "/v1/deletions", order.clone()).await;
     }
     let (orders, notes) = (running.node.orders(), running.node.notes());
     assert_ne!(orders[0].reference, orders[1].reference);

@@ -5,28 +5,22 @@ use lanyard_crypto::pin::{ClientProof, ClientSetup, Pin, PinError, Proven, Sessi
 use lanyard_crypto::{Fingerprint, TrustId};
 
 use super::*;
-use crate::registrar::Contact;
 
 /// A device, and its connection.
-struct Handset {
-    sender: SendRequest<Body>,
-    device: Fingerprint,
-    trust: TrustId,
-}
-
-/// As enrolling does.
-async fn enter(running: &Running, certificate: &Certificate) {
-    let network = running.node.network().id();
-    let entry = running.registrar.entry(network, certificate, Contact::None, now()).unwrap();
-    running.node.submit(entry).await.unwrap();
+pub(super) struct Handset {
+    pub(super) sender: SendRequest<Body>,
+    pub(super) device: Fingerprint,
+    pub(super) trust: TrustId,
+    /// What its enrolment gave out.
+    pub(super) right: SessionToken,
 }
 
 impl Handset {
     async fn new(running: &Running, name: &str) -> Self {
         let (shown, certificate) = running.device(name);
-        enter(running, &certificate).await;
+        let right = running.enter(&certificate).await;
         let sender = running.connect(Some(shown)).await;
-        Self { sender, device: certificate.fingerprint(), trust: running.trust.id.clone() }
+        Self { sender, device: certificate.fingerprint(), trust: running.trust.id.clone(), right }
     }
 
     async fn ask<Q: Serialize>(
@@ -43,7 +37,14 @@ impl Handset {
         send(&mut self.sender, request.body(Body::from(cbor::to_vec(body))).unwrap()).await
     }
 
-    async fn set(&mut self, pin: &str, token: Option<&SessionToken>) -> Result<SessionToken, Refusal> {
+    /// By the session with this token, or by what its enrolment gave out.
+    pub(super) async fn set(
+        &mut self,
+        pin: &str,
+        token: Option<&SessionToken>,
+    ) -> Result<SessionToken, Refusal> {
+        let right = self.right.clone();
+        let token = Some(token.unwrap_or(&right));
         let (setup, message) = ClientSetup::begin(Pin::typed(pin).unwrap()).unwrap();
         let answer = self.ask(Method::POST, "/v1/pin/setup", &PinRequest { message }, token).await;
         let answer: PinSetup = outcome(&answer)?;
@@ -113,14 +114,14 @@ async fn a_pin_is_set_proved_changed_and_left() {
 async fn connections_in_parallel_get_no_more_attempts_than_one() {
     let running = Running::start().await;
     let (shown, certificate) = running.device("Ada");
-    enter(&running, &certificate).await;
+    let right = running.enter(&certificate).await;
     let (key, chain) = (shown.key, shown.chain);
     let (device, trust) = (certificate.fingerprint(), running.trust.id.clone());
     let mut handsets = Vec::new();
     for _ in 0..2 {
         let shown = Shown { key: key.clone(), chain: chain.clone() };
         let sender = running.connect(Some(shown)).await;
-        handsets.push(Handset { sender, device, trust: trust.clone() });
+        handsets.push(Handset { sender, device, trust: trust.clone(), right: right.clone() });
     }
     handsets[0].set("482917", None).await.unwrap();
     let tries = handsets.into_iter().map(|mut handset| {
@@ -153,28 +154,32 @@ async fn connections_in_parallel_get_no_more_attempts_than_one() {
 async fn a_wrong_proof_opens_nothing_and_rubbish_is_refused() {
     let running = Running::start().await;
     let mut handset = Handset::new(&running, "Ada").await;
+    let right = handset.right.clone();
     let rubbish = PinRequest { message: vec![0xff; 32] };
-    let answer = handset.ask(Method::POST, "/v1/pin/setup", &rubbish, None).await;
+    let answer = handset.ask(Method::POST, "/v1/pin/setup", &rubbish, Some(&right)).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
     let (_, message) = ClientSetup::begin(Pin::typed("482917").unwrap()).unwrap();
     let begin = PinRequest { message };
     let cases = [(vec![1; 192], vec![1; 31]), (vec![0xff; 192], vec![1; 32]), (vec![], vec![1; 32])];
     for (upload, session) in cases {
-        let answer = handset.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
+        let answer = handset.ask(Method::POST, "/v1/pin/setup", &begin, Some(&right)).await;
         let PinSetup { setup, .. } = read(&answer, StatusCode::OK);
         let upload = PinUpload { setup, upload, session };
-        let answer = handset.ask(Method::PUT, "/v1/pin", &upload, None).await;
+        let answer = handset.ask(Method::PUT, "/v1/pin", &upload, Some(&right)).await;
         assert_eq!(read::<Refusal>(&answer, StatusCode::BAD_REQUEST).code, "malformed");
     }
     // Without a set-up, or with the answer to an earlier one.
     let mut other = Handset::new(&running, "Bea").await;
+    let answer = other.ask(Method::POST, "/v1/pin/setup", &begin, Some(&right)).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::UNAUTHORIZED).code, "no-pin", "another device's");
+    let right = other.right.clone();
     let upload = PinUpload { setup: vec![], upload: vec![1; 192], session: vec![1; 32] };
-    let answer = other.ask(Method::PUT, "/v1/pin", &upload, None).await;
+    let answer = other.ask(Method::PUT, "/v1/pin", &upload, Some(&right)).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
-    let answer = other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
+    let answer = other.ask(Method::POST, "/v1/pin/setup", &begin, Some(&right)).await;
     let PinSetup { setup, .. } = read(&answer, StatusCode::OK);
-    other.ask(Method::POST, "/v1/pin/setup", &begin, None).await;
-    let answer = other.ask(Method::PUT, "/v1/pin", &PinUpload { setup, ..upload }, None).await;
+    other.ask(Method::POST, "/v1/pin/setup", &begin, Some(&right)).await;
+    let answer = other.ask(Method::PUT, "/v1/pin", &PinUpload { setup, ..upload }, Some(&right)).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::CONFLICT).code, "pin-exchange");
     handset.set("482917", None).await.unwrap();
     let answer = handset.ask(Method::POST, "/v1/pin/proof", &rubbish, None).await;

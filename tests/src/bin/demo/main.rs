@@ -7,6 +7,7 @@ mod story;
 use std::process::ExitCode;
 
 use clap::Parser;
+use lanyard_tests::person::PIN;
 use lanyard_tests::process::quoted;
 use lanyard_tests::{Cluster, HarnessError, Programs, interrupt};
 use story::Story;
@@ -72,12 +73,16 @@ fn how_to_talk_to(cluster: &Cluster) -> String {
         let config = quoted(&trust.node.config().display().to_string());
         lines.push(format!("  {} status --config {config}", quoted(&node.display().to_string())));
     }
+    lines.push(format!(
+        "Devices lock themselves without use; each one's PIN is {PIN}, for: lanyard --profile DIR unlock"
+    ));
     for person in cluster.people() {
         let profile = quoted(&person.profile().display().to_string());
         let command = format!("  {} --profile {profile} read", quoted(&client.display().to_string()));
         lines.push(format!("{command}   # {}, {}", person.name(), person.trust()));
     }
-    let ids = cluster.trusts.iter().filter_map(|trust| trust.node.process_id()).map(|id| id.to_string());
+    let nodes = cluster.trusts.iter().filter_map(|trust| trust.node.process_id());
+    let ids = nodes.chain(cluster.people().filter_map(|person| person.agent().id())).map(|id| id.to_string());
     let dir = quoted(&cluster.path().display().to_string());
     lines.push(format!("To end it:\n  kill {}; rm -r {dir}", ids.collect::<Vec<_>>().join(" ")));
     lines.join("\n")

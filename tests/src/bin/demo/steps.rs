@@ -73,7 +73,7 @@ pub fn start(story: &mut Story, cluster: &mut Cluster) -> Result<(), HarnessErro
 pub fn enrol(story: &mut Story, cluster: &mut Cluster) -> Result<(), HarnessError> {
     story.step(
         "enrol-clinicians",
-        "Enrol two clinicians at each trust, each with a one-time invitation",
+        "Enrol two clinicians at each trust, each with a one-time invitation and a PIN",
         |step| {
             cluster.enrol_all()?;
             for person in cluster.people() {

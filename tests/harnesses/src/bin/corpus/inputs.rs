@@ -197,7 +197,7 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
             },
         ),
         body(5, &Submission { commit: made.seconds[0].clone(), welcome: None, group_info: None }),
-        body(6, &EnrolResponse { chain: chain.clone(), charter: records[0].clone() }),
+        body(6, &EnrolResponse { chain: chain.clone(), charter: records[0].clone(), first_pin: vec![7; 32] }),
         body(
             7,
             &TrustResponse {
