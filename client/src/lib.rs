@@ -7,6 +7,7 @@
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
+//! - [`wipe`]: what a device does once its trust has revoked it.
 //! - [`profile`], [`files`]: the directory that holds one device.
 //! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
 //! - [`lines`]: what others wrote, as it may be printed.
@@ -28,3 +29,4 @@ pub mod session;
 pub mod sync;
 pub mod trust;
 pub mod vault;
+pub mod wipe;

@@ -10,6 +10,8 @@
 //! | `vault.sealed` | the key of the vault, sealed under what the PIN and the node give together | encrypted |
 //! | `vault.sealed.new` | the same, while a PIN is being set | encrypted |
 //! | `vault.db` | MLS state and messages (SQLCipher) | encrypted |
+//! | `wipe.cbor` | there while the device is being wiped ([`crate::wipe`]) | no |
+//! | `wiped.cbor` | the receipt of a device that was wiped | no |
 //! | `lock` | held by the process that works on the profile | no |
 //! | `locked` | changes whenever the device is locked by hand | no |
 //! | `agent.sock`, `agent.lock` | of the process that keeps the vault's key while the device is unlocked | no |
@@ -171,6 +173,16 @@ impl Profile {
     /// What changes whenever the device is locked by hand.
     pub fn locked_path(&self) -> PathBuf {
         self.dir.join("locked")
+    }
+
+    /// What says that the device is being wiped.
+    pub fn wipe_mark(&self) -> PathBuf {
+        self.dir.join("wipe.cbor")
+    }
+
+    /// Where the receipt of a wiped device is.
+    pub fn wiped_path(&self) -> PathBuf {
+        self.dir.join("wiped.cbor")
     }
 
     /// Where the agent listens.

@@ -344,6 +344,23 @@ pub struct PinSession {
     pub failed: u32,
 }
 
+/// `GET /v1/revocations/REGISTRAR`, which needs no device certificate: for a device that is refused, and looks whether it is revoked. It
+/// checks the list itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationsResponse {
+    /// The revocation list (RFC 5280) of the registrar with this certificate, DER.
+    #[serde(with = "serde_bytes")]
+    pub list: Vec<u8>,
+}
+
+/// `POST /v1/wipes`, which needs no device certificate either: a device's receipt for its wipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WipedRequest {
+    /// [`crate::record::WipeReceipt`].
+    #[serde(with = "serde_bytes")]
+    pub receipt: Vec<u8>,
+}
+
 /// `GET /v1/events`: server-sent events; the data of each `inbox` event is the newest position of the device's inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InboxEvent(pub u64);

@@ -6,6 +6,8 @@ pub const RECORD: &[u8] = b"lanyard/record/v1";
 pub const CHARTER: &[u8] = b"lanyard/charter/v1";
 /// `external_aad` of the COSE signature of a device's line: that it has erased its plaintext.
 pub const DEVICE_LINE: &[u8] = b"lanyard/device-erasure/v1";
+/// `external_aad` of the COSE signature of a device's receipt: that it has destroyed what it kept.
+pub const DEVICE_WIPE: &[u8] = b"lanyard/device-wipe/v1";
 /// `external_aad` of the COSE signature by which a node seals a report of deletions.
 pub const REPORT: &[u8] = b"lanyard/report/v1";
 /// HMAC-SHA-256 of an invitation's secret, as the node keeps it.
@@ -40,6 +42,7 @@ mod tests {
             RECORD,
             CHARTER,
             DEVICE_LINE,
+            DEVICE_WIPE,
             REPORT,
             INVITATION,
             PERSON,

@@ -18,7 +18,7 @@ pub const TOMBSTONE_TARGETS_MAX: usize = 1024;
 pub const RECEIPT_ITEMS_MAX: usize = 512;
 /// The items of one receipt that this program signs, in bytes; what does not fit goes into the next.
 pub const RECEIPT_LEAVES_BYTES_MAX: usize = 56 * 1024;
-/// A device's line, in bytes; it takes 191.
+/// A device's line, or its receipt for its wipe, in bytes; a line takes 191.
 pub const DEVICE_LINE_BYTES_MAX: usize = 256;
 /// Devices named by one item about those that are waited for.
 pub const WAITING_NAMED_MAX: usize = 16;

@@ -73,11 +73,17 @@ pub trait Backend: Send + Sync + 'static {
     /// The secret of all PINs' records, made now if there is none.
     fn pin_secret(&self) -> Answer<'_, Hidden>;
 
+    /// The devices whose PIN was tried too often, so that they are to be wiped; `started` is when this node was.
+    fn spent_pins(&self, started: Timestamp) -> Answer<'_, Vec<Fingerprint>>;
+
     /// Whether a device has set a PIN, and the session that it has opened with it.
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState>;
 
     /// Notes that a device has spoken to this node. Nobody waits for it, and while there is much else to do it is left out.
     fn present(&self, device: Fingerprint);
+
+    /// When this node last heard of each of these devices, to the minute.
+    fn last_seen(&self, devices: Vec<Fingerprint>) -> Answer<'_, Vec<Option<Timestamp>>>;
 
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;

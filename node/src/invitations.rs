@@ -70,6 +70,9 @@ pub struct Invitee {
     pub registration: Option<String>,
     /// Who checked that they are who they say they are.
     pub checked_by: String,
+    /// Fingerprint of the certificate of a device of theirs, which is wiped when the new one is enrolled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replaces: Option<String>,
 }
 
 /// An invitation as it is kept.
@@ -181,6 +184,25 @@ impl Invitations {
         if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
     }
 
+    /// Ends the open ones of these people; says which.
+    ///
+    /// # Errors
+    /// As [`Invitations::list`]; what was ended before stays ended.
+    pub fn end(&self, of: impl Fn(&Invitee) -> bool, now: Timestamp) -> Result<Vec<String>, InvitationError> {
+        let _turn = self.turn();
+        let mut ended = Vec::new();
+        for mut kept in self.all()?.into_iter().filter(|kept| of(&kept.invitee) && now < kept.expires) {
+            let was_open = kept.used_by.is_none() && kept.tries_left > 0;
+            // Also one that was used: the same key could have its certificate again.
+            kept.expires = now;
+            self.write(&kept)?;
+            if was_open {
+                ended.push(kept.id);
+            }
+        }
+        Ok(ended)
+    }
+
     /// All of them, oldest first.
     ///
     /// # Errors
@@ -256,6 +278,7 @@ mod tests {
             department: None,
             registration: Some("GMC 1234567".into()),
             checked_by: "J. Byrne".into(),
+            replaces: None,
         }
     }
 
@@ -297,6 +320,20 @@ mod tests {
         assert!(matches!(late, Err(InvitationError::Expired)));
         invitations.make(invitee(), HOUR, NOW.plus_secs(HOUR + KEPT_SECS + 1)).unwrap();
         assert_eq!(invitations.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn who_leaves_has_no_invitation_any_more() {
+        let (_directory, invitations) = invitations();
+        let made = invitations.make(invitee(), HOUR, NOW).unwrap();
+        let other = Invitee { registration: Some("GMC 7654321".into()), ..invitee() };
+        let others = invitations.make(other.clone(), HOUR, NOW).unwrap();
+        let theirs = |invitee: &Invitee| invitee.registration.as_deref() == Some("GMC 1234567");
+        assert_eq!(invitations.end(theirs, NOW).unwrap(), [to_hex(&made.id)]);
+        assert_eq!(invitations.end(theirs, NOW).unwrap(), [] as [String; 0]);
+        let late = invitations.redeem(&made.id, &made.code, &[1; 32], NOW);
+        assert!(matches!(late, Err(InvitationError::Expired)));
+        assert_eq!(invitations.redeem(&others.id, &others.code, &[1; 32], NOW).unwrap(), other);
     }
 
     #[test]

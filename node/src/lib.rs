@@ -23,6 +23,8 @@ mod store_key;
 mod testing;
 mod time;
 mod tls;
+mod wipes;
+mod wiping;
 
 use std::process::ExitCode;
 

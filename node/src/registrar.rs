@@ -3,19 +3,20 @@
 //!
 //! What it has certified and revoked is kept in files of its own under `registrar/` in the data directory,
 //! written before anything is handed out: a certificate that exists can always be revoked, and a number of a
-//! revocation list is never used twice. All methods block on the disk.
+//! revocation list is never used twice. Every revocation of a device is a wipe, whose order is kept before the list is made
+//! ([`crate::wipes`]). All methods block on the disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::LIFE_SECS_MAX;
-use lanyard_crypto::record::{self, Body, Crl, DecodeError, Decoded, Entry, Header};
+use lanyard_crypto::record::{self, Body, Crl, DecodeError, Decoded, Entry, Header, WipeReceipt};
 use lanyard_crypto::x509::issue::{self, IssueError, Issuer, Term};
 use lanyard_crypto::x509::request::{CertificateRequest, RequestError};
 use lanyard_crypto::x509::{
-    Certificate, CrlReason, KeyError, PemError, Purpose, Revocation, RevocationList, SecretKey, Subject,
-    chain_from_pem,
+    Certificate, KeyError, PemError, Purpose, Revocation, RevocationList, SecretKey, Subject, chain_from_pem,
 };
 use lanyard_crypto::{Fingerprint, NetworkId, Timestamp};
 use serde_bytes::ByteBuf;
@@ -23,6 +24,7 @@ use serde_bytes::ByteBuf;
 use crate::config::RegistrarFiles;
 use crate::files::{self, FileError};
 use crate::invitations::{InvitationError, Invitations, Invitee};
+use crate::wipes::{Order, Reason, Wipe, WipeError, Wipes};
 
 /// Certificates of devices that one registrar keeps.
 pub const DEVICES_MAX: usize = 100_000;
@@ -63,6 +65,9 @@ pub enum RegistrarError {
     /// The invitation.
     #[error(transparent)]
     Invitation(#[from] InvitationError),
+    /// The order or the receipt of a wipe.
+    #[error(transparent)]
+    Wipe(#[from] WipeError),
     /// The device's request.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -75,6 +80,9 @@ pub enum RegistrarError {
     /// Another registrar's certificate.
     #[error("{0} was certified by another registrar; only that one can revoke it")]
     OtherRegistrar(String),
+    /// The device that an invitation is to replace is none of the person's.
+    #[error("--replaces: the device {0} {1}: see lanyard-node staff list")]
+    NotReplaced(String, &'static str),
     /// Too many devices.
     #[error("{DEVICES_MAX} devices have been certified; renew the registrar (trust renew-registrar)")]
     Full,
@@ -87,6 +95,8 @@ pub struct Registrar {
     directory: PathBuf,
     /// Invitations to enrol.
     pub invitations: Invitations,
+    /// Wipes of devices.
+    pub wipes: Wipes,
     state: Mutex<State>,
 }
 
@@ -125,7 +135,8 @@ impl Registrar {
         files::create_directory(&directory.join("devices"))?;
         let state = State { list: read_list(&directory.join(LIST))?, devices: read_devices(&directory)? };
         let invitations = Invitations::open(data_dir.join("invitations"))?;
-        Ok(Self { key, certificate, directory, invitations, state: Mutex::new(state) })
+        let wipes = Wipes::open(data_dir.join("wipes"))?;
+        Ok(Self { key, certificate, directory, invitations, wipes, state: Mutex::new(state) })
     }
 
     /// Its certificate.
@@ -151,6 +162,12 @@ impl Registrar {
             return Err(RegistrarError::Full);
         }
         let invitee = self.invitations.redeem(invitation, code, request.public_key(), now)?;
+        // On the disk before the certificate is: nothing replaces a device and leaves it its access.
+        if let Some(replaced) = self.replaced(&state, &invitee)? {
+            let reason = Reason::Replaced;
+            let reference = Some(format!("invitation {}", to_hex(invitation)));
+            self.wipes.order(&replaced, &Order { reason, reference }, now)?;
+        }
         let subject = self.subject_of(&invitee);
         let earlier = state
             .devices
@@ -170,12 +187,28 @@ impl Registrar {
     /// Checks that an invitation could lead to a certificate, before it is handed to a person.
     ///
     /// # Errors
-    /// [`RegistrarError::Issue`] names what the certificate could not say.
+    /// [`RegistrarError::Issue`] names what the certificate could not say, [`RegistrarError::NotReplaced`] what
+    /// is wrong with the device that it is to replace.
     pub fn check_invitee(&self, invitee: &Invitee, now: Timestamp) -> Result<(), RegistrarError> {
+        self.replaced(&self.state(), invitee)?;
         let term = Term::starting(now, self.life_secs(now, issue::DEVICE_SECS))?;
         let anybody = SecretKey::generate().map_err(IssueError::Key)?.public();
         self.issuer()?.device(&self.subject_of(invitee), &anybody, &term)?;
         Ok(())
+    }
+
+    /// The device that an invitation is to replace.
+    fn replaced(&self, state: &State, invitee: &Invitee) -> Result<Option<Certificate>, RegistrarError> {
+        let Some(named) = &invitee.replaces else { return Ok(None) };
+        let wrong = |why| RegistrarError::NotReplaced(named.clone(), why);
+        let device = named.parse::<Fingerprint>().ok().and_then(|device| state.devices.get(&device));
+        let device = device.ok_or_else(|| wrong("was not certified here"))?;
+        let (theirs, its) = (&invitee.registration, &device.subject().registration);
+        let is_theirs = match (theirs, its) {
+            (None, None) => invitee.name == device.subject().common_name,
+            _ => theirs == its,
+        };
+        if is_theirs { Ok(Some(device.clone())) } else { Err(wrong("is another person's")) }
     }
 
     /// The directory entry of a certificate that this registrar has issued.
@@ -201,14 +234,15 @@ impl Registrar {
         self.sign(network, body, now, leaf.not_after().max(now.plus_secs(1)))
     }
 
-    /// Revokes certificates of this registrar; the answer is the record of the new list. `held` is the list
-    /// that the network has: if this one's files come from a backup, its number and its entries may be ahead.
+    /// Revokes certificates of this registrar, which wipes those of them that are devices'; the answer is the
+    /// record of the new list. `held` is the list that the network has: if this one's files come from a backup,
+    /// its number and its entries may be ahead.
     ///
     /// # Errors [`RegistrarError::OtherRegistrar`], or that the list cannot be made or kept.
     pub fn revoke(
         &self,
         certificates: &[Certificate],
-        reason: CrlReason,
+        order: &Order,
         held: Option<&RevocationList>,
         network: NetworkId,
         now: Timestamp,
@@ -216,13 +250,17 @@ impl Registrar {
         if let Some(other) = certificates.iter().find(|c| c.verify_signature(&self.certificate).is_err()) {
             return Err(RegistrarError::OtherRegistrar(other.subject().to_string()));
         }
+        for device in certificates.iter().filter(|c| c.purpose() == Purpose::Device) {
+            self.wipes.order(device, order, now)?;
+        }
         let serials = certificates.iter().map(|c| c.serial().to_vec());
-        let new = serials.map(|serial| Revocation { serial, at: now, reason: Some(reason) }).collect();
+        let reason = Some(order.reason.in_list());
+        let new = serials.map(|serial| Revocation { serial, at: now, reason }).collect();
         self.next_list(new, held, network, now)
     }
 
-    /// The record of a list that must be spread now: the next one, if there is none or if half of its life
-    /// has passed, or the present one, if the network does not have it.
+    /// The record of a list that must be spread now: the next one, if there is none, if half of its life has
+    /// passed, or if a wipe was ordered that is in none; or the present one, if the network does not have it.
     ///
     /// # Errors As [`Registrar::revoke`].
     pub fn refresh(
@@ -231,6 +269,7 @@ impl Registrar {
         network: NetworkId,
         now: Timestamp,
     ) -> Result<Option<Decoded>, RegistrarError> {
+        let pending = self.pending(now);
         let current = self.state().list.clone();
         let ahead = |list: &RevocationList| held.is_some_and(|held| held.number() > list.number());
         let half = |list: &RevocationList| {
@@ -238,12 +277,38 @@ impl Registrar {
                 .plus_secs((list.next_update().as_secs() - list.this_update().as_secs()) / REFRESH_DIVISOR)
         };
         match current {
-            Some(list) if !ahead(&list) && now < half(&list) => match held {
+            Some(list) if pending.is_empty() && !ahead(&list) && now < half(&list) => match held {
                 Some(held) if held.number() == list.number() => Ok(None),
                 _ => Ok(Some(self.list_record(&list, network, now)?)),
             },
-            _ => Ok(Some(self.next_list(Vec::new(), held, network, now)?)),
+            _ => Ok(Some(self.next_list(pending, held, network, now)?)),
         }
+    }
+
+    /// What was ordered and is in no list: an order that broke off, or one that an enrolment has brought.
+    fn pending(&self, now: Timestamp) -> Vec<Revocation> {
+        let ordered = self.wipes.all();
+        let state = self.state();
+        let is_listed = |c: &Certificate| state.list.as_ref().is_some_and(|list| list.is_revoked(c.serial()));
+        let revocation = |(device, wipe): &(Fingerprint, Wipe)| {
+            let certificate = state.devices.get(device).filter(|c| !is_listed(c))?;
+            let reason = Some(wipe.reason.in_list());
+            Some(Revocation { serial: certificate.serial().to_vec(), at: now, reason })
+        };
+        ordered.iter().filter_map(revocation).collect()
+    }
+
+    /// Takes a device's receipt for its wipe; tells whether it is the first.
+    ///
+    /// # Errors
+    /// [`RegistrarError::Wipe`]: unknown, not the device's, or the disk.
+    pub fn confirm(&self, receipt: &WipeReceipt, now: Timestamp) -> Result<bool, RegistrarError> {
+        let device = self.devices().into_iter().find(|d| d.certificate.fingerprint() == receipt.device());
+        // One that was revoked by an earlier version has no order of its own.
+        if let Some(Device { certificate, revoked: Some(at) }) = device {
+            self.wipes.order(&certificate, &Order::because(Reason::Unspecified), at)?;
+        }
+        Ok(self.wipes.confirm(receipt, now)?)
     }
 
     /// Every device that this registrar has certified, by name.
@@ -419,7 +484,7 @@ mod tests {
         };
         let first = list(
             &registrar
-                .revoke(std::slice::from_ref(&ada), CrlReason::KeyCompromise, None, network.id(), NOW)
+                .revoke(std::slice::from_ref(&ada), &Order::because(Reason::Lost), None, network.id(), NOW)
                 .unwrap(),
         );
         assert!(first.number() == 1 && first.is_revoked(ada.serial()) && !first.is_revoked(ben.serial()));
@@ -430,7 +495,13 @@ mod tests {
             [true, false]
         );
         let second = restarted
-            .revoke(std::slice::from_ref(&ben), CrlReason::Superseded, Some(&first), network.id(), NOW)
+            .revoke(
+                std::slice::from_ref(&ben),
+                &Order::because(Reason::Left),
+                Some(&first),
+                network.id(),
+                NOW,
+            )
             .unwrap();
         let second = list(&second);
         assert!(second.number() == 2 && second.is_revoked(ada.serial()) && second.is_revoked(ben.serial()));
@@ -459,8 +530,31 @@ mod tests {
     fn another_registrars_certificate_is_not_revoked() {
         let (trust, other) = (Trust::new("RYJ"), Trust::new("RXX"));
         let stranger = enrolled(&other, &other.registrar(), "Eve");
-        let revoked =
-            trust.registrar().revoke(&[stranger], CrlReason::Unspecified, None, trust.network().id(), NOW);
+        let revoked = trust.registrar().revoke(
+            &[stranger],
+            &Order::because(Reason::Lost),
+            None,
+            trust.network().id(),
+            NOW,
+        );
         assert!(matches!(revoked, Err(RegistrarError::OtherRegistrar(_))));
+    }
+
+    #[test]
+    fn an_order_that_broke_off_before_its_list_is_in_the_next_one() {
+        let trust = Trust::new("RYJ");
+        let registrar = trust.registrar();
+        let ada = enrolled(&trust, &registrar, "Ada");
+        let id = trust.network().id();
+        registrar.refresh(None, id, NOW).unwrap().unwrap();
+        registrar.wipes.order(&ada, &Order::because(Reason::Lost), NOW).unwrap();
+        // As after a crash: the list does not know it, and half of its life has not passed.
+        let restarted = trust.registrar();
+        let held = restarted.state().list.clone();
+        assert!(!held.as_ref().unwrap().is_revoked(ada.serial()));
+        restarted.refresh(held.as_ref(), id, NOW).unwrap().unwrap();
+        let listed = restarted.state().list.clone().unwrap();
+        assert!(listed.number() == 2 && listed.is_revoked(ada.serial()));
+        assert!(restarted.refresh(Some(&listed), id, NOW).unwrap().is_none(), "once is enough");
     }
 }

@@ -86,6 +86,7 @@ impl Trust {
             department: None,
             registration: None,
             checked_by: "Operator".into(),
+            replaces: None,
         }
     }
 

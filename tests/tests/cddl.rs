@@ -5,7 +5,9 @@
 mod records;
 
 use ciborium::Value;
-use lanyard_crypto::record::{self, Body, Decoded, Kind, ReceiptItem};
+use lanyard_crypto::record::{self, Body, Decoded, Kind, ReceiptItem, WipeReceipt};
+use lanyard_crypto::x509::SecretKey;
+use lanyard_crypto::{Fingerprint, Timestamp};
 use records::Scene;
 
 const GRAMMAR: &str = include_str!("../../docs/reference/records.cddl");
@@ -312,6 +314,10 @@ fn lines_and_proofs_are_of_the_grammar() {
         }
     }
     assert_eq!(lines, 1);
+    let key = SecretKey::generate().unwrap();
+    let wiped = WipeReceipt::sign(7, Timestamp::from_secs(1), Fingerprint::new([4; 32]), &key);
+    framed("wipe-receipt", "signed-wipe", wiped.bytes()).unwrap();
+    assert!(framed("device-line", "signed-line", wiped.bytes()).is_err());
 }
 
 /// Whether bytes are a COSE_Sign1 by this rule, with what this other one says in its payload.

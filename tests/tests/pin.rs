@@ -145,7 +145,7 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
         let arguments = ["--profile", &dir.display().to_string(), "unlock"];
         let outcome = process::run(&cluster.programs.client(), arguments, Some(&format!("{pin}\n"))).unwrap();
         let said = outcome.refused().unwrap();
-        assert!(said.contains("does not accept this device's certificate"), "{said}");
+        assert!(said.contains("your trust has revoked this device"), "{said}");
     }
 }
 

@@ -171,6 +171,16 @@ impl From<NodeError> for AppError {
 }
 
 impl AppError {
+    /// Whether this is what a device gets to see that was revoked, or wiped: [`crate::wipe::look`] tells.
+    pub fn may_be_revocation(&self) -> bool {
+        match self {
+            Self::Node(error) | Self::Pin(PinError::Node(error)) => error.may_be_revocation(),
+            Self::Profile(ProfileError::NotEnrolled(_))
+            | Self::Pin(PinError::Profile(ProfileError::NotEnrolled(_))) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the command was used wrongly, as opposed to having failed.
     pub fn is_usage(&self) -> bool {
         matches!(

@@ -16,6 +16,7 @@ use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
 use lanyard_client::profile::Profile;
 use lanyard_client::session::content::TEXT_BYTES_MAX;
+use lanyard_client::wipe::{self, WipeError, Wiped};
 use lanyard_crypto::RecordId;
 use lanyard_crypto::ids::IdError;
 use lanyard_crypto::pin::PinRefused;
@@ -64,6 +65,12 @@ pub enum CommandError {
     /// Asked, the holder meant somebody else.
     #[error("nothing was done")]
     Declined,
+    /// The device was revoked, and what it kept is gone.
+    #[error("{0}")]
+    Wiped(Wiped),
+    /// It is to be, and that is not done.
+    #[error(transparent)]
+    Wipe(#[from] WipeError),
     /// Nobody reads the output any more.
     #[error("the output cannot be written: {0}")]
     Output(std::io::Error),
@@ -90,6 +97,8 @@ impl CommandError {
             | Self::Input(_)
             | Self::Declined
             | Self::LockedSince
+            | Self::Wiped(_)
+            | Self::Wipe(_)
             | Self::Output(_)
             | Self::Agent(_)
             | Self::Start(_) => 1,
@@ -103,16 +112,42 @@ impl CommandError {
 /// [`CommandError`], for the person to read.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     let profile = profile(cli.profile)?;
-    let out = Out { json: cli.json };
-    match cli.command {
-        Command::Enrol { line } => pin::enrol(&profile, &line, &out),
-        Command::Whoami => out.show(&open(&profile)?.whoami()?),
-        Command::Find { words } => out.show(&open(&profile)?.find(&words.join(" "))?),
-        Command::Conversation(command) => conversation(&profile, command, &out),
-        Command::Send(args) => send(&profile, &args, &out),
-        Command::Read(args) => read::run(&profile, &args, &out),
+    wipe::go_on(&profile)?;
+    match carry_out(&profile, cli.command, &Out { json: cli.json }) {
+        Err(CommandError::App(error)) if error.may_be_revocation() => Err(wiped_or(&profile, error)),
+        other => other,
+    }
+}
+
+/// What became of a device that its node does not accept: if it was revoked, that is carried out, and said.
+fn wiped_or(profile: &Profile, error: AppError) -> CommandError {
+    match wipe::look(profile) {
+        Ok(Some(wiped)) => CommandError::Wiped(wiped),
+        Err(failed @ (WipeError::File(_) | WipeError::Directory(..))) => failed.into(),
+        // The node cannot be asked, or does not say so: nothing is known but what went wrong.
+        Ok(None) | Err(_) => error.into(),
+    }
+}
+
+fn enrol(profile: &Profile, line: &str, out: &Out) -> Result<(), CommandError> {
+    // What stands in the way may be a device that was revoked since it was used last.
+    if profile.load().is_ok() {
+        let _ = wipe::look(profile);
+    }
+    pin::enrol(profile, line, out)?;
+    Ok(wipe::forget(profile).map_err(AppError::from)?)
+}
+
+fn carry_out(profile: &Profile, command: Command, out: &Out) -> Result<(), CommandError> {
+    match command {
+        Command::Enrol { line } => enrol(profile, &line, out),
+        Command::Whoami => out.show(&open(profile)?.whoami()?),
+        Command::Find { words } => out.show(&open(profile)?.find(&words.join(" "))?),
+        Command::Conversation(command) => conversation(profile, command, out),
+        Command::Send(args) => send(profile, &args, out),
+        Command::Read(args) => read::run(profile, &args, out),
         Command::Delete { message, conversation, reason, .. } => {
-            let (mut app, reason) = (open(&profile)?, reason_of(reason));
+            let (mut app, reason) = (open(profile)?, reason_of(reason));
             let deleted = match (message, conversation) {
                 (_, Some(conversation)) => app.delete_all(&conversation, reason)?,
                 (message, None) => app.delete(&message.unwrap_or_default(), reason)?,
@@ -121,14 +156,14 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         }
         Command::Deletion { id } => {
             let id: RecordId = id.trim().parse()?;
-            out.show(&open(&profile)?.deletion(&id)?)
+            out.show(&open(profile)?.deletion(&id)?)
         }
-        Command::Pin(command) => pin::pin(&profile, &command, &out),
-        Command::Unlock(args) => pin::unlock(&profile, &args, &out),
-        Command::Lock => pin::lock(&profile, &out),
-        Command::Agent => pin::agent(&profile),
-        Command::Safety(args) => safety::run(&profile, &args, &out),
-        Command::Sync => out.show(&open(&profile)?.sync()?),
+        Command::Pin(command) => pin::pin(profile, &command, out),
+        Command::Unlock(args) => pin::unlock(profile, &args, out),
+        Command::Lock => pin::lock(profile, out),
+        Command::Agent => pin::agent(profile),
+        Command::Safety(args) => safety::run(profile, &args, out),
+        Command::Sync => out.show(&open(profile)?.sync()?),
     }
 }
 

@@ -14,6 +14,7 @@ use lanyard_client::clock::readable_secs;
 use lanyard_client::enrol;
 use lanyard_client::pin;
 use lanyard_client::profile::Profile;
+use lanyard_client::wipe::{self, WipeError};
 use lanyard_crypto::pin::{Pin, PinRefused};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -127,9 +128,13 @@ fn tell_of_news(profile: &Profile) {
     // Where the inbox stood when it was last heard of, also over connections that broke.
     let mut last = None;
     loop {
-        let Ok(mut waiter) = Waiter::connect(profile) else {
-            thread::sleep(RETRY);
-            continue;
+        let mut waiter = match Waiter::connect(profile) {
+            Ok(waiter) => waiter,
+            Err(error) => {
+                end_if_wiped(profile, &error);
+                thread::sleep(RETRY);
+                continue;
+            }
         };
         while let Ok(position) = waiter.position(NEWS_TIME_MAX) {
             let Some(position) = position else { continue };
@@ -141,6 +146,21 @@ fn tell_of_news(profile: &Profile) {
         }
         // A node that ends streams as soon as they begin is not asked again at once.
         thread::sleep(AGAIN);
+    }
+}
+
+/// A device that was revoked is wiped while nobody looks, too, and has nothing left for an agent to keep.
+fn end_if_wiped(profile: &Profile, error: &AppError) {
+    let wiped = error.may_be_revocation().then(|| wipe::look(profile));
+    match wiped {
+        Some(Ok(Some(wiped))) => {
+            eprintln!("lanyard: {wiped}");
+            // Whoever comes next finds nobody there, with the socket or without.
+            let _ = std::fs::remove_file(profile.agent_socket());
+            std::process::exit(1);
+        }
+        Some(Err(error @ (WipeError::File(_) | WipeError::Directory(..)))) => eprintln!("lanyard: {error}"),
+        _ => {}
     }
 }
 

@@ -121,6 +121,12 @@ impl NodeError {
         }
     }
 
+    /// Whether this is what a device gets to see that was revoked: to be looked into. A connection that the node closes breaks.
+    pub fn may_be_revocation(&self) -> bool {
+        matches!(self, Self::NotAccepted { .. } | Self::Broken { .. })
+            || self.code() == Some("device-refused")
+    }
+
     /// Whether the node could not be asked at all, as opposed to having answered.
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. })

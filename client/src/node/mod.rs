@@ -18,10 +18,11 @@ use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
     InboxResponse, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload,
-    RESPONSE_BYTES_MAX, SeenRequest, SendRequest, SendResponse, TicksResponse, TrustResponse,
+    RESPONSE_BYTES_MAX, RevocationsResponse, SeenRequest, SendRequest, SendResponse, TicksResponse,
+    TrustResponse, WipedRequest,
 };
 use lanyard_crypto::pin::SessionToken;
-use lanyard_crypto::{ConversationId, RecordId};
+use lanyard_crypto::{ConversationId, Fingerprint, RecordId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -151,6 +152,16 @@ impl NodeClient {
     /// `DELETE /v1/pin/session`: ends it.
     pub fn end_session(&mut self) -> Result<(), NodeError> {
         self.tell(Method::DELETE, "/v1/pin/session", None::<&()>)
+    }
+
+    /// `GET /v1/revocations/REGISTRAR`: the list of the registrar with this certificate, as a stranger.
+    pub fn revocations(&mut self, registrar: &Fingerprint) -> Result<RevocationsResponse, NodeError> {
+        self.get(&format!("/v1/revocations/{registrar}"))
+    }
+
+    /// `POST /v1/wipes`: this device's receipt for its wipe, as a stranger.
+    pub fn wiped(&mut self, request: &WipedRequest) -> Result<(), NodeError> {
+        self.tell(Method::POST, "/v1/wipes", Some(request))
     }
 
     fn get<A: Serialize + DeserializeOwned>(&mut self, path: &str) -> Result<A, NodeError> {

@@ -15,6 +15,7 @@ mod proof;
 mod receipt;
 mod seal;
 mod verify;
+mod wiped;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -26,6 +27,7 @@ pub use proof::{ProofError, Proven, check_proof, prove};
 pub use receipt::{DeviceErased, Erased, Expired, Held, Receipt, ReceiptItem, Waiting, WaitingDevice};
 pub use seal::{SealError, Sealed, check_seal, seal};
 pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_all};
+pub use wiped::WipeReceipt;
 
 use crate::cbor::CborError;
 use crate::limits::{self, CUSTODIANS_MAX, LIFE_SECS_MAX};

@@ -25,6 +25,7 @@ use crate::Replica;
 use crate::audit::AuditEntry;
 use crate::input::Reply;
 use crate::limits::SCAN_ROWS;
+use crate::query::for_each;
 use crate::turn::Turn;
 use crate::verdict::Refusal;
 
@@ -36,6 +37,8 @@ const FIRST_PIN_SECS: u64 = 3600;
 /// How long records stay after the end of the certificate, in seconds (400 days): nobody can try them then, and a clock that is ahead must not
 /// destroy what nothing brings back.
 const KEPT_SECS: u64 = 400 * 24 * 3600;
+/// How long the last attempt may take until it is known to have been wrong, in seconds: longer than the driver holds what proves it right.
+const LAST_SECS: u64 = 150;
 /// How often it is looked for devices whose certificates have ended, in seconds.
 const LOOK_EVERY_SECS: u64 = 3600;
 
@@ -208,6 +211,30 @@ pub fn state(view: &dyn View, device: &Fingerprint, now: Timestamp) -> Result<Pi
         Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
     });
     Ok(PinState { is_set: state.is_some_and(|state| state.is_set()), session })
+}
+
+/// The devices whose last attempt at the PIN was wrong: nothing is left that it could be checked with, and they are to be wiped. One that
+/// was under way when the node ended, before it was `started` again, can be proved no more. A revoked device is none of them.
+///
+/// # Errors
+/// The view's alone.
+pub fn spent(view: &dyn View, started: Timestamp, now: Timestamp) -> Result<Vec<Fingerprint>, StorageError> {
+    let mut spent = Vec::new();
+    for_each(view, Tree::Pins, &[], |key, row| {
+        let state = cbor::from_slice::<State>(row, row.len()).ok();
+        let is_over = |state: &State| {
+            // In the second of the start, too: nobody proves a PIN before the next look.
+            let is_of_before = state.tried <= started;
+            // Also if the clock has been set back since: it is as far from now as it would have to be.
+            let is_late = state.tried.as_secs().abs_diff(now.as_secs()) >= LAST_SECS;
+            state.last && !state.destroyed && (is_of_before || is_late)
+        };
+        if let (true, Ok(device)) = (state.as_ref().is_some_and(is_over), <[u8; 32]>::try_from(key)) {
+            spent.push(Fingerprint::new(device));
+        }
+        Ok(())
+    })?;
+    Ok(spent)
 }
 
 /// Destroys a revoked device's record for good, and ends its session.

@@ -123,6 +123,12 @@ pub fn inbox_newest(view: &dyn View, device: &Fingerprint) -> Result<u64, Storag
     Ok(view.get(Tree::Devices, device.as_bytes())?.map_or(0, |row| keys::last_u64(&row)))
 }
 
+/// When this node last heard of a device, to the minute; none if it never has.
+pub fn last_seen(view: &dyn View, device: &Fingerprint) -> Result<Option<Timestamp>, StorageError> {
+    let row = view.get(Tree::Seen, device.as_bytes())?;
+    Ok(row.map(|row| Timestamp::from_secs(keys::last_u64(&row))))
+}
+
 fn signed(network: &Network, record: &Decoded) -> Option<InboxRecord> {
     let chain = network.chain(&record.signer()?)?;
     Some(InboxRecord {

@@ -4,6 +4,7 @@
 pub mod api;
 mod client;
 pub mod deletion;
+pub mod devices;
 mod metrics;
 pub mod officer;
 mod routes;

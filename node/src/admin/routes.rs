@@ -16,7 +16,7 @@ use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
-use lanyard_crypto::x509::{Certificate, CrlReason};
+use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, NodeId, RecordId};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::Awaited;
@@ -29,13 +29,15 @@ use super::api::{
     RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
-use super::{Admin, metrics, officer};
+use super::{Admin, devices, metrics, officer};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
 use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
 use crate::invitations::{Invitee, Kept};
 use crate::registrar::{Device, Registrar, RegistrarError};
 use crate::time::{DAY_SECS, now, rfc3339};
+use crate::wipes::{Order, Reason};
+use crate::wiping;
 
 /// A certificate or charter that ends within this time is worth a warning.
 const SOON_SECS: u64 = 21 * DAY_SECS;
@@ -88,6 +90,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/records", post(import))
         .route("/v1/records/{id}", get(held))
         .merge(officer::router())
+        .merge(devices::router())
         .fallback(async || Refused(refusal("not-found", "there is no such path")))
         .with_state(admin)
 }
@@ -116,6 +119,11 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         0 => {}
         lost => warnings.push(format!("{lost} refused peers since the start came too fast to be logged")),
     }
+    let spent = admin.backend.spent_pins(admin.started).await?;
+    let known = admin.registrar.as_ref().filter(|_| !spent.is_empty());
+    let known = known.map_or_else(Vec::new, |registrar| registrar.devices());
+    let is_known = |device: &Fingerprint| known.iter().any(|k| k.certificate.fingerprint() == *device);
+    warnings.extend(spent.iter().filter(|device| !is_known(device)).map(wiping::needed));
     for found in admin.backend.audit_contradictions().await? {
         let (trust, node, code, detail) = (found.trust, found.peer_id, found.code, found.detail);
         warnings
@@ -175,23 +183,41 @@ fn overdue_replica(overdue: &Overdue) -> OverdueReplica {
 }
 
 async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
-    let InviteRequest { invitee, hours } = read(body).await?;
-    let registrar = registrar(&admin)?;
-    let trust = admin.backend.trust().clone();
-    let root = admin.backend.network().root(&trust).map(Certificate::fingerprint);
-    let root =
-        root.ok_or_else(|| refusal("unknown-trust", format!("{trust} is not in the charter any more")))?;
+    Ok(Json(invited(&admin, read(body).await?).await?))
+}
+
+/// Refuses what cannot be invited, before anything is done for it.
+pub(super) async fn check_invite(
+    admin: &Admin,
+    registrar: &Arc<Registrar>,
+    request: &InviteRequest,
+) -> Result<(), Refused> {
+    let InviteRequest { invitee, hours } = request.clone();
+    own_root(admin)?;
     if !(1..=HOURS_MAX).contains(&hours) {
         return Err(
             refusal("out-of-bounds", format!("`hours` is {hours}; 1 to {HOURS_MAX} are possible")).into()
         );
     }
+    let registrar = registrar.clone();
+    Ok(blocking(move || registrar.check_invitee(&invitee, now())).await??)
+}
+
+fn own_root(admin: &Admin) -> Result<Fingerprint, Refused> {
+    let trust = admin.backend.trust();
+    let root = admin.backend.network().root(trust).map(Certificate::fingerprint);
+    Ok(root.ok_or_else(|| refusal("unknown-trust", format!("{trust} is not in the charter any more")))?)
+}
+
+/// Makes an invitation.
+pub(super) async fn invited(admin: &Admin, request: InviteRequest) -> Result<Invited, Refused> {
+    let registrar = registrar(admin)?;
+    check_invite(admin, &registrar, &request).await?;
+    let InviteRequest { invitee, hours } = request;
+    let (trust, root) = (admin.backend.trust().clone(), own_root(admin)?);
     let name = invitee.name.clone();
-    let made = blocking(move || {
-        registrar.check_invitee(&invitee, now())?;
-        Ok::<_, RegistrarError>(registrar.invitations.make(invitee, hours * 3600, now())?)
-    });
-    let made = made.await??;
+    let made = blocking(move || registrar.invitations.make(invitee, hours * 3600, now()));
+    let made = made.await?.map_err(RegistrarError::from)?;
     let line = Invitation {
         trust,
         root,
@@ -199,13 +225,8 @@ async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
         id: made.id.clone(),
         code: made.code.to_vec(),
     };
-    note(&admin, "invited", format!("invitation {} was made", to_hex(&made.id))).await;
-    Ok(Json(Invited {
-        invitation: line.to_line(),
-        id: to_hex(&made.id),
-        name,
-        expires: rfc3339(made.expires),
-    }))
+    note(admin, "invited", format!("invitation {} was made", to_hex(&made.id))).await;
+    Ok(Invited { invitation: line.to_line(), id: to_hex(&made.id), name, expires: rfc3339(made.expires) })
 }
 
 async fn staff(State(admin): Shared) -> Outcome<Staff> {
@@ -224,18 +245,9 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     let registrar = registrar(&admin)?;
     let reason = reason(&request.reason)?;
     let certificates = chosen(&registrar, &request)?;
-    let network = admin.backend.network();
     let (revoked, names) =
         certificates.iter().map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone())).unzip();
-    let record = blocking(move || {
-        let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.revoke(&certificates, reason, held, network.id(), now())
-    });
-    let record = record.await??;
-    let id = record.id();
-    admin.backend.submit(record).await?;
-    let revoked: Vec<String> = revoked;
-    note(&admin, "revoked", format!("revoked: {}", revoked.join(", "))).await;
+    let id = wiping::wipe(&*admin.backend, registrar, certificates, Order::because(reason)).await?;
     Ok(Json(RevokeAnswer { revoked, names, record: id.to_string() }))
 }
 
@@ -365,7 +377,7 @@ fn names(awaited: &[Awaited]) -> Vec<String> {
     awaited.iter().map(name).collect()
 }
 
-fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {
+pub(super) fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {
     let registrar = admin.registrar.clone();
     Ok(registrar.ok_or_else(|| {
         refusal("no-registrar", "this node does not hold the registrar's key; ask the trust's node that does")
@@ -401,15 +413,9 @@ fn chosen(registrar: &Registrar, request: &RevokeRequest) -> Result<Vec<Certific
     Ok(found)
 }
 
-fn reason(text: &str) -> Result<CrlReason, Refused> {
-    Ok(match text {
-        "unspecified" => CrlReason::Unspecified,
-        "key-compromise" => CrlReason::KeyCompromise,
-        "affiliation-changed" => CrlReason::AffiliationChanged,
-        "superseded" => CrlReason::Superseded,
-        "cessation-of-operation" => CrlReason::CessationOfOperation,
-        other => return Err(refusal("malformed", format!("{other:?} is no reason for a revocation")).into()),
-    })
+fn reason(text: &str) -> Result<Reason, Refused> {
+    let unknown = || refusal("malformed", format!("{text:?} is no reason for a revocation"));
+    Ok(Reason::from_name(text).ok_or_else(unknown)?)
 }
 
 fn device_view(device: &Device) -> DeviceView {
@@ -464,6 +470,8 @@ async fn bytes(body: Body, max: usize) -> Result<axum::body::Bytes, Refused> {
 }
 
 /// Runs what blocks on the disk beside the asynchronous threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refused> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
     Ok(tokio::task::spawn_blocking(work).await.map_err(|e| refusal("internal", e.to_string()))?)
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod deletions;
+mod devices;
 mod network;
 mod officer;
 mod operate;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub use audit::{AuditArgs, AuditCommand, ExportArgs, HeadsArgs, VerifyArgs};
 pub use deletions::{DeletionsArgs, DeletionsCommand, VerifyDeletionsArgs};
+pub use devices::{DeviceCommand, RedeployArgs, ReportArgs, WipeArgs};
 pub use network::{
     AuthorityKeyArgs, ClassRetention, FoundArgs, ImportArgs, MemberArg, NetworkCommand, ProposeArgs,
     ShowCharterArgs, SignArgs,
@@ -22,7 +24,7 @@ pub use officer::{
     PlaceHoldArgs,
 };
 pub use operate::{CheckArgs, HeldArgs, NodeArgs, RunArgs, StatusArgs};
-pub use staff::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
+pub use staff::{InviteArgs, LeaveArgs, ListArgs, RevokeStaffArgs, StaffCommand, WhoseArgs};
 pub use storage::{BackupArgs, CompactArgs, KeyCommand, RestoreArgs, RotateArgs};
 pub use trust::{InitArgs, IssueNodeArgs, ReasonArg, RenewRegistrarArgs, RevokeArgs, ShowArgs, TrustCommand};
 
@@ -58,6 +60,9 @@ pub enum Command {
     /// Who may connect to this trust's node (asks the running node)
     #[command(subcommand)]
     Staff(StaffCommand),
+    /// Wipe devices, hand them to others, and see what they have confirmed (asks the running node)
+    #[command(subcommand)]
+    Device(DeviceCommand),
     /// Run the node until SIGTERM or SIGINT
     Run(RunArgs),
     /// Say everything that is wrong with a configuration, without running it

@@ -158,7 +158,7 @@ fn reason(text: &str) -> Result<Reason, String> {
     Reason::from_name(text).ok_or_else(|| format!("no such reason; possible are {}", names()))
 }
 
-fn reference(text: &str) -> Result<String, String> {
+pub(super) fn reference(text: &str) -> Result<String, String> {
     match text.len() {
         1..=64 if !text.chars().any(char::is_control) => Ok(text.to_owned()),
         _ => Err("1 to 64 bytes are needed".into()),

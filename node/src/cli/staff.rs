@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use lanyard_crypto::Fingerprint;
 
+use super::officer::reference;
 use super::{NodeArgs, ReasonArg};
 
 /// Commands around the trust's staff. All ask the running node that has the registrar's key.
@@ -24,6 +25,41 @@ pub enum StaffCommand {
         lanyard-node staff revoke --device 9f2c... --reason key-compromise --config node1/node.toml\n  \
         lanyard-node staff revoke --name \"Dr Ada Okafor\" --reason superseded --config node1/node.toml")]
     Revoke(RevokeStaffArgs),
+    /// Wipe all devices of a person who leaves, and end their open invitations
+    #[command(after_help = "Example:\n  \
+        lanyard-node staff leave --registration \"GMC 1234567\" --reference HR-12 --config node1/node.toml\n\n\
+        Nothing of any conversation is served to them any more, in every trust. An administrator of each\n\
+        conversation takes them out of its list of members.")]
+    Leave(LeaveArgs),
+}
+
+/// A person.
+#[derive(Debug, Args)]
+#[group(id = "whose", required = true, multiple = false)]
+pub struct WhoseArgs {
+    /// The person's professional registration, with all devices that carry it
+    #[arg(long)]
+    pub registration: Option<String>,
+    /// The person with exactly this name
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `staff leave`.
+#[derive(Debug, Args)]
+pub struct LeaveArgs {
+    /// Who.
+    #[command(flatten)]
+    pub whose: WhoseArgs,
+    /// Who authorised it: an opaque reference, such as a case number; at most 64 bytes
+    #[arg(long, value_parser = reference)]
+    pub reference: String,
+    /// Which node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// Print what was wiped as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `staff invite`.
@@ -44,6 +80,9 @@ pub struct InviteArgs {
     /// Who checked that this person is who they say they are; kept with the invitation
     #[arg(long, value_name = "WHO", value_parser = named)]
     pub checked_by: String,
+    /// A device of the same person, by its certificate's fingerprint: it is wiped when the new one is enrolled
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub replaces: Option<Fingerprint>,
     /// How long the invitation works
     #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..=720))]
     pub hours: u64,

@@ -5,6 +5,7 @@ mod audit;
 mod charters;
 mod check;
 mod deletions;
+mod devices;
 mod network;
 mod officer;
 mod operate;
@@ -117,6 +118,7 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Trust(command) => trust::run(command),
         Command::Network(command) => network::run(command),
         Command::Staff(command) => staff::run(command),
+        Command::Device(command) => devices::run(command),
         Command::Run(args) => Ok(run::run(&args)?),
         Command::Check(args) => check::run(&args),
         Command::Status(args) => operate::status(&args),

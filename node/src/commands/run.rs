@@ -1,12 +1,13 @@
 //! `lanyard-node run`: brings engine, network, gateway and the operator's socket together, and ends them in
 //! order.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lanyard_crypto::NodeId;
+use lanyard_crypto::{NodeId, Timestamp};
 use lanyard_replica::Own;
 use lanyard_storage::{SledOptions, SledStore, StorageError, destroy_copy};
 use serde::Serialize;
@@ -26,8 +27,10 @@ use crate::gateway::Gateway;
 use crate::registrar::{Contact, Registrar, RegistrarError};
 use crate::store_key::{self, KeySource, StoreKey, StoreKeyError};
 use crate::time::now;
-use crate::{address, tls};
+use crate::{address, tls, wiping};
 
+/// How often it is looked for PINs that were tried too often.
+const SPENT_INTERVAL: Duration = Duration::from_secs(15);
 /// How often the registrar looks whether its list must be renewed.
 const REGISTRAR_INTERVAL: Duration = Duration::from_secs(600);
 /// How long the network shell may take to tell on which addresses it listens.
@@ -154,6 +157,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
     let operator =
         tokio::spawn(admin::serve(admin, admin_listener, config.admin_socket.clone(), stop.clone()));
 
+    let wiper = tokio::spawn(wipe_spent(registrar.clone(), backend.clone(), started));
     let peer_addresses = listen_addresses(config, &running).await;
     let keeper = registrar.map(|registrar| {
         let addresses = match config.peer.announce.as_slice() {
@@ -187,6 +191,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
     for task in [clients, operator] {
         let _ = task.await;
     }
+    wiper.abort();
     if let Some(keeper) = keeper {
         keeper.abort();
     }
@@ -277,20 +282,23 @@ async fn keep(
     let mut due = time::interval(REGISTRAR_INTERVAL);
     loop {
         due.tick().await;
-        let (keeper, snapshot) = (registrar.clone(), backend.network());
-        let refreshed = tokio::task::spawn_blocking(move || {
-            let held = snapshot.revocation_list(&keeper.certificate().fingerprint());
-            keeper.refresh(held, snapshot.id(), now())
-        });
-        match refreshed.await {
-            Ok(Ok(None)) => {}
-            Ok(Ok(Some(record))) => {
-                if let Err(refusal) = backend.submit(record).await {
-                    tracing::warn!(reason = refusal.message, "the revocation list was not taken");
-                }
-            }
-            Ok(Err(error)) => tracing::error!(%error, "the revocation list cannot be renewed"),
-            Err(error) => tracing::error!(%error, "the revocation list cannot be renewed"),
+        if let Err(refusal) = wiping::go_on(&*backend, registrar.clone()).await {
+            tracing::error!(reason = refusal.message, "the revocation list cannot be renewed");
+        }
+    }
+}
+
+/// Wipes devices whose PIN was tried too often.
+async fn wipe_spent(registrar: Option<Arc<Registrar>>, backend: Arc<dyn Backend>, started: Timestamp) {
+    let (mut due, mut told) = (time::interval(SPENT_INTERVAL), BTreeSet::new());
+    loop {
+        due.tick().await;
+        let wiped = wiping::wipe_spent(&*backend, registrar.as_ref(), started, &mut told).await;
+        if let Err(refusal) = wiped {
+            tracing::error!(
+                reason = refusal.message,
+                "a device whose PIN was tried too often is not wiped yet"
+            );
         }
     }
 }

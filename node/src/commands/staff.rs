@@ -1,7 +1,7 @@
 //! `lanyard-node staff`: invitations and devices, through the running node.
 
 use super::operate::client;
-use super::{CommandError, show};
+use super::{CommandError, devices, show};
 use crate::admin::api::{InviteRequest, Invited, RevokeAnswer, RevokeRequest, Staff};
 use crate::cli::{InviteArgs, ListArgs, RevokeStaffArgs, StaffCommand};
 use crate::invitations::Invitee;
@@ -11,27 +11,41 @@ pub(super) fn run(command: StaffCommand) -> Result<(), CommandError> {
         StaffCommand::Invite(args) => invite(&args),
         StaffCommand::List(args) => list(&args),
         StaffCommand::Revoke(args) => revoke(&args),
+        StaffCommand::Leave(args) => devices::leave(&args),
     }
 }
 
-fn invite(args: &InviteArgs) -> Result<(), CommandError> {
+/// What is asked for.
+pub(super) fn invite_request(args: &InviteArgs) -> InviteRequest {
     let invitee = Invitee {
         name: args.name.clone(),
         role: args.role.clone(),
         department: args.department.clone(),
         registration: args.registration.clone(),
         checked_by: args.checked_by.clone(),
+        replaces: args.replaces.map(|device| device.to_string()),
     };
-    let request = InviteRequest { invitee, hours: args.hours };
+    InviteRequest { invitee, hours: args.hours }
+}
+
+fn invite(args: &InviteArgs) -> Result<(), CommandError> {
+    let request = invite_request(args);
     let invited: Invited = client(&args.node)?.post("/v1/staff/invitations", &request)?;
     // The line alone goes to standard output, so that it can be piped without what is said about it.
     if !args.json {
-        eprintln!(
-            "Invitation for {}, until {}. Whoever has this line can enrol under that name:",
-            invited.name, invited.expires
-        );
+        invited.tell();
     }
     show(args.json, &invited, |invited| invited.invitation.clone())
+}
+
+impl Invited {
+    /// What goes with the line.
+    pub(super) fn tell(&self) {
+        eprintln!(
+            "Invitation for {}, until {}. Whoever has this line can enrol under that name:",
+            self.name, self.expires
+        );
+    }
 }
 
 fn list(args: &ListArgs) -> Result<(), CommandError> {

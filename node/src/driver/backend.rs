@@ -12,7 +12,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::pin::{PinError, ServerSecret};
 use lanyard_crypto::record::Decoded;
-use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
 use lanyard_replica::pin::{self, Hidden, PinRequest, PinState};
@@ -137,6 +137,11 @@ impl Backend for Engine {
         .boxed()
     }
 
+    fn spent_pins(&self, started: Timestamp) -> Answer<'_, Vec<Fingerprint>> {
+        let now = time::now();
+        self.0.read(move |view, _| pin::spent(view, started, now)).boxed()
+    }
+
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let now = time::now();
         self.0.read(move |view, _| pin::state(view, &device, now)).boxed()
@@ -145,6 +150,12 @@ impl Backend for Engine {
     fn present(&self, device: Fingerprint) {
         let (reply, _) = oneshot::channel();
         self.0.push_or_drop(Message::Request(Request::Present(device), reply));
+    }
+
+    fn last_seen(&self, devices: Vec<Fingerprint>) -> Answer<'_, Vec<Option<Timestamp>>> {
+        self.0
+            .read(move |view, _| devices.iter().map(|device| query::last_seen(view, device)).collect())
+            .boxed()
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {

@@ -27,11 +27,12 @@ use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::events::events;
 use super::pin::Unlocked;
 use super::session::{Device, Session};
-use super::{Gateway, limits, pin, stopped};
+use super::{Gateway, limits, pin, stopped, wipe};
 use crate::backend::{Deletion, Note};
 use crate::invitations::InvitationError;
 use crate::registrar::{Contact, Registrar, RegistrarError};
 use crate::time::now;
+use crate::wiping;
 
 /// An opaque reference into the audit log, in bytes.
 const REFERENCE_BYTES: usize = 16;
@@ -54,6 +55,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/erasures", post(erased))
         .route("/v1/conversations/{id}/leave", post(leave))
         .merge(pin::routes())
+        .merge(wipe::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
@@ -100,6 +102,10 @@ async fn enrol(
         gateway.backend.submit(entry).await?;
         let detail = format!("device {} was certified", certificate.fingerprint());
         gateway.backend.note(Note { event: "enrolled", code: "", detail, address: None }).await;
+    }
+    // The invitation may have named a device that this one replaces. What fails now is made up for by the registrar's next round.
+    if let Err(error) = wiping::go_on(&*gateway.backend, registrar.clone()).await {
+        tracing::error!(reason = error.message, "the device that was replaced is not wiped yet");
     }
     let chain = [certificate.der(), registrar.certificate().der()].map(ByteBuf::from).into();
     let charter = gateway.backend.trust_records(None).await?.charter;
@@ -291,7 +297,7 @@ async fn leave(
     Ok(Empty)
 }
 
-fn registrar(gateway: &Gateway) -> Result<Arc<Registrar>, Refused> {
+pub(super) fn registrar(gateway: &Gateway) -> Result<Arc<Registrar>, Refused> {
     gateway.registrar.clone().ok_or_else(|| {
         Refused::new(
             "no-registrar",
@@ -320,7 +326,7 @@ pub(super) fn internal(error: &dyn std::error::Error) -> Refused {
     Refused::new("internal", "the node could not do it; its operator finds the reason in its log")
 }
 
-fn malformed(error: impl std::fmt::Display) -> Refused {
+pub(super) fn malformed(error: impl std::fmt::Display) -> Refused {
     Refused::new("malformed", error.to_string())
 }
 

@@ -4,6 +4,7 @@ mod node;
 mod packages;
 mod pins;
 mod strangers;
+mod wipes;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::record::Body as RecordBody;
 use lanyard_crypto::x509::request::CertificateRequest;
-use lanyard_crypto::x509::{Certificate, CrlReason, Purpose, SecretKey};
+use lanyard_crypto::x509::{Certificate, Purpose, SecretKey};
 use lanyard_replica::pin::{Hidden, PinRequest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
@@ -40,6 +41,7 @@ use super::*;
 use crate::registrar::Contact;
 use crate::testing::Trust;
 use crate::time::now;
+use crate::wipes::{Order, Reason};
 use node::TestNode;
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -399,7 +401,7 @@ async fn a_revoked_device_loses_its_live_connections() {
     let network = running.node.network();
     let record = running
         .registrar
-        .revoke(&[certificate], CrlReason::KeyCompromise, None, network.id(), now())
+        .revoke(&[certificate], &Order::because(Reason::Lost), None, network.id(), now())
         .unwrap();
     running.node.submit(record).await.unwrap();
     let end = timeout(PATIENCE, futures::StreamExt::next(&mut stream)).await.unwrap();

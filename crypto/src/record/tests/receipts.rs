@@ -218,6 +218,27 @@ fn a_line_is_of_its_device() {
     }
 }
 
+#[test]
+fn a_receipt_for_a_wipe_is_its_devices_alone() {
+    let scene = Scene::new();
+    let (device, key) = (&scene.a.device, &scene.a.device_key);
+    let receipt = WipeReceipt::sign(7, NOW, device.fingerprint(), key);
+    let read = WipeReceipt::from_bytes(receipt.bytes()).unwrap();
+    assert_eq!((read.device(), read.list(), read.wiped()), (device.fingerprint(), 7, NOW));
+    read.verify(device).unwrap();
+    assert!(read.verify(&scene.b.device).is_err(), "it names another certificate");
+    let forged = WipeReceipt::sign(7, NOW, device.fingerprint(), &scene.b.device_key);
+    assert!(WipeReceipt::from_bytes(forged.bytes()).unwrap().verify(device).is_err());
+    // One thing that a device signs is not another.
+    assert!(WipeReceipt::from_bytes(line(&scene, 1).bytes()).is_err());
+    for at in 0..receipt.bytes().len() {
+        let mut altered = receipt.bytes().to_vec();
+        altered[at] ^= 1;
+        let taken = WipeReceipt::from_bytes(&altered).is_ok_and(|r| r.verify(device).is_ok());
+        assert!(!taken, "byte {at}");
+    }
+}
+
 /// Issue 4 asks for under 100 bytes per erased record when batched.
 #[test]
 fn a_batch_takes_under_100_bytes_per_erased_record() {

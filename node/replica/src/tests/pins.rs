@@ -6,7 +6,7 @@ use lanyard_storage::{Tree, View};
 use zeroize::Zeroizing;
 
 use super::world::World;
-use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, state};
+use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, spent, state};
 use crate::{Reply, Request};
 
 const POLICY: PinPolicy = PinPolicy { tries_max: 10, delay_secs: 30, session_secs: 3600 };
@@ -119,6 +119,37 @@ fn ten_attempts_are_given_the_last_ones_after_a_while_and_no_eleventh() {
     let again = s.set(8, 3, Some(2));
     assert_eq!(again, Err("pin-destroyed".into()), "nobody sets another one on the same device");
     assert!(!s.has_record() && s.session().is_none());
+}
+
+#[test]
+fn who_has_spent_the_last_attempt_is_told_once_nothing_can_prove_it_any_more() {
+    let mut s = scene();
+    let spent = |s: &Scene, started| spent(&s.world.nodes[0].store, started, s.world.now).unwrap();
+    let started = s.world.now;
+    for _ in 0..9 {
+        s.later(1000);
+        s.tried().unwrap();
+        assert!(spent(&s, s.world.now.plus_secs(1)).is_empty(), "there are more");
+    }
+    s.later(1000);
+    assert_eq!(s.tried(), Ok(0));
+    s.later(149);
+    assert!(spent(&s, started).is_empty(), "the proof may be under way");
+    // A node that was started since has it no more.
+    assert_eq!(spent(&s, s.world.now), [s.device]);
+    s.later(1);
+    assert_eq!(spent(&s, started), [s.device]);
+    s.revoke();
+    assert!(spent(&s, started).is_empty(), "it is done");
+
+    let mut s = scene();
+    for _ in 0..10 {
+        s.later(1000);
+        s.tried().unwrap();
+    }
+    s.pass().unwrap();
+    s.later(1000);
+    assert!(spent(&s, s.world.now).is_empty(), "the last one was right");
 }
 
 #[test]

@@ -196,6 +196,10 @@ impl Backend for TestNode {
         async { Ok(Vec::new()) }.boxed()
     }
 
+    fn last_seen(&self, devices: Vec<Fingerprint>) -> Answer<'_, Vec<Option<Timestamp>>> {
+        async move { Ok(vec![None; devices.len()]) }.boxed()
+    }
+
     fn seen(&self, _: Fingerprint, _: u64) -> Answer<'_, ()> {
         async { Ok(()) }.boxed()
     }
@@ -224,6 +228,11 @@ impl Backend for TestNode {
         engine.ask(Request::PinSecret(made)).unwrap();
         let secret = pin::secret(&engine.store).unwrap().unwrap();
         async move { Ok(secret) }.boxed()
+    }
+
+    fn spent_pins(&self, started: Timestamp) -> Answer<'_, Vec<Fingerprint>> {
+        let spent = pin::spent(&self.pins.lock().unwrap().store, started, now()).unwrap();
+        async move { Ok(spent) }.boxed()
     }
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {

@@ -1,0 +1,234 @@
+//! Wiping this device, when its trust has revoked its certificate.
+//!
+//! A revoked certificate does not get through TLS. So a device that its node refuses asks as a stranger, as one that enrols does, for its
+//! registrar's revocation list, and believes that alone: signed by the registrar that certified the device, and naming its serial number.
+//! Only then it destroys what it keeps.
+//!
+//! Strategy for crashes: a mark is written first, and whoever finds it goes on from wherever it stopped. The agent is locked, then the vault
+//! and its keys are destroyed, and what else the profile knows; then the device's key signs the receipt, as the last thing that it does, and
+//! goes. What stays is the receipt, which names nobody, until the node has it; and that the device was wiped, until it is enrolled anew.
+//! A file system may keep copies of what was overwritten, and a backup of the profile is none of it: without the node's half, which is
+//! destroyed, they open nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use lanyard_crypto::gateway::WipedRequest;
+use lanyard_crypto::record::WipeReceipt;
+use lanyard_crypto::x509::RevocationList;
+use lanyard_crypto::{Fingerprint, Timestamp, TrustId, cbor};
+use serde::{Deserialize, Serialize};
+
+use crate::agent;
+use crate::clock;
+use crate::files::{self, FileError};
+use crate::node::{Anchor, NodeClient, NodeError};
+use crate::profile::{Device, Profile, ProfileError};
+
+/// What is kept of a wipe, in bytes.
+const KEPT_BYTES_MAX: usize = 4096;
+/// What begins so holds something: the vault, what SQLite has beside it, its keys, and what was being written when a process was killed.
+const VAULT_PREFIXES: [&str; 2] = ["vault.", ".tmp"];
+/// The same of single files: what the device knows of its network.
+const KNOWN: [&str; 2] = ["charter.cbor", "crls.cbor"];
+/// The certificate and what proves it, in the order in which they go.
+const IDENTITY: [&str; 3] = ["device.json", "chain.pem", "device.key"];
+
+/// Why a device was not wiped, or does not know whether it is to be.
+#[derive(Debug, thiserror::Error)]
+pub enum WipeError {
+    /// The profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A file cannot be destroyed.
+    #[error("this device is to be wiped, and could not be: {0}; it goes on with the next command")]
+    File(#[from] FileError),
+    /// The directory of the profile cannot be read.
+    #[error("this device is to be wiped, and could not be: {0}: {1}; it goes on with the next command")]
+    Directory(PathBuf, std::io::Error),
+    /// The node cannot be asked.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What the node hands over is no list of this device's registrar.
+    #[error("what the node says of this device is not believed: {0}; tell your trust's IT")]
+    List(String),
+}
+
+/// A device that was wiped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wiped {
+    /// When what it kept was gone.
+    pub at: Timestamp,
+    /// Whether its node has taken the receipt; none as long as it could not be asked.
+    pub taken: Option<bool>,
+}
+
+impl fmt::Display for Wiped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let receipt = match self.taken {
+            Some(true) => "your trust has this device's receipt for that",
+            Some(false) => "your trust's node has not taken this device's receipt for that",
+            None => {
+                "its receipt is kept here, and handed in with the next command that reaches your trust's node"
+            }
+        };
+        write!(
+            f,
+            "your trust has revoked this device, and what it kept was destroyed at {}; {receipt}; to use it again, ask your trust for a \
+             new invitation, then run: lanyard enrol LINE",
+            clock::rfc3339(self.at)
+        )
+    }
+}
+
+/// What stays of a wiped device.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    trust: TrustId,
+    root: Fingerprint,
+    address: String,
+    #[serde(with = "serde_bytes")]
+    receipt: Vec<u8>,
+    /// Whether it is still to be handed in.
+    pending: bool,
+    /// Whether the node has taken it.
+    taken: bool,
+}
+
+impl Kept {
+    fn read(profile: &Profile) -> Result<Option<(Self, WipeReceipt)>, FileError> {
+        let path = profile.wiped_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read_private(&path, KEPT_BYTES_MAX)?;
+        let kept: Option<Self> = cbor::from_slice(&bytes, KEPT_BYTES_MAX).ok();
+        Ok(kept.and_then(|kept| Some((kept.clone(), WipeReceipt::from_bytes(&kept.receipt).ok()?))))
+    }
+
+    fn write(&self, profile: &Profile) -> Result<(), FileError> {
+        files::write_private(&profile.wiped_path(), &cbor::to_vec(self))
+    }
+
+    fn told(&self, receipt: &WipeReceipt) -> Wiped {
+        Wiped { at: receipt.wiped(), taken: (!self.pending).then_some(self.taken) }
+    }
+}
+
+/// Goes on with what broke off: a wipe, or handing in its receipt. Does nothing if there is neither.
+///
+/// # Errors
+/// [`WipeError`] if files cannot be destroyed. That the node cannot be reached is none.
+pub fn go_on(profile: &Profile) -> Result<(), WipeError> {
+    if profile.wipe_mark().exists() {
+        let _lock = profile.lock()?;
+        // Another process may have done it meanwhile.
+        if profile.wipe_mark().exists() {
+            let list = files::read_private(&profile.wipe_mark(), KEPT_BYTES_MAX)?;
+            carry_out(profile, cbor::from_slice(&list, KEPT_BYTES_MAX).unwrap_or_default())?;
+        }
+    }
+    if Kept::read(profile)?.is_some_and(|(kept, _)| kept.pending) {
+        let _lock = profile.lock()?;
+        hand_in(profile)?;
+    }
+    Ok(())
+}
+
+/// Whether this device was wiped; if it is enrolled, its node is asked, and if its trust has revoked it, it is wiped now.
+///
+/// # Errors
+/// [`WipeError`]: nobody knows, or something could not be destroyed.
+pub fn look(profile: &Profile) -> Result<Option<Wiped>, WipeError> {
+    // Before the lock, which would make a file in a directory that is no profile.
+    if matches!(profile.load(), Err(ProfileError::NotEnrolled(_))) && !profile.wiped_path().exists() {
+        return Ok(None);
+    }
+    let _lock = profile.lock()?;
+    match profile.load() {
+        Err(ProfileError::NotEnrolled(_)) => {}
+        Err(error) => return Err(error.into()),
+        Ok(device) => {
+            let Some(list) = revoked_by(&device)? else { return Ok(None) };
+            // Without room for the mark, what is destroyed next makes some; until then, the next refusal begins anew.
+            let _ = files::write_private(&profile.wipe_mark(), &cbor::to_vec(&list));
+            carry_out(profile, list)?;
+            hand_in(profile)?;
+        }
+    }
+    Ok(Kept::read(profile)?.map(|(kept, receipt)| kept.told(&receipt)))
+}
+
+/// Forgets that the device was wiped, once it is enrolled anew and its receipt was handed in.
+///
+/// # Errors
+/// [`FileError::Io`].
+pub fn forget(profile: &Profile) -> Result<(), FileError> {
+    match Kept::read(profile)? {
+        Some((kept, _)) if !kept.pending => files::destroy(&profile.wiped_path()),
+        _ => Ok(()),
+    }
+}
+
+/// Asks the node, as a stranger, for the list of the device's registrar; returns its number if it names the device.
+fn revoked_by(device: &Device) -> Result<Option<u64>, WipeError> {
+    let [leaf, registrar] = &device.chain[..] else { return Ok(None) };
+    let mut node = stranger(&device.trust, device.root, &device.address)?;
+    let answer = node.revocations(&registrar.fingerprint())?;
+    let list = RevocationList::parse(&answer.list).map_err(|e| WipeError::List(e.to_string()))?;
+    // Whoever answers, and however old the list is: nobody but the registrar signs one, and nothing that it revoked is valid again.
+    list.verify(registrar).map_err(|e| WipeError::List(e.to_string()))?;
+    Ok(list.is_revoked(leaf.serial()).then(|| list.number()))
+}
+
+/// Destroys everything; the profile's lock is held. Does again what was done already.
+fn carry_out(profile: &Profile, list: u64) -> Result<(), WipeError> {
+    // One that does not answer has nothing that opens anything once the vault is gone.
+    let _ = agent::lock(profile);
+    let device = profile.load().ok();
+    destroy_contents(profile)?;
+    if let Some(device) = device {
+        let own = device.certificate().fingerprint();
+        let is_signed = Kept::read(profile)?.is_some_and(|(_, receipt)| receipt.device() == own);
+        if !is_signed {
+            let receipt = WipeReceipt::sign(list, clock::now(), own, &device.key).bytes().to_vec();
+            let Device { trust, root, address, .. } = device;
+            Kept { trust, root, address, receipt, pending: true, taken: false }.write(profile)?;
+        }
+    }
+    for name in IDENTITY {
+        files::destroy(&profile.dir().join(name))?;
+    }
+    Ok(files::destroy(&profile.wipe_mark())?)
+}
+
+fn destroy_contents(profile: &Profile) -> Result<(), WipeError> {
+    let failed = |error| WipeError::Directory(profile.dir().into(), error);
+    for entry in std::fs::read_dir(profile.dir()).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let holds = VAULT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || KNOWN.contains(&&*name);
+        if holds && entry.file_type().map_err(failed)?.is_file() {
+            files::destroy(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Hands in the receipt that is kept, if the node can be reached.
+fn hand_in(profile: &Profile) -> Result<(), WipeError> {
+    let Some((kept, _)) = Kept::read(profile)?.filter(|(kept, _)| kept.pending) else { return Ok(()) };
+    let asked = stranger(&kept.trust, kept.root, &kept.address)
+        .and_then(|mut node| node.wiped(&WipedRequest { receipt: kept.receipt.clone() }));
+    let taken = match asked {
+        Ok(()) => true,
+        Err(error) if error.is_final() => false,
+        Err(_) => return Ok(()),
+    };
+    Ok(Kept { pending: false, taken, ..kept }.write(profile)?)
+}
+
+fn stranger(trust: &TrustId, root: Fingerprint, address: &str) -> Result<NodeClient, NodeError> {
+    NodeClient::new(address, Anchor::Invitation { trust: trust.clone(), root }, None)
+}
