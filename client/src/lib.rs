@@ -8,12 +8,14 @@
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
 //! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
 //! - [`profile`], [`files`]: the directory that holds one device.
-//! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
+//! - [`names`], [`patterns`], [`changes`]: which names are easily confused; what in a text identifies a patient; what has changed about
+//!   members.
 //! - [`lines`]: what others wrote, as it may be printed.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod agent;
 pub mod app;
+pub mod changes;
 pub mod clock;
 pub mod enrol;
 pub mod files;

@@ -60,6 +60,7 @@ impl App {
         self.tell_left()?;
         self.flush(&mut synced)?;
         synced.notices.extend(self.apply_retention()?);
+        self.count_reviews()?;
         // By what has arrived, more may have come to its end. What is told comes after that.
         let now = clock::now();
         synced.expired += self.session.vault_mut().expire(now)?;
@@ -153,7 +154,11 @@ impl App {
         match taken {
             Err(TrustError::File(error)) => return Err(error.into()),
             Err(error) => synced.notices.push(error.to_string()),
-            Ok(()) => self.keep_retention(&told.retention)?,
+            Ok(()) => {
+                self.keep_retention(&told.retention)?;
+                self.keep_review_terms(told.review)?;
+                synced.notices.extend(self.keep_patterns(&told.patterns)?);
+            }
         }
         if self.beliefs.charter_ended(now).is_some() {
             synced.notices.push(

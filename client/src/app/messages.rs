@@ -49,6 +49,7 @@ impl App {
             return Err(AppError::Empty);
         }
         let conversation = self.conversation_joined(typed)?;
+        self.check_reviewed(&conversation)?;
         let (allowed, max_secs) = (self.life_secs_max(&conversation)?, self.retention_secs_max());
         let life_secs = match life_secs {
             Some(secs) if secs > allowed => return Err(AppError::TooLong { max_secs: allowed }),
@@ -98,7 +99,7 @@ impl App {
         text: &str,
         reason: Option<&str>,
     ) -> Result<(Option<Override>, Option<String>), AppError> {
-        let found = patterns::found_in(text);
+        let found = self.identifying(text)?;
         if found.is_empty() {
             return Ok((None, None));
         }
@@ -106,7 +107,7 @@ impl App {
         match (conversation.class, reason.map(str::trim).filter(|reason| !reason.is_empty())) {
             (Class::Social, None) => Err(AppError::Identifying { what }),
             (Class::Social, Some(reason)) => {
-                let patterns = found.iter().map(|pattern| pattern.name.to_owned()).collect();
+                let patterns = found.iter().map(|found| found.name.clone()).collect();
                 Ok((Some(Override { patterns, reason: reason.to_owned() }), None))
             }
             (Class::Clinical | Class::Operational, _) => {
@@ -138,7 +139,8 @@ impl App {
             parts.push((conversation.class == Class::Social, views.collect::<Result<Vec<_>, _>>()?));
         }
         parts.sort_by_key(|(is_social, part)| (*is_social, part.last().map(|m| m.sent)));
-        Ok(Messages { messages: parts.into_iter().flat_map(|(_, part)| part).collect(), synced: None })
+        let messages = parts.into_iter().flat_map(|(_, part)| part).collect();
+        Ok(Messages { messages, overdue: self.overdue(&conversations)?, synced: None })
     }
 
     /// The message that was typed: its envelope's id, or the first digits of it.

@@ -11,5 +11,6 @@ mod names;
 mod patterns;
 mod removal;
 mod retention;
+mod reviews;
 mod safety;
 mod world;

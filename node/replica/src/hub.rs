@@ -70,6 +70,9 @@ impl Replica {
         {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
         }
+        if let Err(why) = self.check_review(policy.as_ref(), group.policy(), turn.now) {
+            return Ok(Err(why));
+        }
         if let Err(why) = self.follow_policy(turn, conversation, policy.as_ref(), group.policy()) {
             return Ok(Err(why));
         }

@@ -45,6 +45,7 @@ mod receipts;
 mod request;
 pub mod restored;
 mod retention;
+mod review;
 mod spread;
 mod standing;
 mod sync;
@@ -60,6 +61,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lanyard_crypto::charter::TrustRetention;
+use lanyard_crypto::mls::ReviewTerms;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, Verified, VerifyError};
 use lanyard_crypto::x509::SecretKey;
@@ -130,6 +132,7 @@ pub struct Replica {
     served: sync::Served,
     /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
+    review: ReviewTerms,
     /// How devices' PINs are bounded.
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
@@ -217,6 +220,7 @@ impl Replica {
             sessions: sync::Sessions::default(),
             served: sync::Served::default(),
             retention: TrustRetention::default(),
+            review: ReviewTerms::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
             walk: retention::Walk::default(),

@@ -1,5 +1,7 @@
 //! The owner trust's node orders the commits of real MLS groups. Ada (RXA) administers, Ben (RXB) and Cem (RXC) are members.
 
+mod reviews;
+
 use std::sync::Arc;
 
 use lanyard_crypto::charter::{ByClass, TrustRetention};
