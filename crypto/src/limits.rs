@@ -52,8 +52,6 @@ pub const PATTERN_NAME_BYTES_MAX: usize = 60;
 pub const PATTERN_BYTES_MAX: usize = 500;
 /// The same when compiled, in bytes; a client that looks for all of them holds so much of each for a moment.
 pub const PATTERN_COMPILED_BYTES_MAX: usize = 512 * 1024;
-/// Names that the directory is asked for by similarity shows at most.
-pub const NEAREST_NAMES_MAX: usize = 20;
 
 const _: () = assert!(RECORD_BYTES_MAX < HANDSHAKE_RECORD_BYTES_MAX);
 const _: () = assert!(TOMBSTONE_TARGETS_MAX * 34 + 4096 < RECORD_BYTES_MAX);

@@ -85,7 +85,7 @@ fn a_conversation_that_nobody_reviews_is_overdue_then_read_only_at_every_trust()
     wrong.set(26 * DAY_SECS + 2 * 3600).unwrap();
     let review_it = ["conversation", "review", &id, "--remove", "NMC 00A0202Z"];
     let refused = hasty.command(&review_it).unwrap().refused().unwrap();
-    assert!(refused.contains("dated in the future"), "{refused}");
+    assert!(refused.contains("the review was not recorded: "), "{refused}");
     assert_eq!(review(&hasty, &id)["reviewed"], founded["reviewed"]);
     wrong.set(26 * DAY_SECS + 120).unwrap();
     let recorded = hasty.json(&review_it).unwrap();
@@ -99,5 +99,44 @@ fn a_conversation_that_nobody_reviews_is_overdue_then_read_only_at_every_trust()
     people[2].send(&id, "after the review").unwrap();
     people[0].await_message(&id, "after the review").unwrap();
     people.clear();
+    cluster.stop().unwrap();
+}
+
+#[test]
+fn a_revoked_device_leaves_without_anybodys_act() {
+    let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION[..2]).unwrap();
+    cluster.enrol_all().unwrap();
+    let people: Vec<Person> = cluster.people().cloned().collect();
+    let (admin, member, leaver) = (&people[0], &people[2], &people[3]);
+    let id = admin.converse("Handover", "clinical", [member, leaver]).unwrap();
+    for person in [admin, member, leaver] {
+        person.await_joined(&id, 3).unwrap();
+    }
+    cluster.trusts[1].node.json(&["staff", "revoke", "--name", leaver.name()]).unwrap();
+    let proposed = cluster.trusts[0]
+        .node
+        .await_audit("the hub proposes the removal", |entry| entry["event"] == "removal-proposed");
+    assert!(proposed.unwrap()["detail"].as_str().unwrap().contains(&id));
+
+    // Who administers nothing is the next one online, and writes: first the device leaves.
+    member.json(&["sync"]).unwrap();
+    member.send(&id, "after the leaver").unwrap();
+    let left = member.await_joined(&id, 2).unwrap();
+    let names: Vec<_> = left["members"].as_array().unwrap().iter().map(|m| m["name"].clone()).collect();
+    assert!(names.iter().all(|name| *name != leaver.name()), "{names:?}");
+    admin.await_message(&id, "after the leaver").unwrap();
+    let synced = admin.json(&["sync"]).unwrap();
+    assert_eq!(
+        synced["notices"].to_string(),
+        "[]",
+        "nobody has asked for anything, so nobody is told of a refusal"
+    );
+    admin.await_joined(&id, 2).unwrap();
+    let changes = admin.json(&["conversation", "review", &id]).unwrap()["changes"].clone();
+    assert_eq!(
+        (&changes[0]["kind"], &changes[0]["name"]),
+        (&"left".into(), &leaver.name().into()),
+        "{changes}"
+    );
     cluster.stop().unwrap();
 }

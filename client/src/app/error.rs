@@ -177,6 +177,15 @@ pub enum AppError {
         /// Who they are.
         admins: Vec<String>,
     },
+    /// A device is to leave before anybody can write.
+    #[error(
+        "nothing was sent: a device that was revoked, or has ended, leaves the conversation first, for which {owner} is waited for; try \
+         again when its node can be reached"
+    )]
+    Leaving {
+        /// ODS code of the trust that orders changes.
+        owner: String,
+    },
     /// MLS lets nobody take themselves out; and somebody must stay who can let others in.
     #[error(
         "you cannot take yourself out: another administrator can. If there is none, make one first: \

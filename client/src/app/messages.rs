@@ -59,6 +59,7 @@ impl App {
         let (overridden, reminder) = self.consider(&conversation, text, reason)?;
         let members = self.session.members(&conversation.id)?;
         self.check_written_to(members.iter().filter_map(|m| member_known(m, "")).collect())?;
+        self.let_leave(&conversation)?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
         let outgoing = self.session.transaction(|session| {
@@ -89,6 +90,23 @@ impl App {
             self.session.vault().set_cursor(&reminded(&conversation), 1)?;
         }
         Ok(MessageView { reminder, ..view })
+    }
+
+    /// MLS lets nobody write between a trust's proposal to remove a device and the commit that carries it out: if that is not under way, it is
+    /// made, and waited for.
+    fn let_leave(&mut self, conversation: &Conversation) -> Result<(), AppError> {
+        if !self.session.must_carry_out(&conversation.id)? {
+            return Ok(());
+        }
+        if !self.session.is_change_pending(&conversation.id)? {
+            let now = clock::now();
+            self.session.carry_out(&conversation.id, now.plus_secs(self.retention_secs_max()), now)?;
+        }
+        self.settle(&conversation.id)?;
+        match self.session.must_carry_out(&conversation.id)? {
+            true => Err(AppError::Leaving { owner: conversation.id.owner().to_string() }),
+            false => Ok(()),
+        }
     }
 
     /// What a text holds that identifies a patient: a social conversation needs a reason for it, which is kept; in others

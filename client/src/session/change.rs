@@ -200,8 +200,8 @@ impl<V: ChainVerifier> Session<V> {
         now: Timestamp,
     ) -> Result<Timestamp, SessionError> {
         let policy = self.policy(conversation)?;
-        // Clocks differ by minutes, and no review is dated before the last one.
-        let at = policy.review().map_or(now, |last| now.max(last.at()));
+        // Clocks differ by minutes; each review is dated after the last one.
+        let at = policy.review().map_or(now, |last| now.max(last.at().plus_secs(1)));
         let policy = policy.with_review(Review::new(at, self.device.person, terms)?);
         let context = Some(self.context_with(conversation, &policy)?);
         let change = Change { context, remove: self.leaves(conversation, without)?, ..Change::default() };
@@ -254,7 +254,20 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        self.submit(conversation, Change::default(), expires, now)
+        self.transaction(|session| {
+            let outgoing = session.submit(conversation, Change::default(), expires, now)?;
+            session.vault.set_cursor(&carrying(conversation), 1)?;
+            Ok(outgoing)
+        })
+    }
+
+    /// Whether the pending change is none that anybody asked for: it carries out what a trust has proposed, and another member's does that
+    /// as well.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn is_carrying_out(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
+        Ok(self.vault.cursor(&carrying(conversation))? == 1)
     }
 
     /// Gives up a change that the owner trust has not published. It may still do so: then the change takes
@@ -319,6 +332,7 @@ impl<V: ChainVerifier> Session<V> {
                 expires,
             };
             let id = session.vault.put_outgoing(None, &request)?;
+            session.vault.set_cursor(&carrying(conversation), 0)?;
             Ok(Outgoing { id, message: None, request })
         })
     }
@@ -361,6 +375,11 @@ fn prepare<'a, V: ChainVerifier>(
         builder = builder.set_group_context_ext(context)?;
     }
     Ok(builder)
+}
+
+/// The vault's cursor that is 1 while the pending change only carries out what was proposed.
+fn carrying(conversation: &ConversationId) -> String {
+    format!("carrying/{conversation}")
 }
 
 fn title_fits(title: &str) -> Result<(), SessionError> {

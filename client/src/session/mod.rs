@@ -316,7 +316,9 @@ impl<V: ChainVerifier> Session<V> {
     ) -> Result<(), SessionError> {
         let mut devices = Vec::new();
         for member in group.roster().members_iter() {
-            devices.push(self.identities.read(&member.signing_identity)?.fingerprint);
+            let device = self.identities.read(&member.signing_identity)?;
+            self.vault.put_device_of(&device.person, &device.fingerprint)?;
+            devices.push(device.fingerprint);
         }
         Ok(self.vault.members_are(conversation, &devices, group.current_epoch(), since)?)
     }
@@ -335,6 +337,14 @@ impl<V: ChainVerifier> Session<V> {
     /// As [`Session::members`].
     pub fn is_change_pending(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
         Ok(self.group(conversation)?.has_pending_commit())
+    }
+
+    /// Whether a trust's proposal waits for a commit, so that nobody can write.
+    ///
+    /// # Errors
+    /// As [`Session::members`].
+    pub fn must_carry_out(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
+        Ok(self.group(conversation)?.commit_required())
     }
 
     fn group(&self, conversation: &ConversationId) -> Result<Group<Config<V>>, SessionError> {

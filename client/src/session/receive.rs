@@ -336,7 +336,7 @@ impl<V: ChainVerifier> Session<V> {
             added,
             removed,
             own,
-            lost: pending && !own,
+            lost: pending && !own && !self.is_carrying_out(conversation)?,
         }))
     }
 

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use super::VaultError;
 
 /// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
-/// of erasures; since 3, who was a member when, to whom this device has written, and overrides; since 4, reviews of members and the
-/// trust's patterns. Tables that are missing are made.
+/// of erasures; since 3, who was a member when, to whom this device has written, and overrides; since 4, reviews of members, the
+/// trust's patterns, and whose devices members were. Tables that are missing are made.
 const VERSION: u32 = 4;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
@@ -99,6 +99,11 @@ CREATE TABLE IF NOT EXISTS unverified (
 CREATE TABLE IF NOT EXISTS membership (
     conversation BLOB NOT NULL, device BLOB NOT NULL, came INTEGER NOT NULL, went INTEGER, since INTEGER,
     PRIMARY KEY (conversation, device, came)
+) WITHOUT ROWID;
+
+-- Whose these devices are: a person may have had others before.
+CREATE TABLE IF NOT EXISTS device_of (
+    person BLOB NOT NULL, device BLOB NOT NULL, PRIMARY KEY (person, device)
 ) WITHOUT ROWID;
 
 -- People to whom this device has written; and pairs of people with similar names whom its holder has told apart: who was

@@ -440,3 +440,22 @@ fn reviews_and_patterns_are_kept_also_in_a_vault_of_an_earlier_format() {
         assert_eq!(vault.patterns().unwrap(), patterns);
     }
 }
+
+#[test]
+fn a_persons_former_devices_are_known_by_whose_they_were() {
+    let (_dir, path) = place();
+    let vault = open(&path);
+    let person = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), Some("GMC 1"), &[n; 32]);
+    let other = PersonKey::of(&"RYJ".parse().unwrap(), Some("GMC 2"), &[2; 32]);
+    let [old, new, others] = [1, 2, 3].map(|n| Fingerprint::new([n; 32]));
+    for (whose, device) in [(person(1), old), (person(1), new), (person(1), new), (other, others)] {
+        vault.put_device_of(&whose, &device).unwrap();
+    }
+    vault.members_are(&conversation(), &[old, others], 1, |_| Some(NOW)).unwrap();
+    vault.members_are(&conversation(), &[others], 2, |_| Some(NOW)).unwrap();
+    let devices = |whose| vault.devices_of(&conversation(), &whose).unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(devices(person(1)), [old], "the new one was never a member");
+    vault.members_are(&conversation(), &[others, new], 3, |_| Some(NOW)).unwrap();
+    assert_eq!(devices(person(1)), [old, new]);
+    assert_eq!(devices(other), [others]);
+}

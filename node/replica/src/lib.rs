@@ -36,6 +36,7 @@ mod input;
 mod keep;
 mod keys;
 mod late_orders;
+mod leavers;
 pub mod limits;
 mod log;
 pub mod mutation;
@@ -133,6 +134,8 @@ pub struct Replica {
     /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
     review: ReviewTerms,
+    /// How far it was looked for members that have left.
+    leavers: leavers::Leavers,
     /// How devices' PINs are bounded.
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
@@ -221,6 +224,7 @@ impl Replica {
             served: sync::Served::default(),
             retention: TrustRetention::default(),
             review: ReviewTerms::default(),
+            leavers: leavers::Leavers::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
             walk: retention::Walk::default(),
@@ -277,6 +281,7 @@ impl Replica {
                 standing::attest_due(&mut turn)?;
                 self.clear_pins(&mut turn)?;
                 self.keep_retention(&mut turn)?;
+                self.propose_leavers(&mut turn)?;
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;
                 self.attest_late(&mut turn)?;
