@@ -9,12 +9,14 @@
 //! - [`pin`], [`agent`]: the PIN, and the process that keeps the vault's key while the device is unlocked.
 //! - [`wipe`]: what a device does once its trust has revoked it.
 //! - [`profile`], [`files`]: the directory that holds one device.
-//! - [`names`], [`patterns`]: which names are easily confused; what in a text identifies a patient.
+//! - [`names`], [`patterns`], [`changes`]: which names are easily confused; what in a text identifies a patient; what has changed about
+//!   members.
 //! - [`lines`]: what others wrote, as it may be printed.
 //! - [`limits`]: how much is kept of what cannot be used yet.
 
 pub mod agent;
 pub mod app;
+pub mod changes;
 pub mod clock;
 pub mod enrol;
 pub mod files;

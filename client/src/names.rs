@@ -9,12 +9,16 @@
 //!   measure too much; or
 //! - their words are the same up to initials ("M Okafor", "Mira Okafor").
 //!
+//! Where one of them has letters beyond ASCII, the same holds of what they look like: letters of other scripts count as those that they are
+//! easily taken for (the skeletons of UTS #39), so that a Cyrillic "а" tells nobody apart.
+//!
 //! The threshold lies between pairs that people do confuse (Sarah Jones and Sarah James, 0.93; Ada Okafor and Ada
 //! Okoro, 0.94) and colleagues who merely share a first name or a surname (John and Jane Smith, 0.88; Priya and Mira
 //! Patel, 0.87), about whom nobody would go on reading warnings. The tests list such pairs.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
+use unicode_security::confusable_detection::skeleton;
 
 /// From here on, two names are alike.
 const SIMILARITY_MIN: f64 = 0.90;
@@ -26,7 +30,17 @@ const TITLES: [&str; 13] =
 
 /// Whether two names are easily taken for each other.
 pub fn alike(one: &str, other: &str) -> bool {
-    let (one, other) = (words(one), words(other));
+    if are_alike(words(one), words(other)) {
+        return true;
+    }
+    // What looks alike as a small letter may not as a capital one, and the other way round.
+    let look = |name: &str| words(&skeleton(name).collect::<String>());
+    let small = |name: &str| look(&name.to_lowercase());
+    !(one.is_ascii() && other.is_ascii())
+        && (are_alike(look(one), look(other)) || are_alike(small(one), small(other)))
+}
+
+fn are_alike(one: Vec<String>, other: Vec<String>) -> bool {
     // In one order, so that the answer is the same for both of them.
     let (one, other) = if one <= other { (one, other) } else { (other, one) };
     let sorted = |words: &[String]| {
@@ -123,6 +137,25 @@ mod tests {
             assert!(alike(one, other), "{one}, {other}");
             assert!(alike(other, one), "{other}, {one}");
         }
+    }
+
+    #[test]
+    fn letters_of_other_scripts_count_as_what_they_look_like() {
+        for (one, other) in [
+            // Cyrillic, all of it that can be; Cyrillic capitals; Greek.
+            ("Ada Okafor", "\u{410}d\u{430} \u{41e}k\u{430}f\u{43e}r"),
+            ("Beth Cross", "\u{412}eth \u{421}r\u{43e}ss"),
+            ("Ada Okafor", "\u{391}da \u{39f}kafor"),
+            ("Dr Ada Okafour", "\u{430}da okaf\u{43e}r"),
+        ] {
+            assert!(alike(one, other), "{one}, {other}");
+            assert!(alike(other, one), "{other}, {one}");
+        }
+        assert!(!alike(
+            "Ada Okafor",
+            "\u{418}\u{433}\u{43e}\u{440}\u{44c} \u{41b}\u{44c}\u{432}\u{43e}\u{432}"
+        ));
+        assert!(!alike("Zoë Smith", "Ann Müller"));
     }
 
     #[test]

@@ -1,7 +1,20 @@
-//! What in a text identifies a patient: a table of named patterns, to which a trust's policy can add. Pure.
+//! What in a text identifies a patient: a table of named patterns, and those that a trust's policy adds. Pure.
 //!
 //! A pattern finds too much rather than too little: about one in eleven numbers of ten digits passes the check of NHS
 //! numbers. So what it finds can be overridden, with a reason, or is only a reminder.
+
+use lanyard_crypto::gateway::TextPattern;
+use lanyard_crypto::limits::{PATTERN_BYTES_MAX, PATTERN_COMPILED_BYTES_MAX, PATTERN_NAME_BYTES_MAX};
+use regex::{Regex, RegexBuilder};
+
+/// What a text holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// By which it is recorded: no spaces.
+    pub name: String,
+    /// What people are told.
+    pub what: String,
+}
 
 /// One thing to look for.
 pub struct Pattern {
@@ -24,14 +37,35 @@ impl std::fmt::Debug for Pattern {
     }
 }
 
-/// The patterns that a text holds, in the order of the table.
-pub fn found_in(text: &str) -> Vec<&'static Pattern> {
-    PATTERNS.iter().filter(|pattern| (pattern.finds)(text)).collect()
+/// What a text holds: of the table, and of what a trust adds to it, in this order. Of the trust's, those that cannot be used are
+/// passed over: [`usable`] tells.
+pub fn found_in(text: &str, of_trust: &[TextPattern]) -> Vec<Found> {
+    let table = PATTERNS.iter().filter(|pattern| (pattern.finds)(text));
+    let table = table.map(|pattern| Found { name: pattern.name.into(), what: pattern.what.into() });
+    let finds = |pattern: &&TextPattern| usable(pattern).is_ok_and(|regex| regex.is_match(text));
+    let name = |pattern: &TextPattern| pattern.name.split_whitespace().collect::<Vec<_>>().join("-");
+    let added = of_trust.iter().filter(finds);
+    table.chain(added.map(|pattern| Found { name: name(pattern), what: pattern.name.clone() })).collect()
 }
 
-/// The patterns as one reads them: "an NHS number and a date of birth".
-pub fn described(found: &[&Pattern]) -> String {
-    found.iter().map(|pattern| pattern.what).collect::<Vec<_>>().join(" and ")
+/// A trust's pattern, ready to look for. It takes time in proportion to the text.
+///
+/// # Errors
+/// Why it cannot be used: too long, too large, or no regular expression. The node's fault, which has checked it.
+pub fn usable(pattern: &TextPattern) -> Result<Regex, String> {
+    if pattern.name.len() > PATTERN_NAME_BYTES_MAX || pattern.regex.len() > PATTERN_BYTES_MAX {
+        return Err("it is too long".into());
+    }
+    let built = RegexBuilder::new(&pattern.regex).size_limit(PATTERN_COMPILED_BYTES_MAX).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it takes too much memory".into(),
+        _ => "it is no regular expression".into(),
+    })
+}
+
+/// What was found, as one reads it: "an NHS number and a date of birth".
+pub fn described(found: &[Found]) -> String {
+    found.iter().map(|found| found.what.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 /// Ten digits with the check digit of NHS numbers (NHS Data Dictionary, NHS NUMBER), not inside a longer run of
@@ -139,8 +173,32 @@ mod tests {
 
     use super::*;
 
-    fn names(text: &str) -> Vec<&'static str> {
-        found_in(text).into_iter().map(|p| p.name).collect()
+    fn names(text: &str) -> Vec<String> {
+        found_in(text, &[]).into_iter().map(|p| p.name).collect()
+    }
+
+    #[test]
+    fn a_trusts_patterns_stand_behind_the_table_and_are_bounded() {
+        let pattern = |name: &str, regex: &str| TextPattern { name: name.into(), regex: regex.into() };
+        let added = [
+            pattern("a hospital number", r"\bRYJ[0-9]{7}\b"),
+            pattern("broken", "RYJ("),
+            pattern("huge", r"((a\w{50}){50}){50}"),
+            pattern("long", &"R".repeat(PATTERN_BYTES_MAX + 1)),
+            pattern(&"n".repeat(PATTERN_NAME_BYTES_MAX + 1), "RYJ"),
+            pattern("a ward", "(?i)ward é"),
+        ];
+        let found = found_in("WARD É, ryj1234567, RYJ1234567, 9990000018", &added);
+        let names: Vec<_> = found.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, ["nhs-number", "a-hospital-number", "a-ward"]);
+        assert_eq!(described(&found), "an NHS number and a hospital number and a ward");
+        assert_eq!(found_in("RYJ12345678", &added), []);
+        let why: Vec<_> = added.iter().filter_map(|p| usable(p).err()).collect();
+        let long = "it is too long";
+        assert_eq!(why, ["it is no regular expression", "it takes too much memory", long, long]);
+        // What would make a backtracking matcher count for ever.
+        let slow = [pattern("slow", "(a+)+$")];
+        assert_eq!(found_in(&("a".repeat(60_000) + "b"), &slow), []);
     }
 
     // Numbers from 999 are for tests and belong to nobody.
@@ -219,7 +277,7 @@ mod tests {
         ] {
             assert_eq!(names(text), Vec::<&str>::new(), "{text}");
         }
-        let both = found_in("999 000 0018 DOB 01/02/1960");
+        let both = found_in("999 000 0018 DOB 01/02/1960", &[]);
         assert_eq!(described(&both), "an NHS number and a date of birth");
     }
 
@@ -249,8 +307,8 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_fail(text in "\\PC*", digits in "[0-9 /.-]{0,40}") {
-            found_in(&text);
-            found_in(&format!("{text}dob {digits}{text}"));
+            found_in(&text, &[]);
+            found_in(&format!("{text}dob {digits}{text}"), &[]);
         }
     }
 }

@@ -60,6 +60,7 @@ impl App {
         self.tell_left()?;
         self.flush(&mut synced)?;
         synced.notices.extend(self.apply_retention()?);
+        self.count_reviews()?;
         // By what has arrived, more may have come to its end. What is told comes after that.
         let now = clock::now();
         synced.expired += self.session.vault_mut().expire(now)?;
@@ -99,9 +100,17 @@ impl App {
                     synced.sent += 1;
                 }
                 Err(error) if error.is_final() => {
+                    // What carries out a proposal comes from every member: all but one are refused, and nobody has asked for it.
+                    let is_asked = outgoing.message.is_some()
+                        || !self.session.is_carrying_out(&outgoing.request.conversation)?;
                     self.session.refused(&outgoing)?;
+                    synced.queued -= 1;
+                    if !is_asked {
+                        continue;
+                    }
                     let what = if outgoing.message.is_some() { "a message" } else { "a change of members" };
                     synced.notices.push(format!("{what} was not sent: {error}"));
+                    continue;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -153,7 +162,11 @@ impl App {
         match taken {
             Err(TrustError::File(error)) => return Err(error.into()),
             Err(error) => synced.notices.push(error.to_string()),
-            Ok(()) => self.keep_retention(&told.retention)?,
+            Ok(()) => {
+                self.keep_retention(&told.retention)?;
+                self.keep_review_terms(told.review)?;
+                synced.notices.extend(self.keep_patterns(&told.patterns)?);
+            }
         }
         if self.beliefs.charter_ended(now).is_some() {
             synced.notices.push(
@@ -320,7 +333,11 @@ impl App {
             };
             let refused = ticks.custodians.into_iter().find(|t| t.trust == *owner);
             if let Some(code) = refused.and_then(|tick| tick.refused) {
+                let is_asked = !self.session.is_carrying_out(&conversation)?;
                 self.session.abandon_change(&conversation)?;
+                if !is_asked {
+                    continue;
+                }
                 let known = self.session.vault().conversation(&conversation)?;
                 let title = known
                     .map(|c| format!("[{}] \"{}\"", c.class.name(), one_line(&c.title)))

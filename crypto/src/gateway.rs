@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::charter::TrustRetention;
+use crate::limits::PATTERNS_MAX;
+use crate::mls::ReviewTerms;
 use crate::record::{Class, Reason, ReceiptItem};
 use crate::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 
@@ -76,6 +78,25 @@ pub struct TrustResponse {
     /// How long this trust keeps messages of its own conversations.
     #[serde(skip_serializing_if = "TrustRetention::is_empty", default)]
     pub retention: TrustRetention,
+    /// How often this trust asks for reviews of the members of its own conversations.
+    #[serde(skip_serializing_if = "ReviewTerms::is_default", default)]
+    pub review: ReviewTerms,
+    /// What, beside the patterns of every client, this trust takes for what identifies a patient; at most [`PATTERNS_MAX`].
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        default,
+        deserialize_with = "crate::cbor::at_most::<_, _, PATTERNS_MAX>"
+    )]
+    pub patterns: Vec<TextPattern>,
+}
+
+/// One of a trust's patterns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextPattern {
+    /// What people are told that a text holds, such as "a hospital number"; at most [`crate::limits::PATTERN_NAME_BYTES_MAX`] bytes.
+    pub name: String,
+    /// A regular expression in the syntax of the crate `regex`; at most [`crate::limits::PATTERN_BYTES_MAX`] bytes.
+    pub regex: String,
 }
 
 /// `PUT /v1/key-package`: publishes the device's key package in its directory entry.

@@ -40,6 +40,18 @@ pub const LIFE_SECS_MAX: u64 = 10 * 366 * 24 * 3600;
 /// Longest life of an envelope that any charter may allow, in seconds (8 years). A deletion of a whole conversation outlives this: charters
 /// change, and what one of them let in must not come back under the next.
 pub const RETENTION_SECS_MAX: u64 = 8 * 366 * 24 * 3600;
+/// Longest time between two reviews of a conversation's members that a trust may ask for, in seconds (a year).
+pub const REVIEW_EVERY_SECS_MAX: u64 = 366 * 24 * 3600;
+/// Longest time for which a conversation goes on that should have been reviewed, in seconds.
+pub const REVIEW_GRACE_SECS_MAX: u64 = 90 * 24 * 3600;
+/// Patterns of a trust's own for what identifies a patient.
+pub const PATTERNS_MAX: usize = 32;
+/// The name of such a pattern, in bytes.
+pub const PATTERN_NAME_BYTES_MAX: usize = 60;
+/// Its regular expression, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 500;
+/// The same when compiled, in bytes; a client that looks for all of them holds so much of each for a moment.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 512 * 1024;
 
 const _: () = assert!(RECORD_BYTES_MAX < HANDSHAKE_RECORD_BYTES_MAX);
 const _: () = assert!(TOMBSTONE_TARGETS_MAX * 34 + 4096 < RECORD_BYTES_MAX);

@@ -1,11 +1,13 @@
 //! What a trust asks of its devices, as its operator configures it.
 
 use lanyard_crypto::charter::TrustRetention;
+use lanyard_crypto::gateway::TextPattern;
+use lanyard_crypto::mls::ReviewTerms;
 use lanyard_replica::Replica;
 use lanyard_replica::pin::PinPolicy;
 
 /// See the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// How long the trust keeps messages of its own conversations, for all and by class, where that is stricter than the charter.
     pub retention: TrustRetention,
@@ -13,11 +15,21 @@ pub struct Policy {
     pub pins: PinPolicy,
     /// After how much idle time clients lock themselves, in seconds.
     pub idle_secs: u64,
+    /// How often the members of the trust's own conversations are to be reviewed.
+    pub review: ReviewTerms,
+    /// What, beside the patterns of every client, identifies a patient.
+    pub patterns: Vec<TextPattern>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { retention: TrustRetention::default(), pins: PinPolicy::default(), idle_secs: 300 }
+        Self {
+            retention: TrustRetention::default(),
+            pins: PinPolicy::default(),
+            idle_secs: 300,
+            review: ReviewTerms::default(),
+            patterns: Vec::new(),
+        }
     }
 }
 
@@ -26,5 +38,6 @@ impl Policy {
     pub fn apply(&self, replica: &mut Replica) {
         replica.set_retention(self.retention);
         replica.set_pin_policy(self.pins);
+        replica.set_review(self.review);
     }
 }

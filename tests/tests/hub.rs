@@ -130,6 +130,7 @@ impl Scene {
         let mut cem = client(1, "cem", CEM);
         let founding = Founding {
             retention_secs: None,
+            review: None,
             class: Purpose::Clinical,
             title: "Bed 9".into(),
             owner: hub.trusts[0].id.clone(),

@@ -43,7 +43,7 @@ impl App {
         if retention_secs.is_some_and(|secs| secs > max_secs) {
             return Err(AppError::TooLongKept { class: class.name(), max_secs });
         }
-        let found = patterns::found_in(title);
+        let found = self.identifying(title)?;
         if class == Class::Social && !found.is_empty() {
             return Err(AppError::IdentifyingTitle { what: patterns::described(&found) });
         }
@@ -67,6 +67,7 @@ impl App {
             admins: Vec::new(),
             members: key_packages(devices),
             retention_secs: Some(retention_secs.unwrap_or(max_secs)),
+            review: Some(self.review_terms()?),
         };
         let expires = now.plus_secs(self.retention_secs_max());
         let (id, _) = self.session.found(&founding, expires, now)?;
@@ -81,7 +82,8 @@ impl App {
         let mut all = self.session.vault().conversations()?;
         // Stable: each part keeps its order.
         all.sort_by_key(|c| c.class == Class::Social);
-        let known = self.known()?;
+        // Whose names are alike is for who looks at one of them: here it would be everybody against everybody.
+        let known = BTreeMap::new();
         let conversations = all.iter().map(|c| self.view_among(c, &known)).collect::<Result<_, _>>()?;
         Ok(Conversations { conversations })
     }
@@ -100,6 +102,7 @@ impl App {
     /// [`AppError`]: as for a new one; not an administrator; another change is waiting.
     pub fn add_members(&mut self, typed: &str, with: &[String]) -> Result<ConversationView, AppError> {
         let conversation = self.conversation_joined(typed)?;
+        self.check_reviewed(&conversation)?;
         let members = self.session.members(&conversation.id)?;
         let mut people = Vec::new();
         for typed in with {
@@ -129,17 +132,12 @@ impl App {
     /// [`AppError`]: not a member, or several fit; not an administrator; another change is waiting.
     pub fn remove_members(&mut self, typed: &str, people: &[String]) -> Result<RemovalView, AppError> {
         let conversation = self.conversation_joined(typed)?;
-        let mut leaving = self.session.members(&conversation.id)?;
-        let mut named = Vec::new();
-        for typed in people {
-            named.push(member_named(&leaving, typed)?);
-        }
-        leaving.retain(|member| named.contains(&member.device.person));
+        let leaving = self.leaving(&conversation, people)?;
         let devices: Vec<Fingerprint> = leaving.iter().map(|m| m.device.fingerprint).collect();
         let now = clock::now();
         let expires = now.plus_secs(self.retention_secs_max());
         self.session.remove(&conversation.id, &devices, expires, now)?;
-        let view = self.settle(&conversation.id)?;
+        let view = self.settle_or_tell(&conversation.id)?;
         let could_read = self.could_read(&conversation, &leaving, &view)?;
         Ok(RemovalView { conversation: view, could_read })
     }
@@ -217,19 +215,35 @@ impl App {
             retention_secs: self.effective_secs(conversation)?,
             trusts,
             members,
+            review: self.review_state(conversation)?,
+            notices: Vec::new(),
         })
+    }
+
+    /// As [`App::settle`]; what the node says against it is told beside the conversation as it is, so that what is to be told of it is not lost.
+    pub(crate) fn settle_or_tell(&mut self, id: &ConversationId) -> Result<ConversationView, AppError> {
+        match self.settle(id) {
+            Err(AppError::Node(error)) => {
+                let conversation = self.session.vault().conversation(id)?;
+                let view =
+                    self.conversation_view(&conversation.ok_or_else(|| SessionError::NotIn(id.clone()))?)?;
+                Ok(ConversationView { notices: vec![error.to_string()], ..view })
+            }
+            other => other,
+        }
     }
 
     /// Hands a change to the node and waits, not for long, until it takes effect.
     pub(crate) fn settle(&mut self, id: &ConversationId) -> Result<ConversationView, AppError> {
         let until = Instant::now() + self.patience;
+        let mut notices = Vec::new();
         // Opened first, so that nothing arrives between looking and waiting.
         let mut events = self.node.events().ok();
         loop {
             match self.sync() {
                 // The change is in the vault, and goes out with a later sync.
                 Err(AppError::Node(error)) if error.is_offline() => break,
-                other => drop(other?),
+                other => notices.extend(other?.notices),
             }
             let left = until.saturating_duration_since(Instant::now());
             let (Some(stream), true) = (&mut events, self.is_waiting(id)? && !left.is_zero()) else {
@@ -240,7 +254,8 @@ impl App {
             }
         }
         let conversation = self.session.vault().conversation(id)?;
-        self.conversation_view(&conversation.ok_or_else(|| SessionError::NotIn(id.clone()))?)
+        let view = self.conversation_view(&conversation.ok_or_else(|| SessionError::NotIn(id.clone()))?)?;
+        Ok(ConversationView { notices, ..view })
     }
 
     fn is_waiting(&self, id: &ConversationId) -> Result<bool, AppError> {
@@ -284,7 +299,7 @@ fn key_packages(mut devices: Vec<Listed>) -> Vec<Vec<u8>> {
 
 /// The one person among the members that was typed: a full name, a registration, either with `@TRUST`, or a
 /// device.
-fn member_named(members: &[SessionMember], typed: &str) -> Result<PersonKey, AppError> {
+pub(super) fn member_named(members: &[SessionMember], typed: &str) -> Result<PersonKey, AppError> {
     let (words, trust) = split_trust(typed);
     let fits = |m: &&SessionMember| {
         let device = &m.device;

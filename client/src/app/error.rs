@@ -1,6 +1,7 @@
 //! What can go wrong in an operation, as the person is told.
 
 use super::resemblance::Doubt;
+use super::view::Moment;
 use crate::clock::readable_secs;
 use crate::enrol::EnrolError;
 use crate::files::FileError;
@@ -141,6 +142,66 @@ pub enum AppError {
         /// ODS code of the trust.
         owner: String,
     },
+    /// The same of a review.
+    #[error(
+        "{owner} owns the conversation: only its administrators from {owner} can record a review{}",
+        named(.admins, owner)
+    )]
+    NotReviewer {
+        /// ODS code of the trust.
+        owner: String,
+        /// Who they are.
+        admins: Vec<String>,
+    },
+    /// It was asked for, and not made.
+    #[error("the review was not recorded{}; look at the members again, and repeat it", because(.why))]
+    NotReviewed {
+        /// What the owner trust said, if it said something.
+        why: String,
+    },
+    /// The same of another change.
+    #[error("nothing was changed{}; look at the conversation again, and repeat it", because(.why))]
+    NotChanged {
+        /// What the owner trust said, if it said something.
+        why: String,
+    },
+    /// Members have not been reviewed for too long.
+    #[error(
+        "nothing was done: the members of [{class}] {title:?} were to be reviewed by {due}, and since {read_only} it can only be \
+         read; an administrator must review: lanyard conversation review {id} --confirm{}",
+        named(.admins, owner)
+    )]
+    ReadOnly {
+        /// What the conversation is for.
+        class: &'static str,
+        /// What it is about.
+        title: String,
+        /// The first digits of its id.
+        id: String,
+        /// Since when a review is overdue.
+        due: Moment,
+        /// Since when nothing can be sent.
+        read_only: Moment,
+        /// ODS code of the trust whose administrators review.
+        owner: String,
+        /// Who they are.
+        admins: Vec<String>,
+    },
+    /// A device is to leave before anybody can write.
+    #[error(
+        "nothing was sent: a device that was revoked, or has ended, leaves the conversation first, for which {owner} is waited for; try \
+         again when its node can be reached"
+    )]
+    Leaving {
+        /// ODS code of the trust that orders changes.
+        owner: String,
+    },
+    /// MLS lets nobody take themselves out; and somebody must stay who can let others in.
+    #[error(
+        "you cannot take yourself out: another administrator can. If there is none, make one first: \
+         lanyard conversation admin CONVERSATION --add PERSON"
+    )]
+    OwnRemoval,
     /// Somebody else's message.
     #[error(
         "the message was sent by {0}: only the sender, a records officer or the conversation's \
@@ -191,11 +252,26 @@ impl AppError {
                 | Self::Identifying { .. }
                 | Self::IdentifyingTitle { .. }
                 | Self::Oneself
+                | Self::OwnRemoval
                 | Self::Empty
                 | Self::TooLong { .. }
                 | Self::TooLongKept { .. }
         )
     }
+}
+
+fn named(admins: &[String], owner: &str) -> String {
+    if admins.is_empty() {
+        return format!(
+            "; there is none from {owner}, so any member from {owner} can become one: \
+             lanyard conversation admin CONVERSATION --add THEMSELVES"
+        );
+    }
+    format!("; they are {}", admins.join(", "))
+}
+
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
 }
 
 fn doubtful(doubts: &[Doubt]) -> String {

@@ -49,6 +49,7 @@ impl App {
             return Err(AppError::Empty);
         }
         let conversation = self.conversation_joined(typed)?;
+        self.check_reviewed(&conversation)?;
         let (allowed, max_secs) = (self.life_secs_max(&conversation)?, self.retention_secs_max());
         let life_secs = match life_secs {
             Some(secs) if secs > allowed => return Err(AppError::TooLong { max_secs: allowed }),
@@ -58,6 +59,7 @@ impl App {
         let (overridden, reminder) = self.consider(&conversation, text, reason)?;
         let members = self.session.members(&conversation.id)?;
         self.check_written_to(members.iter().filter_map(|m| member_known(m, "")).collect())?;
+        self.let_leave(&conversation)?;
         let now = clock::now();
         let content = Content::Text(text.to_owned());
         let outgoing = self.session.transaction(|session| {
@@ -91,6 +93,23 @@ impl App {
         Ok(MessageView { reminder, ..view })
     }
 
+    /// MLS lets nobody write between a trust's proposal to remove a device and the commit that carries it out: if that is not under way, it is
+    /// made, and waited for.
+    fn let_leave(&mut self, conversation: &Conversation) -> Result<(), AppError> {
+        if !self.session.must_carry_out(&conversation.id)? {
+            return Ok(());
+        }
+        if !self.session.is_change_pending(&conversation.id)? {
+            let now = clock::now();
+            self.session.carry_out(&conversation.id, now.plus_secs(self.retention_secs_max()), now)?;
+        }
+        self.settle(&conversation.id)?;
+        match self.session.must_carry_out(&conversation.id)? {
+            true => Err(AppError::Leaving { owner: conversation.id.owner().to_string() }),
+            false => Ok(()),
+        }
+    }
+
     /// What a text holds that identifies a patient: a social conversation needs a reason for it, which is kept; in others
     /// the sender is reminded, once in each conversation.
     fn consider(
@@ -99,7 +118,7 @@ impl App {
         text: &str,
         reason: Option<&str>,
     ) -> Result<(Option<Override>, Option<String>), AppError> {
-        let found = patterns::found_in(text);
+        let found = self.identifying(text)?;
         if found.is_empty() {
             return Ok((None, None));
         }
@@ -107,7 +126,7 @@ impl App {
         match (conversation.class, reason.map(str::trim).filter(|reason| !reason.is_empty())) {
             (Class::Social, None) => Err(AppError::Identifying { what }),
             (Class::Social, Some(reason)) => {
-                let patterns = found.iter().map(|pattern| pattern.name.to_owned()).collect();
+                let patterns = found.iter().map(|found| found.name.clone()).collect();
                 Ok((Some(Override { patterns, reason: reason.to_owned() }), None))
             }
             (Class::Clinical | Class::Operational, _) => {
@@ -139,7 +158,8 @@ impl App {
             parts.push((conversation.class == Class::Social, views.collect::<Result<Vec<_>, _>>()?));
         }
         parts.sort_by_key(|(is_social, part)| (*is_social, part.last().map(|m| m.sent)));
-        Ok(Messages { messages: parts.into_iter().flat_map(|(_, part)| part).collect(), synced: None })
+        let messages = parts.into_iter().flat_map(|(_, part)| part).collect();
+        Ok(Messages { messages, overdue: self.overdue(&conversations)?, synced: None })
     }
 
     /// The message that was typed: its envelope's id, or the first digits of it.

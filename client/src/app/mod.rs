@@ -12,17 +12,21 @@
 //! - [`deletions`]: deleting, and who has confirmed it.
 //! - `certification`, `safety`: what was checked of certificates, and how two people compare them.
 //! - `retention`: how long messages live.
+//! - `review`: whether the members of a conversation are to be looked through again; `admins`: who may do that.
 //! - [`crate::sync`]: what comes from the node, and what waits for it.
 
+mod admins;
 mod certification;
 pub mod conversations;
 pub mod deletions;
 mod error;
+mod identifying;
 pub mod messages;
 pub mod people;
 mod removal;
 pub mod resemblance;
 mod retention;
+mod review;
 mod safety;
 pub mod view;
 

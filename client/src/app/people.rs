@@ -206,6 +206,11 @@ impl App {
         Ok((people, more))
     }
 
+    /// Whether the directory shows everybody of this name.
+    pub(crate) fn is_shown_whole(&mut self, name: &str) -> Result<bool, AppError> {
+        Ok(!self.search(name)?.1)
+    }
+
     /// Entries that the node found, and that hold at this moment. Others are passed over: the directory also
     /// lists what has expired or been revoked since. Tells whether there were more.
     fn entries(&mut self, words: &str) -> Result<(Vec<Listed>, bool), AppError> {

@@ -1,5 +1,5 @@
 //! What somebody who is taken out of a conversation could have read: the messages that this device holds of the epochs
-//! in which one of the person's devices was a member.
+//! in which one of the person's devices was a member, also of those that they do not have any more.
 //!
 //! Exact by epoch, since MLS gives each epoch its own keys. It is what this device holds: what was deleted, what has
 //! expired, and what was sent before this device came, is not told.
@@ -43,8 +43,12 @@ impl App {
         now: &ConversationView,
     ) -> Result<CouldRead, AppError> {
         let mut spans: Vec<Span> = Vec::new();
-        for member in devices {
-            let noted = self.session.vault().spans(&conversation.id, &member.device.fingerprint)?;
+        // Those that the person has now, and those that they had before.
+        let vault = self.session.vault();
+        let mut all = vault.devices_of(&conversation.id, &devices[0].device.person)?;
+        all.extend(devices.iter().map(|member| member.device.fingerprint));
+        for device in all {
+            let noted = vault.spans(&conversation.id, &device)?;
             // An earlier version has noted nothing, and there was no change of members since.
             let always = Span { came: 0, went: None, since: None };
             spans.extend(if noted.is_empty() { vec![always] } else { noted });

@@ -29,7 +29,11 @@ impl App {
         // By the registration, so that a name that fits many people leaves no device out.
         let theirs = match &subject.registration {
             Some(registration) => self.all_listed(&person.key, registration)?,
-            None => fingerprints(&person.devices),
+            // A certificate without one names a person of its own, whose one device was found; unless the directory shows less than it has.
+            None => match self.is_shown_whole(&subject.common_name)? {
+                true => fingerprints(&person.devices),
+                false => return Err(AppError::NotAllListed(subject.common_name)),
+            },
         };
         let device = self.session.device().clone();
         let mut own = match self.device.certificate().subject().registration.clone() {

@@ -5,11 +5,14 @@
 //! from certificates whose chains reach a charter's root; what else was checked of them is in [`CertificationView`].
 
 mod people;
+mod reviews;
 
 pub use people::{
     CertificationView, CouldRead, FoundDevice, FoundPeople, FoundPerson, ReadableMessage, RemovalView,
     ResemblanceView, SafetyOf, SafetyView,
 };
+
+pub use reviews::{MemberChange, OverdueReview, ReviewState, ReviewView, ReviewerView};
 
 use serde::{Serialize, Serializer};
 
@@ -119,6 +122,10 @@ pub struct ConversationView {
     pub trusts: Vec<String>,
     /// Every member's device, by name.
     pub members: Vec<MemberView>,
+    /// When the members were last reviewed, and until when that holds; absent once this device has left.
+    pub review: Option<ReviewState>,
+    /// What the person should know or do, when something was to be changed.
+    pub notices: Vec<String>,
 }
 
 /// One member's device.
@@ -151,6 +158,8 @@ pub struct MemberView {
 pub struct Messages {
     /// Oldest first.
     pub messages: Vec<MessageView>,
+    /// Those of the conversations whose members should have been reviewed.
+    pub overdue: Vec<OverdueReview>,
     /// What the sync before reading came to; absent if the node could not be reached.
     pub synced: Option<Synced>,
 }

@@ -1,7 +1,9 @@
 //! What can be typed. What it means is in [`crate::commands`].
 
+mod review;
 mod safety;
 
+pub use review::{AdminArgs, ReviewArgs};
 pub use safety::SafetyArgs;
 
 use std::path::PathBuf;
@@ -240,6 +242,12 @@ Example:
         #[arg(long = "member", required = true, value_name = "PERSON")]
         members: Vec<String>,
     },
+    /// Look through the members, and record that
+    #[command(after_help = review::EXAMPLES)]
+    Review(ReviewArgs),
+    /// Make members administrators, or take that from them
+    #[command(after_help = review::ADMIN_EXAMPLES)]
+    Admin(AdminArgs),
     /// Set how long messages live at most
     #[command(after_help = "\
 For the conversation's administrators from the trust that owns it. What is there already ends
@@ -375,6 +383,11 @@ mod tests {
         assert!(parse("lanyard safety --conversation x").is_ok());
         assert!(parse("lanyard safety").is_err());
         assert!(parse("lanyard safety GMC --conversation x").is_err());
+        assert!(parse("lanyard conversation review x").is_ok());
+        assert!(parse("lanyard conversation review x --remove a --remove b").is_ok());
+        assert!(parse("lanyard conversation review x --remove a b --confirm").is_ok());
+        assert!(parse("lanyard conversation admin x").is_err());
+        assert!(parse("lanyard conversation admin x --add a --remove b").is_ok());
         assert!(parse("lanyard delete 123456").is_err());
         assert!(parse("lanyard delete 123456 --reason incident").is_ok());
         assert!(parse("lanyard delete --conversation x --all --reason incident").is_ok());

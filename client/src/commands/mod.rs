@@ -24,7 +24,7 @@ use lanyard_crypto::{mls, record};
 use serde::Serialize;
 use text::Text;
 
-use crate::cli::{Class, Cli, Command, ConversationCommand, Reason, SendArgs};
+use crate::cli::{AdminArgs, Class, Cli, Command, ConversationCommand, Reason, ReviewArgs, SendArgs};
 
 /// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -183,6 +183,21 @@ fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> R
         }
         ConversationCommand::Remove { conversation, members } => {
             out.show(&open(profile)?.remove_members(&conversation, &members)?)
+        }
+        ConversationCommand::Review(ReviewArgs { conversation, confirm, remove }) => {
+            let mut app = open(profile)?;
+            // What came since is among what is looked through; without the node, what is here is shown.
+            match app.sync() {
+                Err(AppError::Node(error)) if error.is_offline() => {}
+                synced => out.notices(&synced?),
+            }
+            out.show(&match confirm || !remove.is_empty() {
+                true => app.confirm_review(&conversation, &remove)?,
+                false => app.review(&conversation)?,
+            })
+        }
+        ConversationCommand::Admin(AdminArgs { conversation, add, remove }) => {
+            out.show(&open(profile)?.set_admins(&conversation, &add, &remove)?)
         }
         ConversationCommand::Retention { conversation, time } => {
             let secs = clock::duration_secs(&time).map_err(CommandError::Retention)?;

@@ -14,7 +14,7 @@ use lanyard_client::lines;
 use lanyard_client::profile::Profile;
 use serde::Serialize;
 
-use super::text::Text;
+use super::text::{Text, banner};
 use super::{CommandError, Out, open};
 use crate::cli::ReadArgs;
 
@@ -167,7 +167,11 @@ impl Screen {
     }
 
     fn append(&mut self, messages: &Messages, last: usize, out: &Out) -> Result<(), CommandError> {
-        let messages = &messages.messages;
+        let Messages { messages, overdue, .. } = messages;
+        let told = |message: &MessageView| {
+            let overdue = overdue.iter().find(|overdue| overdue.conversation == message.conversation);
+            banner(overdue.map(|overdue| &overdue.review), "")
+        };
         let is_here = |local: i64| messages.iter().any(|m| m.local == local);
         // What newer messages have pushed out of the list is not gone.
         let is_pushed = |local: i64, shown: &Shown| {
@@ -190,7 +194,7 @@ impl Screen {
                 out.json(&Event::Message(message))?;
             } else if is_new {
                 let place = format!("[{}] {}", message.class, lines::one_line(&message.title));
-                out.line(&format!("{place}\n{}", Text(message)))?;
+                out.line(&format!("{place}{}\n{}", told(message), Text(message)))?;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The same views for people.
 
 mod people;
+mod reviews;
 
 use std::fmt::{self, Display, Formatter};
 
@@ -10,6 +11,7 @@ use lanyard_client::app::view::{
 };
 use lanyard_client::clock::readable_secs;
 pub use lanyard_client::lines::{harmless, one_line};
+pub(super) use reviews::banner;
 
 /// Digits of an id that are shown where a prefix can be typed.
 const ID_DIGITS: usize = 12;
@@ -68,7 +70,7 @@ impl Display for Text<'_, Conversations> {
                 c.trusts.join(", "),
                 readable_secs(c.retention_secs),
                 state(c)
-            )
+            ) + &reviews::banner(c.review.as_ref(), "    ")
         };
         let mut is_begun = false;
         for (place, c) in self.0.conversations.iter().enumerate() {
@@ -85,17 +87,28 @@ impl Display for Text<'_, ConversationView> {
         write!(f, "{}{}", heading(&c.title, c.class, &c.id), state(c))?;
         write!(f, "\nordered by {}, kept by {}", c.owner, c.trusts.join(", "))?;
         write!(f, "\nmessages live for at most {}", readable_secs(c.retention_secs))?;
+        if let Some(review) = &c.review {
+            write!(f, "\n{}{}", Text(review), reviews::banner(Some(review), ""))?;
+        }
         for member in &c.members {
             write!(f, "\n    {}", Text(member))?;
         }
-        Ok(())
+        c.notices.iter().try_for_each(|notice| write!(f, "\n{}", harmless(notice, "    ")))
     }
 }
 
 impl Display for Text<'_, Messages> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let told = |id: &str| {
+            let overdue = self.0.overdue.iter().find(|overdue| overdue.conversation == id);
+            reviews::banner(overdue.map(|overdue| &overdue.review), "")
+        };
         if self.0.messages.is_empty() {
-            return write!(f, "no messages");
+            write!(f, "no messages")?;
+            return self.0.overdue.iter().try_for_each(|overdue| {
+                let heading = heading(&overdue.title, overdue.class, &overdue.conversation);
+                write!(f, "\n{heading}{}", reviews::banner(Some(&overdue.review), ""))
+            });
         }
         let first = &self.0.messages[0].conversation;
         // One conversation alone is apart from nothing.
@@ -105,7 +118,8 @@ impl Display for Text<'_, Messages> {
             if conversation != Some(&message.conversation) {
                 let gap = if place == 0 { "" } else { "\n\n" };
                 let section = section(message.class, true, &mut is_begun);
-                write!(f, "{gap}{section}{}", heading(&message.title, message.class, &message.conversation))?;
+                let heading = heading(&message.title, message.class, &message.conversation);
+                write!(f, "{gap}{section}{heading}{}", told(&message.conversation))?;
                 conversation = Some(&message.conversation);
             }
             write!(f, "\n{}", Text(message))?;

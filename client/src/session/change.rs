@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 use lanyard_crypto::gateway::SendRequest;
 use lanyard_crypto::mls::identity::credential;
-use lanyard_crypto::mls::{ChainVerifier, Class as Purpose, PersonKey, Policy, mls_time};
+use lanyard_crypto::mls::{
+    ChainVerifier, Class as Purpose, PersonKey, Policy, Review, ReviewTerms, mls_time,
+};
 use lanyard_crypto::record::{Class, Submission};
 use lanyard_crypto::{ConversationId, Fingerprint, Timestamp, TrustId, cbor, limits};
 use mls_rs::extension::MlsExtension;
@@ -56,6 +58,8 @@ pub struct Founding {
     pub members: Vec<Vec<u8>>,
     /// How long messages live at most, in seconds; none for as long as the charter and the owner trust allow.
     pub retention_secs: Option<u64>,
+    /// How often its members are to be reviewed; its founding counts as the first time. None if no group is to say so.
+    pub review: Option<ReviewTerms>,
 }
 
 /// A change of a conversation.
@@ -88,6 +92,10 @@ impl<V: ChainVerifier> Session<V> {
             Some(secs) => policy.with_retention(secs)?,
             None => policy,
         };
+        let policy = match founding.review {
+            Some(terms) => policy.with_review(Review::new(now, self.device.person, terms)?),
+            None => policy,
+        };
         let mut extensions = vec![policy.to_extension()];
         if !founding.nodes.is_empty() {
             let identity = |n: &NodeSender| SigningIdentity::new(credential(&n.chain), n.key.to_vec().into());
@@ -102,6 +110,7 @@ impl<V: ChainVerifier> Session<V> {
             let mut group = session.client.create_group_with_id(id, extensions, ExtensionList::new(), at)?;
             group.write_to_storage()?;
             session.note_retention(&conversation, &policy)?;
+            session.note_review(&conversation, &group, now, true)?;
             session.note_members(&conversation, &group, |_| Some(now))?;
             session.vault.put_conversation(&Conversation {
                 id: conversation.clone(),
@@ -143,12 +152,7 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        let members = self.members(conversation)?;
-        let leaf = |device: &Fingerprint| {
-            let member = members.iter().find(|m| m.device.fingerprint == *device);
-            member.map(|m| m.index).ok_or(SessionError::NoSuchMember)
-        };
-        let remove = devices.iter().map(leaf).collect::<Result<_, _>>()?;
+        let remove = self.leaves(conversation, devices)?;
         self.submit(conversation, Change { remove, ..Change::default() }, expires, now)
     }
 
@@ -163,12 +167,7 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        let before = self.policy(conversation)?;
-        let policy = Policy::new(before.class(), admins.iter().copied())?;
-        let policy = match before.retention_secs() {
-            Some(secs) => policy.with_retention(secs)?,
-            None => policy,
-        };
+        let policy = self.policy(conversation)?.with_admins(admins.iter().copied())?;
         self.set_policy(conversation, &policy, expires, now)
     }
 
@@ -188,6 +187,51 @@ impl<V: ChainVerifier> Session<V> {
         self.set_policy(conversation, &policy, expires, now)
     }
 
+    /// Records that this device's holder has reviewed the members, and takes these out: one commit. Returns the moment that it states.
+    ///
+    /// # Errors
+    /// [`SessionError`]: not an administrator of the owner trust, no such member, another change pending, or the disk.
+    pub fn review(
+        &mut self,
+        conversation: &ConversationId,
+        without: &[Fingerprint],
+        terms: ReviewTerms,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<Timestamp, SessionError> {
+        let policy = self.policy(conversation)?;
+        // Clocks differ by minutes; each review is dated after the last one.
+        let at = policy.review().map_or(now, |last| now.max(last.at().plus_secs(1)));
+        let policy = policy.with_review(Review::new(at, self.device.person, terms)?);
+        let context = Some(self.context_with(conversation, &policy)?);
+        let change = Change { context, remove: self.leaves(conversation, without)?, ..Change::default() };
+        self.submit(conversation, change, expires, now)?;
+        Ok(at)
+    }
+
+    fn context_with(
+        &self,
+        conversation: &ConversationId,
+        policy: &Policy,
+    ) -> Result<ExtensionList, SessionError> {
+        let mut context = self.group(conversation)?.context().extensions.clone();
+        context.set(policy.to_extension());
+        Ok(context)
+    }
+
+    fn leaves(
+        &self,
+        conversation: &ConversationId,
+        devices: &[Fingerprint],
+    ) -> Result<Vec<u32>, SessionError> {
+        let members = self.members(conversation)?;
+        let leaf = |device: &Fingerprint| {
+            let member = members.iter().find(|m| m.device.fingerprint == *device);
+            member.map(|m| m.index).ok_or(SessionError::NoSuchMember)
+        };
+        devices.iter().map(leaf).collect()
+    }
+
     fn set_policy(
         &mut self,
         conversation: &ConversationId,
@@ -195,9 +239,7 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        let mut context = self.group(conversation)?.context().extensions.clone();
-        context.set(policy.to_extension());
-        let change = Change { context: Some(context), ..Change::default() };
+        let change = Change { context: Some(self.context_with(conversation, policy)?), ..Change::default() };
         self.submit(conversation, change, expires, now)
     }
 
@@ -212,7 +254,20 @@ impl<V: ChainVerifier> Session<V> {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Outgoing, SessionError> {
-        self.submit(conversation, Change::default(), expires, now)
+        self.transaction(|session| {
+            let outgoing = session.submit(conversation, Change::default(), expires, now)?;
+            session.vault.set_cursor(&carrying(conversation), 1)?;
+            Ok(outgoing)
+        })
+    }
+
+    /// Whether the pending change is none that anybody asked for: it carries out what a trust has proposed, and another member's does that
+    /// as well.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn is_carrying_out(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
+        Ok(self.vault.cursor(&carrying(conversation))? == 1)
     }
 
     /// Gives up a change that the owner trust has not published. It may still do so: then the change takes
@@ -277,6 +332,7 @@ impl<V: ChainVerifier> Session<V> {
                 expires,
             };
             let id = session.vault.put_outgoing(None, &request)?;
+            session.vault.set_cursor(&carrying(conversation), 0)?;
             Ok(Outgoing { id, message: None, request })
         })
     }
@@ -319,6 +375,11 @@ fn prepare<'a, V: ChainVerifier>(
         builder = builder.set_group_context_ext(context)?;
     }
     Ok(builder)
+}
+
+/// The vault's cursor that is 1 while the pending change only carries out what was proposed.
+fn carrying(conversation: &ConversationId) -> String {
+    format!("carrying/{conversation}")
 }
 
 fn title_fits(title: &str) -> Result<(), SessionError> {

@@ -41,6 +41,7 @@ use mls_rs::identity::SigningIdentity;
 use mls_rs::{Client, ExtensionList, Group};
 
 use crate::vault::mls::MlsStore;
+use crate::vault::reviews::{Reviewed, Reviewer};
 use crate::vault::{Vault, VaultError};
 
 pub use change::NodeSender;
@@ -118,6 +119,9 @@ pub enum SessionError {
         /// The trust whose node signed the envelope.
         signer: TrustId,
     },
+    /// The owner trust's node has published a review that is dated after it did so.
+    #[error("a review of the members that is dated in the future")]
+    FutureReview,
     /// This machine: no randomness.
     #[error("the operating system gives no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -270,6 +274,39 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.set_cursor(&setting(conversation), policy.retention_secs().unwrap_or(0))
     }
 
+    /// Notes a group's last review, with who is in it now, unless it was noted before: in the transaction that stores its state. With
+    /// `anew`, in any case: the group was founded, or joined, at this moment.
+    fn note_review(
+        &self,
+        conversation: &ConversationId,
+        group: &Group<Config<V>>,
+        at: Timestamp,
+        anew: bool,
+    ) -> Result<(), SessionError> {
+        let policy = Policy::of(&group.context().extensions)?;
+        let Some(review) = policy.review() else { return Ok(()) };
+        let noted = self.vault.reviewed(conversation)?;
+        let is_noted = |noted: Reviewed| {
+            noted.at == review.at()
+                && noted.terms == review.terms()
+                && noted.by.is_some_and(|by| by.is(review.by()))
+        };
+        if noted.is_some_and(is_noted) && !anew {
+            return Ok(());
+        }
+        let (mut seen, mut known) = (Vec::new(), None);
+        for member in group.roster().members_iter() {
+            let device = self.identities.read(&member.signing_identity)?;
+            seen.extend(chain_of(&member.signing_identity)?.first().map(|leaf| leaf.to_vec()));
+            if device.person == *review.by() {
+                known = Some((device.name, device.role, device.trust.to_string()));
+            }
+        }
+        let by = Some(Reviewer { person: *review.by().as_bytes(), known });
+        let reviewed = Reviewed { at: review.at(), terms: review.terms(), by, seen_at: at, seen };
+        Ok(self.vault.put_reviewed(conversation, &reviewed)?)
+    }
+
     /// Notes who is in a group as it is now: in the transaction that stores its state.
     fn note_members(
         &self,
@@ -279,7 +316,9 @@ impl<V: ChainVerifier> Session<V> {
     ) -> Result<(), SessionError> {
         let mut devices = Vec::new();
         for member in group.roster().members_iter() {
-            devices.push(self.identities.read(&member.signing_identity)?.fingerprint);
+            let device = self.identities.read(&member.signing_identity)?;
+            self.vault.put_device_of(&device.person, &device.fingerprint)?;
+            devices.push(device.fingerprint);
         }
         Ok(self.vault.members_are(conversation, &devices, group.current_epoch(), since)?)
     }
@@ -298,6 +337,14 @@ impl<V: ChainVerifier> Session<V> {
     /// As [`Session::members`].
     pub fn is_change_pending(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
         Ok(self.group(conversation)?.has_pending_commit())
+    }
+
+    /// Whether a trust's proposal waits for a commit, so that nobody can write.
+    ///
+    /// # Errors
+    /// As [`Session::members`].
+    pub fn must_carry_out(&self, conversation: &ConversationId) -> Result<bool, SessionError> {
+        Ok(self.group(conversation)?.commit_required())
     }
 
     fn group(&self, conversation: &ConversationId) -> Result<Group<Config<V>>, SessionError> {

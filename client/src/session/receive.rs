@@ -311,9 +311,12 @@ impl<V: ChainVerifier> Session<V> {
             }
             CommitEffect::ReInit(_) => return Err(MlsError::UnexpectedMessageType.into()),
         };
+        let policy = Policy::of(&group.context().extensions)?;
+        check_review(&policy, incoming)?;
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
-        self.note_retention(conversation, &Policy::of(&group.context().extensions)?)?;
+        self.note_retention(conversation, &policy)?;
+        self.note_review(conversation, &group, incoming.issued, incoming.envelope.epoch == 0)?;
         self.note_members(conversation, &group, |_| Some(incoming.issued))?;
         self.vault.drop_outgoing_changes(conversation)?;
         let own = committer == own_leaf;
@@ -333,7 +336,7 @@ impl<V: ChainVerifier> Session<V> {
             added,
             removed,
             own,
-            lost: pending && !own,
+            lost: pending && !own && !self.is_carrying_out(conversation)?,
         }))
     }
 
@@ -372,6 +375,7 @@ impl<V: ChainVerifier> Session<V> {
             return Err(MlsError::GroupIdMismatch.into());
         }
         let policy: Policy = self.rules.check_context(&group.context().extensions)?;
+        check_review(&policy, incoming)?;
         let title = info.group_info_extensions().get(TITLE_EXTENSION);
         let title = title.and_then(|t| String::from_utf8(t.extension_data).ok());
         // What was left of an earlier time in this conversation does not continue.
@@ -379,6 +383,7 @@ impl<V: ChainVerifier> Session<V> {
         self.vault.drop_held_before(conversation, group.current_epoch())?;
         group.write_to_storage()?;
         self.note_retention(conversation, &policy)?;
+        self.note_review(conversation, &group, incoming.issued, true)?;
         // The others may have been there for long: nobody says since when.
         let own = self.device().fingerprint;
         self.note_members(conversation, &group, |device| (*device == own).then_some(incoming.issued))?;
@@ -457,6 +462,13 @@ fn heals(error: &SessionError) -> bool {
         next = error.source();
     }
     false
+}
+
+/// A review's moment is held against the one at which the owner trust's node published it, as that node has: so no member's own clock
+/// matters, and all of them come to the same result.
+fn check_review(policy: &Policy, incoming: &Incoming) -> Result<(), SessionError> {
+    let is_from_the_future = policy.review().is_some_and(|review| review.is_from_the_future(incoming.issued));
+    if is_from_the_future { Err(SessionError::FutureReview) } else { Ok(()) }
 }
 
 /// The MLS message in an envelope, if it is what the envelope says.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use lanyard_crypto::mls::PersonKey;
 use lanyard_crypto::{ConversationId, Fingerprint, Timestamp};
 use rusqlite::params;
 
@@ -99,6 +100,40 @@ impl Vault {
         };
         let rows = statement.query_map(params![conversation.to_bytes(), device.as_bytes()], span)?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Notes whose device this is: in the transaction that stores the group's state.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn put_device_of(&self, person: &PersonKey, device: &Fingerprint) -> Result<(), VaultError> {
+        let connection = self.lock();
+        let mut put =
+            connection.prepare_cached("INSERT OR IGNORE INTO device_of (person, device) VALUES (?, ?)")?;
+        put.execute(params![person.as_bytes(), device.as_bytes()])?;
+        Ok(())
+    }
+
+    /// The devices of a person that were ever members, as far as that was noted.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn devices_of(
+        &self,
+        conversation: &ConversationId,
+        person: &PersonKey,
+    ) -> Result<BTreeSet<Fingerprint>, VaultError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT DISTINCT m.device FROM membership m JOIN device_of d ON d.device = m.device
+             WHERE m.conversation = ? AND d.person = ?",
+        )?;
+        let values = params![conversation.to_bytes(), person.as_bytes()];
+        let rows = statement.query_map(values, |row| row.get::<_, Vec<u8>>(0))?;
+        let device = |bytes: Vec<u8>| {
+            Fingerprint::try_from(bytes.as_slice()).map_err(|_| VaultError::Damaged("a member's device"))
+        };
+        rows.collect::<Result<Vec<_>, _>>()?.into_iter().map(device).collect()
     }
 
     fn members_noted(&self, conversation: &ConversationId) -> Result<BTreeSet<Fingerprint>, VaultError> {

@@ -17,8 +17,10 @@ pub mod messages;
 pub mod mls;
 pub mod outbox;
 pub mod overrides;
+mod patterns;
 mod people;
 mod retention;
+pub mod reviews;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,9 @@ use rusqlite::Connection;
 use super::VaultError;
 
 /// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
-/// of erasures; since 3, who was a member when, to whom this device has written, and overrides. Tables that are missing are made.
-const VERSION: u32 = 3;
+/// of erasures; since 3, who was a member when, to whom this device has written, and overrides; since 4, reviews of members, the
+/// trust's patterns, and whose devices members were. Tables that are missing are made.
+const VERSION: u32 = 4;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -100,6 +101,11 @@ CREATE TABLE IF NOT EXISTS membership (
     PRIMARY KEY (conversation, device, came)
 ) WITHOUT ROWID;
 
+-- Whose these devices are: a person may have had others before.
+CREATE TABLE IF NOT EXISTS device_of (
+    person BLOB NOT NULL, device BLOB NOT NULL, PRIMARY KEY (person, device)
+) WITHOUT ROWID;
+
 -- People to whom this device has written; and pairs of people with similar names whom its holder has told apart: who was
 -- meant, then who was not.
 CREATE TABLE IF NOT EXISTS written_to (person BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -112,6 +118,16 @@ CREATE TABLE IF NOT EXISTS told_apart (
 CREATE TABLE IF NOT EXISTS overridden (
     message INTEGER PRIMARY KEY REFERENCES message (local) ON DELETE CASCADE, patterns TEXT NOT NULL, reason TEXT NOT NULL
 );
+
+-- The last review of each conversation's members; person, name, role, trust: who made it (person NULL: none was made, and it counts from
+-- at). seen: the members' certificates at the moment seen_at.
+CREATE TABLE IF NOT EXISTS review (
+    conversation BLOB PRIMARY KEY, at INTEGER NOT NULL, every INTEGER NOT NULL, grace INTEGER NOT NULL, person BLOB,
+    name TEXT, role TEXT, trust TEXT, seen_at INTEGER NOT NULL, seen BLOB NOT NULL
+) WITHOUT ROWID;
+
+-- What this device's trust takes for what identifies a patient.
+CREATE TABLE IF NOT EXISTS pattern (place INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, regex TEXT NOT NULL);
 
 CREATE TABLE IF NOT EXISTS contact (
     fingerprint BLOB PRIMARY KEY, trust TEXT NOT NULL, name TEXT NOT NULL, role TEXT, entry BLOB NOT NULL,

@@ -1,8 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lanyard_crypto::gateway::InboxRecord;
-use lanyard_crypto::mls::{Class, PersonKey};
+use lanyard_crypto::gateway::{InboxRecord, TextPattern};
+use lanyard_crypto::mls::{Class, PersonKey, ReviewTerms};
 use lanyard_crypto::record::{Class as EnvelopeClass, Envelope};
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use tempfile::TempDir;
@@ -12,6 +12,7 @@ use super::membership::Span;
 use super::messages::Message;
 use super::outbox::Incoming;
 use super::overrides::Override;
+use super::reviews::{Reviewed, Reviewer};
 use super::*;
 use crate::limits::{HELD_PER_CONVERSATION_MAX, HELD_PER_TRUST_MAX, UNVERIFIED_PER_TRUST_MAX};
 
@@ -65,7 +66,7 @@ fn a_newer_format_is_refused() {
     let (_dir, path) = place();
     open(&path).lock().pragma_update(None, "user_version", 99).unwrap();
     let refused = Vault::open(&path, &VaultKey::new([3; 32]));
-    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 3 })));
+    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 4 })));
 }
 
 #[test]
@@ -412,4 +413,49 @@ fn an_override_goes_with_its_message() {
     assert_eq!(vault.override_of(local).unwrap(), Some(reason));
     vault.erase(&conversation(), &[RecordId::new([1; 32])], &"RYJ".parse().unwrap(), LATER).unwrap();
     assert_eq!(vault.override_of(local).unwrap(), None);
+}
+
+#[test]
+fn reviews_and_patterns_are_kept_also_in_a_vault_of_an_earlier_format() {
+    let (_dir, path) = place();
+    open(&path)
+        .lock()
+        .execute_batch("DROP TABLE review; DROP TABLE pattern; PRAGMA user_version = 3;")
+        .unwrap();
+    let mut vault = open(&path);
+    assert_eq!(vault.reviewed(&conversation()).unwrap(), None);
+    let terms = ReviewTerms { every_secs: 10, grace_secs: 0 };
+    let by = Reviewer { person: [7; 32], known: Some(("Ada".into(), None, "RYJ".into())) };
+    let first = Reviewed { at: NOW, terms, by: Some(by), seen_at: LATER, seen: vec![vec![1], vec![2, 3]] };
+    let unknown = Reviewer { person: [7; 32], known: None };
+    for reviewed in
+        [first.clone(), Reviewed { by: Some(unknown), ..first.clone() }, Reviewed { by: None, ..first }]
+    {
+        vault.put_reviewed(&conversation(), &reviewed).unwrap();
+        assert_eq!(vault.reviewed(&conversation()).unwrap(), Some(reviewed), "in place of the one before");
+    }
+    let pattern = |name: &str| TextPattern { name: name.into(), regex: "x".into() };
+    for patterns in [vec![pattern("b"), pattern("a")], vec![pattern("c")], vec![]] {
+        vault.put_patterns(&patterns).unwrap();
+        assert_eq!(vault.patterns().unwrap(), patterns);
+    }
+}
+
+#[test]
+fn a_persons_former_devices_are_known_by_whose_they_were() {
+    let (_dir, path) = place();
+    let vault = open(&path);
+    let person = |n: u8| PersonKey::of(&"RYJ".parse().unwrap(), Some("GMC 1"), &[n; 32]);
+    let other = PersonKey::of(&"RYJ".parse().unwrap(), Some("GMC 2"), &[2; 32]);
+    let [old, new, others] = [1, 2, 3].map(|n| Fingerprint::new([n; 32]));
+    for (whose, device) in [(person(1), old), (person(1), new), (person(1), new), (other, others)] {
+        vault.put_device_of(&whose, &device).unwrap();
+    }
+    vault.members_are(&conversation(), &[old, others], 1, |_| Some(NOW)).unwrap();
+    vault.members_are(&conversation(), &[others], 2, |_| Some(NOW)).unwrap();
+    let devices = |whose| vault.devices_of(&conversation(), &whose).unwrap().into_iter().collect::<Vec<_>>();
+    assert_eq!(devices(person(1)), [old], "the new one was never a member");
+    vault.members_are(&conversation(), &[others, new], 3, |_| Some(NOW)).unwrap();
+    assert_eq!(devices(person(1)), [old, new]);
+    assert_eq!(devices(other), [others]);
 }

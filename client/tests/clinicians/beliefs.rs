@@ -54,7 +54,13 @@ pub fn next_with(
 
 fn told(charter: &Decoded, crls: &[&Decoded]) -> TrustResponse {
     let crls = crls.iter().map(|c| serde_bytes::ByteBuf::from(c.bytes().to_vec())).collect();
-    TrustResponse { charter: charter.bytes().to_vec(), crls, retention: Default::default() }
+    TrustResponse {
+        charter: charter.bytes().to_vec(),
+        crls,
+        retention: Default::default(),
+        review: Default::default(),
+        patterns: Vec::new(),
+    }
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod patterns;
 mod pins;
 mod removal;
 mod retention;
+mod reviews;
 mod safety;
 mod world;

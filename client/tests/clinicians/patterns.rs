@@ -3,6 +3,7 @@
 use crate::conversations::{Person, json, run};
 use crate::world::World;
 use lanyard_client::app::AppError;
+use lanyard_crypto::gateway::TextPattern;
 use lanyard_crypto::mls::Class;
 use lanyard_crypto::record::Reason;
 
@@ -76,6 +77,33 @@ fn other_conversations_remind_once_each() {
     let other = send("Rota", "9990000018 to bed 5").unwrap();
     assert!(other.contains("an NHS number:"), "{other}");
     assert_eq!(send("Rota", "9990000018 to bed 5"), None);
+}
+
+#[test]
+fn what_the_trust_adds_counts_as_the_table_does() {
+    let (world, mira, jo) = two();
+    let pattern = |name: &str, regex: &str| TextPattern { name: name.into(), regex: regex.into() };
+    world.state().patterns = vec![pattern("a hospital number", r"\bRTD[0-9]{7}\b"), pattern("broken", "(")];
+    let text = "RTD1234567 is in bed 4";
+    mira.app().send("Football", text, None).unwrap();
+    let told = mira.app().sync().unwrap().notices;
+    assert!(told.len() == 1 && told[0].contains("\"broken\" cannot be looked for"), "{told:?}");
+    assert_eq!(mira.app().sync().unwrap().notices, Vec::<String>::new(), "told once");
+    let refused = mira.app().send("Football", text, None);
+    assert!(matches!(refused, Err(AppError::Identifying { what }) if what == "a hospital number"));
+    let titled = mira.app().new_conversation(text, Class::Social, &["Jo Lund".to_owned()], None);
+    assert!(matches!(titled, Err(AppError::IdentifyingTitle { .. })));
+    let sent = mira.app().send_overriding("Football", text, None, Some("agreed")).unwrap();
+    assert_eq!(sent.overridden.unwrap().patterns, ["a-hospital-number"]);
+    let reminded = mira.app().send("Bed 4", text, None).unwrap().reminder.unwrap();
+    assert!(reminded.starts_with("this text holds a hospital number:"), "{reminded}");
+    assert_eq!(mira.app().send("Bed 4", text, None).unwrap().reminder, None);
+    // It is what a device's own trust says; and what it does not say any more is gone.
+    world.state().patterns = Vec::new();
+    jo.app().sync().unwrap();
+    jo.app().send("Football", text, None).unwrap();
+    mira.app().sync().unwrap();
+    mira.app().send("Football", text, None).unwrap();
 }
 
 #[test]

@@ -60,6 +60,29 @@ fn it_is_told_what_they_could_have_read_and_nothing_else() {
 }
 
 #[test]
+fn the_list_is_not_lost_when_the_owner_trust_refuses() {
+    let world = World::start(&["RTD", "RXH"]);
+    let mira = Person::enrol(&world, 0, "Mira Okafor", "GMC 1111111");
+    let _jo = Person::enrol(&world, 1, "Jo Lund", "GMC 2222222");
+    mira.app().new_conversation("Bed 4", Class::Clinical, &["Jo Lund".to_owned()], None).unwrap();
+    mira.app().send("Bed 4", "potassium 6.8", None).unwrap();
+    world.state().refuses_saying = Some("too late".into());
+    let refused = mira.app().remove_members("Bed 4", &["Jo Lund".to_owned()]).unwrap();
+    assert_eq!((refused.could_read[0].removed, refused.could_read[0].count), (false, 1));
+    let notices = &refused.conversation.notices;
+    assert!(
+        notices.len() == 1 && notices[0].contains("was not sent: ") && notices[0].contains("too late"),
+        "{notices:?}"
+    );
+    // Nor when the node, which may take it later, says so.
+    world.state().refuses_saying = None;
+    world.state().refuses_inbox = true;
+    let busy = mira.app().remove_members("Bed 4", &["Jo Lund".to_owned()]).unwrap();
+    assert_eq!((busy.could_read[0].removed, busy.could_read[0].count), (false, 1));
+    assert!(busy.conversation.notices[0].contains("busy"), "{:?}", busy.conversation.notices);
+}
+
+#[test]
 fn the_command_prints_the_list() {
     let world = World::start(&["RTD", "RXH"]);
     let mira = Person::enrol(&world, 0, "Mira Okafor", "GMC 1111111");

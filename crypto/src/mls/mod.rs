@@ -4,6 +4,7 @@
 //! - [`suite`]: the post-quantum cipher suite.
 //! - [`identity`]: members are X.509 chains that reach a trust of the charter.
 //! - [`policy`]: the group context's own extension: what a conversation is for, and who administers it.
+//! - [`review`]: when the members were last looked through, and until when that holds.
 //! - [`rules`]: which changes are allowed, enforced by every member and by the ordering node alike.
 //! - [`public_group`]: a conversation as the owner trust's node sees it: it orders commits without reading
 //!   anything.
@@ -15,6 +16,7 @@ pub mod key_package;
 pub mod peek;
 pub mod policy;
 pub mod public_group;
+pub mod review;
 pub mod rules;
 pub mod suite;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod xwing;
 pub use identity::{ChainVerifier, DeviceIdentity, PersonKey, X509Identities};
 pub use policy::{Class, Policy};
 pub use public_group::PublicGroup;
+pub use review::{Review, ReviewTerms};
 pub use rules::Rules;
 pub use suite::Suite;
 

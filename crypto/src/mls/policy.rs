@@ -8,6 +8,8 @@ use mls_rs::{Extension, ExtensionList};
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
 use super::identity::PersonKey;
+use super::review::{Review, ReviewTerms};
+use crate::Timestamp;
 use crate::limits::RETENTION_SECS_MAX;
 
 /// The extension's type: private use (RFC 9420, section 17.3). Every member lists it in its capabilities.
@@ -16,8 +18,8 @@ pub const POLICY_EXTENSION: ExtensionType = ExtensionType::new(0xF0A0);
 /// Administrators of one conversation.
 pub const ADMINS_MAX: usize = 64;
 
-/// Without a life of messages, and with one.
-const VERSIONS: [u8; 2] = [1, 2];
+/// Without a life of messages, and with one; and with a review of the members, where no life of messages is 0.
+const VERSIONS: [u8; 3] = [1, 2, 3];
 
 /// Why an extension is not a policy. The fault of who wrote the group context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,9 @@ pub enum PolicyError {
     /// A life of messages that no charter allows.
     #[error("the conversation keeps messages for {0} seconds; 1 to {max} are possible", max = RETENTION_SECS_MAX)]
     Retention(u64),
+    /// Terms of a review that no trust can have.
+    #[error("the time between two reviews of the members, or the grace after it, is not possible")]
+    Review,
     /// Nobody, too many, unsorted, or twice the same.
     #[error("a conversation has 1 to {ADMINS_MAX} administrators, sorted, each once")]
     Admins,
@@ -75,6 +80,7 @@ pub struct Policy {
     class: Class,
     admins: Vec<PersonKey>,
     retention_secs: Option<u64>,
+    review: Option<Review>,
 }
 
 impl Policy {
@@ -89,7 +95,7 @@ impl Policy {
         if !(1..=ADMINS_MAX).contains(&admins.len()) {
             return Err(PolicyError::Admins);
         }
-        Ok(Self { class, admins, retention_secs: None })
+        Ok(Self { class, admins, retention_secs: None, review: None })
     }
 
     /// The same, with messages that live so many seconds at most.
@@ -102,6 +108,25 @@ impl Policy {
         } else {
             Err(PolicyError::Retention(secs))
         }
+    }
+
+    /// The same, with the members reviewed.
+    pub fn with_review(self, review: Review) -> Self {
+        Self { review: Some(review), ..self }
+    }
+
+    /// The same, administered by these people, in any order.
+    ///
+    /// # Errors
+    /// As [`Policy::new`].
+    pub fn with_admins(self, admins: impl IntoIterator<Item = PersonKey>) -> Result<Self, PolicyError> {
+        Ok(Self { admins: Self::new(self.class, admins)?.admins, ..self })
+    }
+
+    /// The last review of the members; none in conversations that earlier versions founded, until there is one. Their founding counts
+    /// as one in others.
+    pub fn review(&self) -> Option<&Review> {
+        self.review.as_ref()
     }
 
     /// How long messages live at most, in seconds, as the conversation's own setting; none if it has none, as those that earlier
@@ -142,43 +167,65 @@ impl Policy {
             Class::Social => 2,
         };
         let encodes = "a policy of at most 64 keys of 32 bytes encodes";
-        let ([plain, timed], admins) = (VERSIONS, self.admins.clone());
-        match self.retention_secs {
-            None => Wire { version: plain, class, admins }.into_extension().expect(encodes),
-            Some(retention_secs) => {
+        let ([plain, timed, reviewed], admins) = (VERSIONS, self.admins.clone());
+        match (self.retention_secs, &self.review) {
+            (None, None) => Wire { version: plain, class, admins }.into_extension().expect(encodes),
+            (Some(retention_secs), None) => {
                 TimedWire { version: timed, class, admins, retention_secs }.into_extension().expect(encodes)
             }
+            (retention_secs, Some(review)) => ReviewedWire {
+                version: reviewed,
+                class,
+                admins,
+                retention_secs: retention_secs.unwrap_or(0),
+                at: review.at().as_secs(),
+                by: *review.by(),
+                every_secs: review.terms().every_secs,
+                grace_secs: review.terms().grace_secs,
+            }
+            .into_extension()
+            .expect(encodes),
         }
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, PolicyError> {
         let mut rest = bytes;
-        let timed = bytes.first() == Some(&VERSIONS[1]);
-        let wire = if timed {
-            TimedWire::mls_decode(&mut rest)
-        } else {
-            Wire::mls_decode(&mut rest).map(|Wire { version, class, admins }| TimedWire {
-                version,
-                class,
-                admins,
-                retention_secs: 0,
-            })
+        let [plain, timed, reviewed] = VERSIONS;
+        let (class, admins, retention_secs, review) = match bytes.first() {
+            Some(version) if *version == plain => {
+                let wire = Wire::mls_decode(&mut rest).map_err(|_| PolicyError::Malformed)?;
+                (wire.class, wire.admins, None, None)
+            }
+            Some(version) if *version == timed => {
+                let wire = TimedWire::mls_decode(&mut rest).map_err(|_| PolicyError::Malformed)?;
+                (wire.class, wire.admins, Some(wire.retention_secs), None)
+            }
+            Some(version) if *version == reviewed => {
+                let wire = ReviewedWire::mls_decode(&mut rest).map_err(|_| PolicyError::Malformed)?;
+                let terms = ReviewTerms { every_secs: wire.every_secs, grace_secs: wire.grace_secs };
+                let review = Review::new(Timestamp::from_secs(wire.at), wire.by, terms)?;
+                let retention_secs = (wire.retention_secs > 0).then_some(wire.retention_secs);
+                (wire.class, wire.admins, retention_secs, Some(review))
+            }
+            _ => return Err(PolicyError::Malformed),
         };
-        let wire = wire.map_err(|_| PolicyError::Malformed)?;
-        if !rest.is_empty() || !VERSIONS.contains(&wire.version) {
+        if !rest.is_empty() {
             return Err(PolicyError::Malformed);
         }
-        let class = match wire.class {
+        let class = match class {
             0 => Class::Clinical,
             1 => Class::Operational,
             2 => Class::Social,
             other => return Err(PolicyError::Class(other)),
         };
-        let policy = Self::new(class, wire.admins.iter().copied())?;
-        if policy.admins != wire.admins {
+        let policy = Self { review, ..Self::new(class, admins.iter().copied())? };
+        if policy.admins != admins {
             return Err(PolicyError::Admins);
         }
-        if timed { policy.with_retention(wire.retention_secs) } else { Ok(policy) }
+        match retention_secs {
+            Some(secs) => policy.with_retention(secs),
+            None => Ok(policy),
+        }
     }
 }
 
@@ -195,6 +242,24 @@ struct TimedWire {
     class: u8,
     admins: Vec<PersonKey>,
     retention_secs: u64,
+}
+
+#[derive(MlsSize, MlsEncode, MlsDecode)]
+struct ReviewedWire {
+    version: u8,
+    class: u8,
+    admins: Vec<PersonKey>,
+    retention_secs: u64,
+    at: u64,
+    by: PersonKey,
+    every_secs: u64,
+    grace_secs: u64,
+}
+
+impl MlsCodecExtension for ReviewedWire {
+    fn extension_type() -> ExtensionType {
+        POLICY_EXTENSION
+    }
 }
 
 impl MlsCodecExtension for Wire {
@@ -253,13 +318,44 @@ mod tests {
     }
 
     #[test]
+    fn a_review_is_a_third_version_with_or_without_a_life_of_messages() {
+        let at = Timestamp::from_secs(1_800_000_000);
+        let review = Review::new(at, person(1), ReviewTerms::default()).unwrap();
+        let plain = Policy::new(Class::Social, [person(1)]).unwrap().with_review(review);
+        let timed = plain.clone().with_retention(3600).unwrap();
+        let bytes = |policy: &Policy| policy.to_extension().extension_data;
+        for policy in [&plain, &timed] {
+            assert_eq!(bytes(policy)[0], 3);
+            assert_eq!(Policy::from_bytes(&bytes(policy)).as_ref(), Ok(policy));
+        }
+        assert_eq!((timed.review(), timed.retention_secs()), (Some(&review), Some(3600)));
+        let other = timed.clone().with_admins([person(2)]).unwrap();
+        assert_eq!((other.review(), other.retention_secs()), (Some(&review), Some(3600)), "they stay");
+
+        for (back, wrong) in [(16, 0), (16, u64::MAX), (8, u64::MAX)] {
+            let mut bytes = bytes(&timed);
+            let from = bytes.len() - back;
+            bytes[from..from + 8].copy_from_slice(&u64::to_be_bytes(wrong));
+            assert_eq!(Policy::from_bytes(&bytes), Err(PolicyError::Review));
+        }
+        for version in [1, 2] {
+            let mut renamed = bytes(&timed);
+            renamed[0] = version;
+            assert_eq!(Policy::from_bytes(&renamed), Err(PolicyError::Malformed));
+        }
+        for cut in 0..bytes(&timed).len() {
+            assert!(Policy::from_bytes(&bytes(&timed)[..cut]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
     fn other_forms_are_refused() {
         let good =
             Policy::new(Class::Clinical, [person(1), person(2)]).unwrap().to_extension().extension_data;
         let mut trailing = good.clone();
         trailing.push(0);
         let mut version = good.clone();
-        version[0] = 3;
+        version[0] = 4;
         let mut class = good.clone();
         class[1] = 9;
         let mut unsorted = good.clone();

@@ -23,7 +23,7 @@ use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{CommitEffect, ProposalSender};
 use mls_rs::identity::SigningIdentity;
 
-use super::identity::{ChainVerifier, CredentialError, DeviceIdentity, X509Identities, credential};
+use super::identity::{ChainVerifier, CredentialError, DeviceIdentity, X509Identities, chain_of, credential};
 use super::mls_time;
 use super::peek::{Content, Peek, PeekError, decode};
 use super::policy::{POLICY_EXTENSION, Policy};
@@ -212,6 +212,26 @@ impl<V: ChainVerifier> PublicGroup<V> {
             Ok(PublicMember { index: m.index, device: self.identities.read(&m.signing_identity)? })
         };
         roster.members_iter().map(member).collect()
+    }
+
+    /// The same, each with its chain (DER, leaf first).
+    ///
+    /// # Errors
+    /// As [`PublicGroup::members`].
+    pub fn member_chains(&self) -> Result<Vec<(PublicMember, Vec<Vec<u8>>)>, PublicGroupError> {
+        let roster = self.group.roster();
+        let member = |m: mls_rs::group::Member| {
+            let chain = chain_of(&m.signing_identity)?.into_iter().map(<[u8]>::to_vec).collect();
+            Ok((PublicMember { index: m.index, device: self.identities.read(&m.signing_identity)? }, chain))
+        };
+        roster.members_iter().map(member).collect()
+    }
+
+    /// The chain with which this key is listed among those that may propose, if it is.
+    pub fn sender_chain(&self, key: &[u8; 32]) -> Option<Vec<Vec<u8>>> {
+        let senders = external_senders(&self.group.group_context().extensions).ok()?;
+        let listed = senders.iter().find(|sender| *sender.signature_key == key[..])?;
+        Some(chain_of(listed).ok()?.into_iter().map(<[u8]>::to_vec).collect())
     }
 
     /// The trusts of its members, sorted: its custodians.

@@ -3,12 +3,14 @@
 //!
 //! - Only administrators (see [`Policy`]) add and remove members and change the policy; its class never
 //!   changes.
-//! - Of the policy, only administrators of the owner trust change how long messages live.
+//! - Of the policy, only administrators of the owner trust change how long messages live, and record that they have reviewed the
+//!   members ([`super::Review`]): each in their own name, and never for an earlier moment than the last one.
 //! - Any member may commit: to renew its own keys, or to carry out what is listed next.
 //! - A node among the group's external senders (RFC 9420, section 12.1.8.1) may propose to remove members of
 //!   its own trust, such as a revoked device; the owner trust's node, any member.
 //! - Nobody joins by an external commit, and nothing is re-initialised or joined by pre-shared keys.
-//! - An administrator stays in the group, unless the last one is removed by a trust.
+//! - An administrator of the owner trust stays in the group, unless the last one is removed by a trust. Then any member of the
+//!   owner trust may become one.
 //!
 //! Handshakes travel as PublicMessage, since the ordering node must read them; every commit has a path, so
 //! that it renews keys; application messages are padded in steps, so that their length says little.
@@ -49,12 +51,25 @@ pub enum RuleError {
     /// A kind of change that nobody makes here.
     #[error("{0} is not allowed in a conversation")]
     NotAllowed(&'static str),
-    /// Nobody would be left who can add or remove members.
-    #[error("at least one administrator must stay in the conversation")]
-    NoAdminLeft,
+    /// Nobody of the owner trust would be left who can add, remove and review members.
+    #[error(
+        "at least one administrator from {0}, which owns the conversation, must stay in it: make another member from {0} an \
+         administrator first"
+    )]
+    NoAdminLeft(TrustId),
     /// How long messages live is the owner trust's to say.
     #[error("only an administrator from {0}, which owns the conversation, may change how long messages live")]
     NotOwnersAdmin(TrustId),
+    /// Looking through the members is the owner trust's to say.
+    #[error(
+        "only an administrator from {0}, which owns the conversation, may record a review of its members"
+    )]
+    NotOwnersReview(TrustId),
+    /// Somebody else's name, an earlier moment, or none where there was one.
+    #[error(
+        "a review is recorded in the reviewer's own name, and none is taken back or dated before the last one"
+    )]
+    WrongReview,
     /// The class is set once.
     #[error("the class of a conversation cannot be changed")]
     ClassChanged,
@@ -149,10 +164,20 @@ impl<V: ChainVerifier> Rules<V> {
                 _ => by_admin("remove members"),
             },
             BorrowedProposal::GroupContextExtensions(extensions) => {
-                by_admin("change the policy")?;
                 let after = self.check_context(extensions)?;
-                if after.retention_secs() != policy.retention_secs() {
-                    self.by_owner(proposal.sender, roster, context)?;
+                if let Err(why) = by_admin("change the policy")
+                    && !self.is_succession(proposal.sender, roster, context, extensions)?
+                {
+                    return Err(why);
+                }
+                if after.retention_secs() != policy.retention_secs()
+                    && self.owners(proposal.sender, roster, context)?.is_none()
+                {
+                    return Err(RuleError::NotOwnersAdmin(owner(context)?));
+                }
+                if after.review() != policy.review() {
+                    let by = self.owners(proposal.sender, roster, context)?;
+                    check_review(&by.ok_or(RuleError::NotOwnersReview(owner(context)?))?, policy, &after)?;
                 }
                 if after.class() == policy.class() { Ok(()) } else { Err(RuleError::ClassChanged) }
             }
@@ -167,12 +192,42 @@ impl<V: ChainVerifier> Rules<V> {
         }
     }
 
-    fn by_owner(&self, sender: Sender, roster: &Roster<'_>, context: &GroupContext) -> Result<(), RuleError> {
-        let id = ConversationId::try_from(context.group_id.as_slice()).map_err(|_| RuleError::GroupId)?;
+    /// The sender, if it is a member from the owner trust.
+    fn owners(
+        &self,
+        sender: Sender,
+        roster: &Roster<'_>,
+        context: &GroupContext,
+    ) -> Result<Option<DeviceIdentity>, RuleError> {
         match sender {
-            Sender::Member(index) if self.member(roster, index)?.trust == *id.owner() => Ok(()),
-            _ => Err(RuleError::NotOwnersAdmin(id.owner().clone())),
+            Sender::Member(index) => {
+                let member = self.member(roster, index)?;
+                Ok((member.trust == owner(context)?).then_some(member))
+            }
+            _ => Ok(None),
         }
+    }
+
+    /// Whether a member from the owner trust becomes an administrator, and changes nothing else, where none from there is left.
+    fn is_succession(
+        &self,
+        sender: Sender,
+        roster: &Roster<'_>,
+        context: &GroupContext,
+        after: &ExtensionList,
+    ) -> Result<bool, RuleError> {
+        let Some(member) = self.owners(sender, roster, context)? else { return Ok(false) };
+        let before = Policy::of(&context.extensions)?;
+        for other in roster.members_iter() {
+            let other = self.identities.read(&other.signing_identity)?;
+            if other.trust == member.trust && before.is_admin(&other.person) {
+                return Ok(false);
+            }
+        }
+        let admins = before.admins().iter().copied().chain([member.person]);
+        let mut allowed = context.extensions.clone();
+        allowed.set(before.clone().with_admins(admins)?.to_extension());
+        Ok(allowed == *after)
     }
 
     fn by_trust(
@@ -185,8 +240,7 @@ impl<V: ChainVerifier> Rules<V> {
         let senders = external_senders(&context.extensions)?;
         let sender = senders.get(sender as usize).ok_or(RuleError::UnknownSender)?;
         let trust = self.identities.read(sender)?.trust;
-        let owner = ConversationId::try_from(context.group_id.as_slice()).map_err(|_| RuleError::GroupId)?;
-        let fits = trust == *owner.owner() || trust == self.member(roster, target)?.trust;
+        let fits = trust == owner(context)? || trust == self.member(roster, target)?.trust;
         if fits { Ok(()) } else { Err(RuleError::NotItsMember) }
     }
 
@@ -195,6 +249,7 @@ impl<V: ChainVerifier> Rules<V> {
         &self,
         proposals: &ProposalBundle,
         roster: &Roster<'_>,
+        context: &GroupContext,
         policy: &Policy,
     ) -> Result<(), RuleError> {
         let removes = proposals.remove_proposals();
@@ -212,10 +267,19 @@ impl<V: ChainVerifier> Rules<V> {
         let policy_after = changed.map(|c| Policy::of(&c.proposal)).transpose()?;
         let policy_after = policy_after.as_ref().unwrap_or(policy);
         let by_trust = removes.iter().any(|r| matches!(r.sender, Sender::External(_)));
-        if by_trust || after.iter().any(|m| policy_after.is_admin(&m.person)) {
+        let owner = owner(context)?;
+        let is_theirs =
+            |member: &DeviceIdentity| member.trust == owner && policy_after.is_admin(&member.person);
+        // Where none was, as after a removal by a trust, none can stay.
+        let had = roster.members_iter().map(|m| self.identities.read(&m.signing_identity));
+        let had = had
+            .collect::<Result<Vec<_>, _>>()?
+            .iter()
+            .any(|m| m.trust == owner && policy.is_admin(&m.person));
+        if by_trust || !had || after.iter().any(is_theirs) {
             Ok(())
         } else {
-            Err(RuleError::NoAdminLeft)
+            Err(RuleError::NoAdminLeft(owner))
         }
     }
 
@@ -249,7 +313,7 @@ impl<V: ChainVerifier> MlsRules for Rules<V> {
         for proposal in proposals.iter_proposals() {
             self.check(&proposal, roster, context, &policy)?;
         }
-        self.check_outcome(&proposals, roster, &policy)?;
+        self.check_outcome(&proposals, roster, context, &policy)?;
         Ok(proposals)
     }
 
@@ -275,6 +339,19 @@ pub fn external_senders(extensions: &ExtensionList) -> Result<Vec<SigningIdentit
     let unreadable = |_| RuleError::Extension(ExtensionType::EXTERNAL_SENDERS.raw_value());
     let senders = extensions.get_as::<ExternalSendersExt>().map_err(unreadable)?;
     Ok(senders.map(|list| list.allowed_senders).unwrap_or_default())
+}
+
+fn owner(context: &GroupContext) -> Result<TrustId, RuleError> {
+    let id = ConversationId::try_from(context.group_id.as_slice()).map_err(|_| RuleError::GroupId)?;
+    Ok(id.owner().clone())
+}
+
+fn check_review(by: &DeviceIdentity, before: &Policy, after: &Policy) -> Result<(), RuleError> {
+    let is_earlier = |review: &super::Review| before.review().is_some_and(|last| review.at() < last.at());
+    match after.review() {
+        Some(review) if *review.by() == by.person && !is_earlier(review) => Ok(()),
+        _ => Err(RuleError::WrongReview),
+    }
 }
 
 fn at_most(what: &'static str, count: usize, max: usize) -> Result<(), RuleError> {

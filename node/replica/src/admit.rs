@@ -197,13 +197,23 @@ fn check_envelope(
         Class::Commit => {
             let epoch = keys::epoch(&envelope.conversation, envelope.epoch);
             let second = mutation::is(Mutation::SecondCommit) || mutation::is(Mutation::HubForgets);
-            if !second && view.contains(Tree::Epochs, &epoch)? {
+            // A node's proposal is for the commit that comes next.
+            if !second && !is_proposal(envelope) && view.contains(Tree::Epochs, &epoch)? {
                 return Ok(Err(Refusal::DuplicateCommit(envelope.epoch)));
             }
         }
         Class::Welcome | Class::Submission => {}
     }
     Ok(Ok(()))
+}
+
+/// Whether an envelope of class commit carries a proposal of the owner trust's node, for the commit that comes next.
+pub(crate) fn is_proposal(envelope: &Envelope) -> bool {
+    envelope.class == Class::Commit
+        && matches!(
+            Peek::of(&envelope.content, HANDSHAKE_RECORD_BYTES_MAX),
+            Ok(Peek::Public { content: Content::Proposal, .. })
+        )
 }
 
 /// Whether the content is the MLS message that the envelope states, as far as it can be read without a key.
@@ -218,7 +228,9 @@ fn check_content(envelope: &Envelope) -> Result<(), Refusal> {
     };
     let (group, epoch) = match (envelope.class, peek) {
         (Class::Application, Peek::Private { group, epoch, content: Content::Application }) => (group, epoch),
-        (Class::Commit, Peek::Public { group, epoch, content: Content::Commit, .. }) => (group, epoch),
+        (Class::Commit, Peek::Public { group, epoch, content: Content::Commit, .. })
+        // Of a node alone: what members propose, nobody would carry out.
+        | (Class::Commit, Peek::Public { group, epoch, content: Content::Proposal, member: None }) => (group, epoch),
         (Class::Welcome, Peek::Welcome { .. }) => return Ok(()),
         _ => return mismatch(&format!("not a message of class {}", envelope.class.name())),
     };

@@ -404,6 +404,10 @@ pub(crate) fn erase(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
     }
     if let (true, Some(conversation)) = (held.kind == Kind::Envelope as u8, &held.conversation) {
         rows.delete(Tree::Conversations, keys::conversation_row(conversation, held.issued, id));
+        let proposal = keys::proposal(conversation, id);
+        if held.class == Some(Class::Commit) && rows.contains(Tree::Meta, &proposal)? {
+            rows.delete(Tree::Meta, proposal);
+        }
     }
     Ok(())
 }

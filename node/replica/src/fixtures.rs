@@ -96,9 +96,14 @@ impl Trust {
 
     /// A clinician's device.
     pub fn device(&self, seed: u8) -> (SecretKey, Certificate) {
+        self.device_for(seed, 90)
+    }
+
+    /// The same, with a certificate that ends so many days after [`NOW`].
+    pub fn device_for(&self, seed: u8, days: u64) -> (SecretKey, Certificate) {
         let key = key(seed);
         let subject = subject(&self.id, &format!("Clinician {seed}"));
-        let certificate = self.issuer().device(&subject, &key.public(), &term(seed, 90)).unwrap();
+        let certificate = self.issuer().device(&subject, &key.public(), &term(seed, days)).unwrap();
         (key, certificate)
     }
 

@@ -70,6 +70,9 @@ impl Replica {
         {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
         }
+        if let Err(why) = self.check_review(policy.as_ref(), group.policy(), turn.now) {
+            return Ok(Err(why));
+        }
         if let Err(why) = self.follow_policy(turn, conversation, policy.as_ref(), group.policy()) {
             return Ok(Err(why));
         }
@@ -88,6 +91,7 @@ impl Replica {
                 Ok(commit) => commit,
                 Err(why) => return Ok(Err(why)),
             };
+        self.leave_again(turn, conversation)?;
         if !mutation::is(Mutation::HubForgets) || submission.group_info.is_some() {
             turn.rows.put(Tree::Hub, keys::conversation(conversation), snapshot);
         }
@@ -121,6 +125,7 @@ impl Replica {
             more = group.epoch() - begun >= CATCH_UP_COMMITS_MAX;
             let Some(held) = Holding::get(&turn.rows, &id)?.filter(|_| !more) else { break };
             let policy = group.policy().clone();
+            self.follow_proposals(turn, &mut group)?;
             // As of when it was ordered: who made it may have left since.
             let accepted = match group.accept_commit(&commit, held.issued) {
                 Ok(accepted) => accepted,
@@ -187,7 +192,7 @@ impl Replica {
         })
     }
 
-    fn publish_handshake(
+    pub(crate) fn publish_handshake(
         &mut self,
         turn: &mut Turn<'_>,
         submitted: &Envelope,

@@ -137,6 +137,7 @@ impl Replica {
         let issuer_id = issuer.fingerprint();
         replace(turn, Tree::Revocations, &issuer_id, &record.id())?;
         Arc::make_mut(&mut self.network).revoke(issuer_id, list.clone());
+        self.leavers.begin();
         if issuer.subject().trust == self.own.trust {
             self.look_for_revoked_pins();
             self.clear_pins(turn)?;
@@ -203,6 +204,10 @@ fn follow_envelope(
     match envelope.class {
         Class::Submission => return Ok(()),
         Class::Application => void_orders::drop_void_orders(turn, id)?,
+        Class::Commit if admit::is_proposal(envelope) => {
+            // For its hub, which may be restored without having made it.
+            turn.rows.put(Tree::Meta, keys::proposal(conversation, id), envelope.epoch.to_be_bytes());
+        }
         Class::Commit => {
             turn.rows.put(Tree::Epochs, keys::epoch(conversation, envelope.epoch), *id.as_bytes());
         }

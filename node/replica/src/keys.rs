@@ -351,6 +351,20 @@ pub(crate) fn setting(id: &ConversationId) -> Vec<u8> {
     [b"setting-".as_slice(), &id.to_bytes()].concat()
 }
 
+/// The name under which [`lanyard_storage::Tree::Meta`] notes whose removal from a conversation of this trust was proposed.
+pub(crate) fn leavers(id: &ConversationId) -> Vec<u8> {
+    [b"leavers-".as_slice(), &id.to_bytes()].concat()
+}
+
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes the proposals of a conversation that are held, with their epochs.
+pub(crate) fn proposals(id: &ConversationId) -> Vec<u8> {
+    [b"proposal-".as_slice(), &conversation(id)].concat()
+}
+
+pub(crate) fn proposal(id: &ConversationId, record: &RecordId) -> Vec<u8> {
+    [&proposals(id)[..], record.as_bytes()].concat()
+}
+
 /// The conversation with which a row begins, and how long that beginning is.
 pub(crate) fn conversation_in(key: &[u8]) -> Option<(ConversationId, usize)> {
     let (len, rest) = key.split_first()?;

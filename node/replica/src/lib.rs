@@ -36,6 +36,7 @@ mod input;
 mod keep;
 mod keys;
 mod late_orders;
+mod leavers;
 pub mod limits;
 mod log;
 pub mod mutation;
@@ -45,6 +46,7 @@ mod receipts;
 mod request;
 pub mod restored;
 mod retention;
+mod review;
 mod spread;
 mod standing;
 mod sync;
@@ -60,6 +62,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lanyard_crypto::charter::TrustRetention;
+use lanyard_crypto::mls::ReviewTerms;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{self, Body, Decoded, Verified, VerifyError};
 use lanyard_crypto::x509::SecretKey;
@@ -130,6 +133,9 @@ pub struct Replica {
     served: sync::Served,
     /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
+    review: ReviewTerms,
+    /// How far it was looked for members that have left.
+    leavers: leavers::Leavers,
     /// How devices' PINs are bounded.
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
@@ -217,6 +223,8 @@ impl Replica {
             sessions: sync::Sessions::default(),
             served: sync::Served::default(),
             retention: TrustRetention::default(),
+            review: ReviewTerms::default(),
+            leavers: leavers::Leavers::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
             walk: retention::Walk::default(),
@@ -273,6 +281,7 @@ impl Replica {
                 standing::attest_due(&mut turn)?;
                 self.clear_pins(&mut turn)?;
                 self.keep_retention(&mut turn)?;
+                self.propose_leavers(&mut turn)?;
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;
                 self.attest_late(&mut turn)?;

@@ -25,6 +25,12 @@ pub const RANGES_FINE: usize = 32;
 pub const BEGIN_SECS: u64 = 5;
 /// Positions that a device's inbox moves on by in a second at most: an inbox that is begun anew begins behind those of all seconds before.
 pub const INBOX_PER_SEC_MAX: u64 = 1 << 20;
+/// Conversations of which a tick looks whether somebody in them was revoked, or has ended.
+pub const LEAVERS_GROUPS_PER_TICK: usize = 4;
+/// How often all of them are looked through, in seconds, if no revocation list comes.
+pub const LEAVERS_LOOK_EVERY_SECS: u64 = 3600;
+/// Devices whose removal is proposed in one epoch of a conversation.
+pub const LEAVERS_PER_GROUP: usize = 64;
 /// Commits of a conversation that a restored hub follows in one step.
 pub const CATCH_UP_COMMITS_MAX: u64 = 64;
 /// Records of a span that is reconciled at once, on either side.

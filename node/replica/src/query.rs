@@ -6,6 +6,7 @@ use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     DirectoryResponse, InboxItem, InboxRecord, InboxResponse, Tick, TicksResponse, TrustResponse,
 };
+use lanyard_crypto::mls::ReviewTerms;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::{Body, Class, Decoded, Kind};
 use lanyard_crypto::x509::{Certificate, Purpose};
@@ -263,7 +264,13 @@ pub fn trust(view: &dyn View, version: Option<u64>) -> Result<TrustResponse, Sto
         crls.extend(view.get(Tree::Records, id)?.map(ByteBuf::from));
         Ok(())
     })?;
-    Ok(TrustResponse { charter, crls, retention: TrustRetention::default() })
+    Ok(TrustResponse {
+        charter,
+        crls,
+        retention: TrustRetention::default(),
+        review: ReviewTerms::default(),
+        patterns: Vec::new(),
+    })
 }
 
 fn charter(view: &dyn View, version: u64) -> Result<Option<Vec<u8>>, StorageError> {

@@ -136,7 +136,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         store,
         listen: config.peer.listen.clone(),
         countries,
-        policy: config.policy,
+        policy: config.policy.clone(),
     })?;
     let backend: Arc<dyn Backend> = Arc::new(running.engine.clone());
 
@@ -145,7 +145,7 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
     let trusted = backend.clone();
     let tls = tls::server_config(chain, &key, trust, Arc::new(move || trusted.network()))?;
     let gateway_address = listener.local_addr().map_err(RunError::System)?;
-    let gateway = Gateway::new(backend.clone(), registrar.clone(), config.policy, stop.clone());
+    let gateway = Gateway::new(backend.clone(), registrar.clone(), config.policy.clone(), stop.clone());
     let clients = tokio::spawn(gateway.serve(listener, tls));
     let admin = Arc::new(Admin {
         backend: backend.clone(),

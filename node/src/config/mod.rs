@@ -4,6 +4,7 @@
 //! Reading is pure but for the file itself: whether keys, certificates and addresses that it names are good
 //! is for [`crate::commands`] to check. Paths that are not absolute start at the file's directory.
 
+mod conversations;
 mod problem;
 mod reader;
 
@@ -48,7 +49,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// In which country addresses lie.
     pub residency: Residency,
-    /// What the trust asks of its devices: how long messages are kept, where that is shorter than the charter, and how PINs are bounded.
+    /// What the trust asks of its devices: how long messages are kept, where that is shorter than the charter, how PINs are bounded, how often
+    /// members are reviewed, and what in a text identifies a patient.
     pub policy: Policy,
     /// What is logged, and how.
     pub log: Log,
@@ -310,11 +312,14 @@ fn policy(mut section: Section<'_>) -> Option<Policy> {
     let by_class = [days("clinical_days"), days("operational_days"), days("social_days")];
     classes.end();
     let pins = pins(section.section("pin"));
+    let review = conversations::review(section.section("review"));
+    let patterns = conversations::patterns(&mut section);
     section.end();
     let [clinical, operational, social] = by_class.map(|days| Some(days?.map(|days| days * DAY_SECS)));
     let by_class = ByClass { clinical: clinical?, operational: operational?, social: social? };
     let (pins, idle_secs) = pins?;
-    Some(Policy { retention: TrustRetention { secs_max: secs_max?, by_class }, pins, idle_secs })
+    let retention = TrustRetention { secs_max: secs_max?, by_class };
+    Some(Policy { retention, pins, idle_secs, review: review?, patterns: patterns? })
 }
 
 /// And after how many seconds without use clients lock themselves.

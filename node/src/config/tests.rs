@@ -122,6 +122,38 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "[gateway]",
+        "[policy.review]\ndays = 0\n[gateway]",
+        "node.toml: `policy.review.days` is 0; a whole number from 1 to 366 is needed",
+    ),
+    (
+        "[gateway]",
+        "[policy.review]\ngrace_days = 91\n[gateway]",
+        "node.toml: `policy.review.grace_days` is 91; a whole number from 0 to 90 is needed",
+    ),
+    (
+        "[gateway]",
+        "[[policy.patterns]]\nname = \"a hospital number\"\nregex = 'RZ[0-9'\n[gateway]",
+        "node.toml: `policy.patterns[0].regex` is no regular expression: unclosed character class; a regular expression in the \
+         syntax of the crate `regex` is needed, such as '\\bRZ[0-9]{7}\\b'",
+    ),
+    (
+        "[gateway]",
+        "[[policy.patterns]]\nname = \"a hospital number\"\nregex = '(RZ)?'\n[gateway]",
+        "node.toml: `policy.patterns[0].regex` finds something in an empty text, so in every text; say what must be there",
+    ),
+    (
+        "[gateway]",
+        "[[policy.patterns]]\nname = \"a hospital number\"\nregex = '((a\\w{50}){50}){50}'\n[gateway]",
+        "node.toml: `policy.patterns[0].regex` takes more than 512 KiB of memory; repeat less, or fewer kinds of letters",
+    ),
+    (
+        "[gateway]",
+        "[[policy.patterns]]\nname = \"a number\\nand more\"\nregex = 'RZ'\n[gateway]",
+        "node.toml: `policy.patterns[0].name` is \"\"\"\na number\nand more\"\"\"; what people are told that a text holds is needed, \
+         such as \"a hospital number\": letters, digits and spaces, at most 60 bytes",
+    ),
+    (
+        "[gateway]",
         "[policy.retention]\nprivate_days = 3\n[gateway]",
         "node.toml: `policy.retention.private_days` is not known here; possible are `clinical_days`, `operational_days`, \
          `social_days`",
@@ -202,5 +234,25 @@ fn the_documented_example_is_read() {
     let days = Class::ALL.map(|class| config.policy.retention.of(class).map(|secs| secs / (24 * 3600)));
     assert_eq!(days, [Some(30), Some(14), Some(7)]);
     assert_eq!((config.policy.pins.tries_max, config.policy.idle_secs), (8, 120));
+    let review = config.policy.review;
+    assert_eq!((review.every_secs, review.grace_secs), (14 * 24 * 3600, 3 * 24 * 3600));
+    let patterns: Vec<_> =
+        config.policy.patterns.iter().map(|p| (p.name.as_str(), p.regex.as_str())).collect();
+    assert_eq!(patterns, [("a hospital number", r"\bRYJ[0-9]{7}\b")]);
     assert!(config.log.json);
+}
+
+#[test]
+fn patterns_are_bounded_in_number_and_each_has_a_name_of_its_own() {
+    let pattern = |n: usize| format!("[[policy.patterns]]\nname = \"number {n}\"\nregex = 'N{n}'\n");
+    let with = |patterns: Vec<String>| GOOD.replacen("[gateway]", &(patterns.concat() + "[gateway]"), 1);
+    let config = parse(&with((0..32).map(pattern).collect())).unwrap();
+    assert_eq!(config.policy.patterns.len(), 32);
+    let expected = "node.toml: `policy.patterns` has 33 entries; at most 32 are possible";
+    assert_eq!(problems(&with((0..33).map(pattern).collect())), [expected]);
+    let expected = "node.toml: `policy.patterns[1].name` is \"number 1\", as of an entry above; each has a name of its own";
+    assert_eq!(problems(&with(vec![pattern(1), pattern(1)])), [expected]);
+    let long = pattern(1).replace("N1", &"N".repeat(501));
+    let expected = "node.toml: `policy.patterns[0].regex` has 501 bytes; at most 500 are possible";
+    assert_eq!(problems(&with(vec![long])), [expected]);
 }

@@ -30,6 +30,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lanyard_crypto::Fingerprint;
 use lanyard_crypto::charter::TrustRetention;
+use lanyard_crypto::gateway::TextPattern;
+use lanyard_crypto::mls::ReviewTerms;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -49,6 +51,9 @@ pub struct Gateway {
     registrar: Option<Arc<Registrar>>,
     /// How long this trust keeps messages of its own conversations.
     retention: TrustRetention,
+    /// How often the members of its own conversations are to be reviewed, and what identifies a patient: told to clients.
+    review: ReviewTerms,
+    patterns: Vec<TextPattern>,
     pins: pin::Pins,
     enrolments: Semaphore,
     presence: session::Presence,
@@ -74,6 +79,8 @@ impl Gateway {
             backend,
             registrar,
             retention: policy.retention,
+            review: policy.review,
+            patterns: policy.patterns,
             pins: pin::Pins::new(policy.idle_secs),
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
             presence: session::Presence::default(),

@@ -126,7 +126,8 @@ async fn trust(
 ) -> Outcome<TrustResponse> {
     let Query(Version { version }) = query.map_err(|e| Refused::new("malformed", e.to_string()))?;
     let records = gateway.backend.trust_records(version).await?;
-    Ok(Cbor(TrustResponse { retention: gateway.retention, ..records }))
+    let (review, patterns) = (gateway.review, gateway.patterns.clone());
+    Ok(Cbor(TrustResponse { retention: gateway.retention, review, patterns, ..records }))
 }
 
 async fn key_package(

@@ -238,6 +238,7 @@ struct Scene {
 fn founding(members: Vec<Vec<u8>>) -> Founding {
     Founding {
         retention_secs: None,
+        review: None,
         class: Purpose::Clinical,
         title: "Bed 9".into(),
         owner: "RYJ".parse().unwrap(),

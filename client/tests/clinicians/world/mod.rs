@@ -13,6 +13,7 @@ use lanyard_client::clock;
 use lanyard_crypto::cbor;
 use lanyard_crypto::charter::{Authorities, Charter, Member, Policy, TrustRetention};
 use lanyard_crypto::gateway::*;
+use lanyard_crypto::mls::ReviewTerms;
 use lanyard_crypto::record::{
     self, Body, Class, Decoded, DeviceLine, Entry, Envelope, Erased, Header, Receipt, ReceiptItem,
     Submission, Target, Tombstone,
@@ -65,6 +66,10 @@ pub struct State {
     pub crls: Vec<Decoded>,
     /// What nodes say that their trusts keep.
     pub retention: TrustRetention,
+    /// How often they say that members are to be reviewed.
+    pub review: ReviewTerms,
+    /// What they say that identifies a patient.
+    pub patterns: Vec<TextPattern>,
     /// What nodes say when they refuse every envelope for good.
     pub refuses_saying: Option<String>,
     /// Directories hold more than they show.
@@ -191,7 +196,13 @@ impl World {
                 let charter = state.between.iter().find(is_asked).or(state.charter.as_ref());
                 let charter = charter.unwrap_or(&self.charter).bytes().to_vec();
                 let crls = state.crls.iter().map(|crl| ByteBuf::from(crl.bytes().to_vec())).collect();
-                Ok(cbor::to_vec(&TrustResponse { charter, crls, retention: state.retention }))
+                Ok(cbor::to_vec(&TrustResponse {
+                    charter,
+                    crls,
+                    retention: state.retention,
+                    review: state.review,
+                    patterns: state.patterns.clone(),
+                }))
             }
             ("GET", "/v1/directory") => {
                 let entries = state.entries.iter().filter(|(words, _)| contains(words, value));

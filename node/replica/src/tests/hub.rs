@@ -1,5 +1,8 @@
 //! The owner trust's node orders the commits of real MLS groups. Ada (RXA) administers, Ben (RXB) and Cem (RXC) are members.
 
+mod leavers;
+mod reviews;
+
 use std::sync::Arc;
 
 use lanyard_crypto::charter::{ByClass, TrustRetention};
@@ -80,8 +83,19 @@ fn member_as<R: MlsRules + Clone>(
     seed: u8,
     rules: R,
 ) -> Member<impl MlsConfig + use<R>> {
+    member_for(world, at, seed, 90, rules)
+}
+
+/// With a certificate that ends after so many days.
+fn member_for<R: MlsRules + Clone>(
+    world: &mut World,
+    at: usize,
+    seed: u8,
+    days: u64,
+    rules: R,
+) -> Member<impl MlsConfig + use<R>> {
     let network = world.nodes[0].replica.network();
-    let (key, certificate) = world.trusts[at].device(seed);
+    let (key, certificate) = world.trusts[at].device_for(seed, days);
     let chain = world.trusts[at].chain(&certificate);
     let client = Client::builder()
         .crypto_provider(Suite::new())
@@ -221,8 +235,18 @@ fn found_with<A: MlsConfig>(
     others: &[MlsMessage],
     policy: &Policy,
 ) -> (ConversationId, Submission) {
+    found_listing(world, ada, others, vec![policy.to_extension()])
+}
+
+/// With these extensions of the group context.
+fn found_listing<A: MlsConfig>(
+    world: &World,
+    ada: &mut Member<A>,
+    others: &[MlsMessage],
+    extensions: Vec<mls_rs::Extension>,
+) -> (ConversationId, Submission) {
     let conversation = fixtures::conversation(&world.trusts[0]);
-    let extensions = vec![policy.to_extension()].into();
+    let extensions = extensions.into();
     let (id, at) = (conversation.to_bytes(), Some(mls_time(NOW)));
     let group = ada.client.create_group_with_id(id, extensions, ExtensionList::new(), at).unwrap();
     let info = group.group_info_message(true).unwrap().to_bytes().unwrap();

@@ -292,7 +292,16 @@ impl Backend for TestNode {
 
     fn trust_records(&self, _: Option<u64>) -> Answer<'_, TrustResponse> {
         let charter = self.charter.clone();
-        async { Ok(TrustResponse { charter, crls: Vec::new(), retention: Default::default() }) }.boxed()
+        async {
+            Ok(TrustResponse {
+                charter,
+                crls: Vec::new(),
+                retention: Default::default(),
+                review: Default::default(),
+                patterns: Vec::new(),
+            })
+        }
+        .boxed()
     }
 
     fn audit(&self, _: Option<u64>, _: usize) -> Answer<'_, Vec<AuditLine>> {

@@ -204,6 +204,8 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
                 charter: records[0].clone(),
                 crls: vec![record.clone().into()],
                 retention: Default::default(),
+                review: Default::default(),
+                patterns: Vec::new(),
             },
         ),
         body(8, &DirectoryResponse { entries: vec![record.into()], more: false }),

@@ -1,0 +1,28 @@
+//! What in a text identifies a patient, by the client's own table and by what this device's trust adds to it.
+
+use lanyard_crypto::gateway::TextPattern;
+
+use super::{App, AppError};
+use crate::patterns::{self, Found};
+use crate::vault::VaultError;
+
+impl App {
+    /// What a text holds.
+    pub(super) fn identifying(&self, text: &str) -> Result<Vec<Found>, AppError> {
+        Ok(patterns::found_in(text, &self.session.vault().patterns()?))
+    }
+
+    /// Keeps what the trust adds, if it is something else than before. Returns what the person should know of it.
+    pub(crate) fn keep_patterns(&mut self, told: &[TextPattern]) -> Result<Vec<String>, VaultError> {
+        if self.session.vault().patterns()? == told {
+            return Ok(Vec::new());
+        }
+        self.session.vault_mut().put_patterns(told)?;
+        let unusable = |pattern: &TextPattern| {
+            let why = patterns::usable(pattern).err()?;
+            let name = &pattern.name;
+            Some(format!("your trust's pattern {name:?} cannot be looked for: {why}; tell your trust's IT"))
+        };
+        Ok(told.iter().filter_map(unusable).collect())
+    }
+}

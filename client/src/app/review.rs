@@ -1,0 +1,274 @@
+//! Reviews of a conversation's members: whether one is due, what has changed since the last one, and recording the next.
+//!
+//! When one is due is in the group's own state, the same for every member; whether that moment is over is told by this machine's clock. A
+//! conversation that an earlier version founded has none in its state: then it counts from when this version first saw it, on the terms of
+//! this trust if it owns the conversation, until an administrator records one.
+
+use lanyard_crypto::Timestamp;
+use lanyard_crypto::mls::ReviewTerms;
+use lanyard_crypto::mls::review::Standing;
+use lanyard_crypto::x509::Certificate;
+
+use super::conversations::member_named;
+use super::view::{
+    ConversationState, ConversationView, MemberChange, Moment, OverdueReview, ReviewState, ReviewView,
+    ReviewerView,
+};
+use super::{App, AppError};
+use crate::changes::{self, Change};
+use crate::clock;
+use crate::lines::one_line;
+use crate::session::SessionMember;
+use crate::vault::VaultError;
+use crate::vault::conversations::Conversation;
+use crate::vault::reviews::Reviewed;
+
+/// The vault's cursors that hold what this device's trust asks for, in seconds and one more; 0 if it has said nothing yet.
+const EVERY: &str = "review/every";
+const GRACE: &str = "review/grace";
+/// Digits of a conversation's id in a command that is proposed.
+const ID_DIGITS: usize = 12;
+
+impl App {
+    /// The members of a conversation, and what has changed since they were last reviewed.
+    ///
+    /// # Errors
+    /// [`AppError`]: no such conversation, not a member any more; or the disk's.
+    pub fn review(&mut self, typed: &str) -> Result<ReviewView, AppError> {
+        let conversation = self.conversation_joined(typed)?;
+        let view = self.conversation_view(&conversation)?;
+        let reviewed = self.reviewed(&conversation, clock::now())?;
+        self.review_view(&conversation, view, &reviewed)
+    }
+
+    /// Records that the holder has reviewed the members, and takes people out with all their devices: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`AppError`]: not an administrator of the owner trust, not a member, or several fit; another change is waiting; or the owner trust
+    /// has refused it.
+    pub fn confirm_review(&mut self, typed: &str, without: &[String]) -> Result<ReviewView, AppError> {
+        let conversation = self.conversation_joined(typed)?;
+        let before = self.reviewed(&conversation, clock::now())?;
+        if !self.may_review(&conversation)? {
+            return Err(AppError::NotReviewer {
+                owner: conversation.id.owner().to_string(),
+                admins: self.owners_admins(&conversation)?,
+            });
+        }
+        let leaving = self.leaving(&conversation, without)?;
+        let devices: Vec<_> = leaving.iter().map(|m| m.device.fingerprint).collect();
+        let now = clock::now();
+        let expires = now.plus_secs(self.retention_secs_max());
+        let at = self.session.review(&conversation.id, &devices, self.review_terms()?, expires, now)?;
+        let view = self.settle_or_tell(&conversation.id)?;
+        let after = self.reviewed(&conversation, clock::now())?;
+        let own = self.session.device().person;
+        let recorded = after.at == at && after.by.is_some_and(|by| by.is(&own));
+        if !recorded && view.state != ConversationState::Waiting {
+            return Err(AppError::NotReviewed { why: view.notices.join("; ") });
+        }
+        let could_read = self.could_read(&conversation, &leaving, &view)?;
+        Ok(ReviewView { recorded, could_read, ..self.review_view(&conversation, view, &before)? })
+    }
+
+    /// Refuses to write to a conversation whose members have not been reviewed for too long.
+    pub(super) fn check_reviewed(&self, conversation: &Conversation) -> Result<(), AppError> {
+        let now = clock::now();
+        let reviewed = self.reviewed(conversation, now)?;
+        let Reviewed { at, terms, .. } = reviewed;
+        if terms.standing(at, now) != Standing::ReadOnly {
+            return Ok(());
+        }
+        Err(AppError::ReadOnly {
+            class: conversation.class.name(),
+            title: conversation.title.clone(),
+            id: conversation.id.to_string()[..ID_DIGITS].to_owned(),
+            due: Moment(terms.due(at)),
+            read_only: Moment(terms.read_only(at)),
+            owner: conversation.id.owner().to_string(),
+            admins: self.owners_admins(conversation)?,
+        })
+    }
+
+    /// How a conversation's review stands; nothing once this device has left.
+    pub(super) fn review_state(&self, conversation: &Conversation) -> Result<Option<ReviewState>, AppError> {
+        if conversation.left_epoch.is_some() {
+            return Ok(None);
+        }
+        let now = clock::now();
+        let reviewed = self.reviewed(conversation, now)?;
+        Ok(Some(state(conversation, reviewed, now)))
+    }
+
+    /// Those of these conversations that are overdue.
+    pub(super) fn overdue(&self, among: &[Conversation]) -> Result<Vec<OverdueReview>, AppError> {
+        let mut overdue = Vec::new();
+        for conversation in among {
+            if let Some(review) = self.review_state(conversation)?.filter(|review| review.banner.is_some()) {
+                overdue.push(OverdueReview {
+                    conversation: conversation.id.to_string(),
+                    title: conversation.title.clone(),
+                    class: conversation.class.name(),
+                    review,
+                });
+            }
+        }
+        Ok(overdue)
+    }
+
+    /// Notes how often this device's trust asks for reviews, if it is something else than before.
+    pub(crate) fn keep_review_terms(&mut self, told: ReviewTerms) -> Result<(), VaultError> {
+        let vault = self.session.vault_mut();
+        let noted = [(EVERY, told.every_secs), (GRACE, told.grace_secs)];
+        let noted = noted.map(|(name, secs)| (name, secs.saturating_add(1)));
+        if noted.iter().all(|(name, secs)| vault.cursor(name).is_ok_and(|known| known == *secs)) {
+            return Ok(());
+        }
+        vault.transaction(|vault| noted.iter().try_for_each(|(name, secs)| vault.set_cursor(name, *secs)))
+    }
+
+    /// Begins to count for conversations whose state says nothing of a review.
+    pub(crate) fn count_reviews(&self) -> Result<(), AppError> {
+        let now = clock::now();
+        let joined = self.session.vault().conversations()?.into_iter().filter(|c| c.left_epoch.is_none());
+        for conversation in joined {
+            self.reviewed(&conversation, now)?;
+        }
+        Ok(())
+    }
+
+    /// What this device's trust asks for.
+    pub(super) fn review_terms(&self) -> Result<ReviewTerms, AppError> {
+        let said = |name| Ok::<_, VaultError>(self.session.vault().cursor(name)?.checked_sub(1));
+        let by_default = ReviewTerms::default();
+        Ok(ReviewTerms {
+            every_secs: said(EVERY)?.unwrap_or(by_default.every_secs),
+            grace_secs: said(GRACE)?.unwrap_or(by_default.grace_secs),
+        })
+    }
+
+    /// The last review; where there was none, this device counts from the first time that this is asked.
+    fn reviewed(&self, conversation: &Conversation, now: Timestamp) -> Result<Reviewed, AppError> {
+        if let Some(reviewed) = self.session.vault().reviewed(&conversation.id)? {
+            return Ok(reviewed);
+        }
+        let is_own = *conversation.id.owner() == self.device.trust;
+        let terms = if is_own { self.review_terms()? } else { ReviewTerms::default() };
+        let leaf = |member: SessionMember| member.chain.into_iter().next();
+        let seen = self.session.members(&conversation.id)?.into_iter().filter_map(leaf).collect();
+        let reviewed = Reviewed { at: now, terms, by: None, seen_at: now, seen };
+        self.session.vault().put_reviewed(&conversation.id, &reviewed)?;
+        Ok(reviewed)
+    }
+
+    fn may_review(&self, conversation: &Conversation) -> Result<bool, AppError> {
+        let is_owners = *conversation.id.owner() == self.device.trust;
+        Ok(is_owners && self.session.policy(&conversation.id)?.is_admin(&self.session.device().person))
+    }
+
+    /// The administrators from the owner trust, by name.
+    pub(super) fn owners_admins(&self, conversation: &Conversation) -> Result<Vec<String>, AppError> {
+        let members = self.session.members(&conversation.id)?;
+        let admins = members.into_iter().filter(|m| m.admin && m.device.trust == *conversation.id.owner());
+        let mut names: Vec<String> = admins.map(|m| one_line(&m.device.name)).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The devices of the members who were typed. This device is none of them.
+    pub(super) fn leaving(
+        &self,
+        conversation: &Conversation,
+        typed: &[String],
+    ) -> Result<Vec<SessionMember>, AppError> {
+        let mut leaving = self.session.members(&conversation.id)?;
+        let mut named = Vec::new();
+        for typed in typed {
+            named.push(member_named(&leaving, typed)?);
+        }
+        if named.contains(&self.session.device().person) {
+            return Err(AppError::OwnRemoval);
+        }
+        leaving.retain(|member| named.contains(&member.device.person));
+        Ok(leaving)
+    }
+
+    fn review_view(
+        &self,
+        conversation: &Conversation,
+        view: ConversationView,
+        since: &Reviewed,
+    ) -> Result<ReviewView, AppError> {
+        let parse = |der: &Vec<u8>| Certificate::parse(der).ok();
+        let before: Vec<Certificate> = since.seen.iter().filter_map(parse).collect();
+        let members = self.session.members(&conversation.id)?;
+        let after: Vec<Certificate> = members.iter().filter_map(|m| parse(m.chain.first()?)).collect();
+        let mut changes: Vec<MemberChange> =
+            changes::between(&before, &after).into_iter().map(change_view).collect();
+        for member in view.members.iter().filter(|m| !m.certification.holds) {
+            changes.push(MemberChange {
+                kind: "not-valid",
+                name: member.name.clone(),
+                role: member.role.clone(),
+                trust: member.trust.clone(),
+                registration: member.registration.clone(),
+                device: Some(member.device.clone()),
+                differences: member.certification.problem.iter().cloned().collect(),
+            });
+        }
+        Ok(ReviewView {
+            may_confirm: self.may_review(conversation)?,
+            conversation: view,
+            compared_with: Moment(since.seen_at),
+            changes,
+            recorded: false,
+            could_read: Vec::new(),
+        })
+    }
+}
+
+fn change_view(change: Change) -> MemberChange {
+    let Change { kind, subject, device, differences } = change;
+    MemberChange {
+        kind: kind.name(),
+        name: subject.common_name,
+        role: subject.title,
+        trust: subject.trust.to_string(),
+        registration: subject.registration,
+        device: device.map(|device| device.to_string()),
+        differences,
+    }
+}
+
+fn state(conversation: &Conversation, reviewed: Reviewed, now: Timestamp) -> ReviewState {
+    let Reviewed { at, terms, by, .. } = reviewed;
+    let (due, read_only) = (Moment(terms.due(at)), Moment(terms.read_only(at)));
+    let id = conversation.id.to_string();
+    let next = format!(
+        "an administrator from {} must look through the members: lanyard conversation review {}",
+        conversation.id.owner(),
+        &id[..ID_DIGITS]
+    );
+    let (state, banner) = match terms.standing(at, now) {
+        Standing::Current => ("current", None),
+        Standing::Overdue => {
+            let said = format!("REVIEW OVERDUE since {due}, and nobody can write here from {read_only} on");
+            ("overdue", Some(format!("{said}: {next}")))
+        }
+        Standing::ReadOnly => {
+            let said = format!("READ-ONLY since {read_only}, as the members were to be reviewed by {due}");
+            ("read-only", Some(format!("{said}: {next}")))
+        }
+    };
+    let reviewed = by.as_ref().map(|_| Moment(at));
+    let known = by.and_then(|by| by.known);
+    ReviewState {
+        state,
+        reviewed,
+        by: known.map(|(name, role, trust)| ReviewerView { name, role, trust }),
+        due,
+        read_only,
+        banner,
+    }
+}

@@ -1,0 +1,85 @@
+//! Reviews of a conversation's members.
+
+use serde::Serialize;
+
+use super::{ConversationView, CouldRead, Moment};
+
+/// When the members of a conversation were reviewed, and until when that holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReviewState {
+    /// `current`, `overdue` or `read-only`.
+    pub state: &'static str,
+    /// When they were reviewed last; founding a conversation counts. Absent in conversations of earlier versions, until they are.
+    pub reviewed: Option<Moment>,
+    /// By whom, as the certificate said then; absent if nobody did, or somebody who had left when this device came.
+    pub by: Option<ReviewerView>,
+    /// When the next review is due.
+    pub due: Moment,
+    /// From when on the conversation can only be read, if there is none.
+    pub read_only: Moment,
+    /// What every member is told, unless the state is `current`.
+    pub banner: Option<String>,
+}
+
+/// Who reviewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReviewerView {
+    /// The display name.
+    pub name: String,
+    /// The role.
+    pub role: Option<String>,
+    /// The ODS code of the trust.
+    pub trust: String,
+}
+
+/// `conversation review`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReviewView {
+    /// The conversation as it is now.
+    #[serde(flatten)]
+    pub conversation: ConversationView,
+    /// Of when the members are with whom those of now are compared: the last review, or when this device came, if that was later.
+    pub compared_with: Moment,
+    /// What has changed since.
+    pub changes: Vec<MemberChange>,
+    /// Whether this device's holder may record a review.
+    pub may_confirm: bool,
+    /// Whether a review was recorded by this command: false while it waits for the owner trust, or if none was asked for.
+    pub recorded: bool,
+    /// What those who were taken out could have read.
+    pub could_read: Vec<CouldRead>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MemberChange {
+    /// `joined`, `left`, `described`, `device-added`, `device-removed`, `certificate`, or `not-valid`: the certificate was revoked or has
+    /// ended.
+    pub kind: &'static str,
+    /// The display name.
+    pub name: String,
+    /// The role.
+    pub role: Option<String>,
+    /// The ODS code of the trust.
+    pub trust: String,
+    /// The professional registration.
+    pub registration: Option<String>,
+    /// Fingerprint of the device's certificate, if it is about one.
+    pub device: Option<String>,
+    /// What is different, a phrase each.
+    pub differences: Vec<String>,
+}
+
+/// A conversation whose members should have been reviewed, where its messages are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OverdueReview {
+    /// The conversation's id.
+    pub conversation: String,
+    /// The conversation's title.
+    pub title: String,
+    /// The conversation's class.
+    pub class: &'static str,
+    /// As in [`ReviewState`].
+    #[serde(flatten)]
+    pub review: ReviewState,
+}
