@@ -68,6 +68,9 @@ pub struct Invitee {
     pub department: Option<String>,
     /// Professional registration.
     pub registration: Option<String>,
+    /// Staff number: for the identity provider's word to be compared with, and in no certificate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub staff_number: Option<String>,
     /// Who checked that they are who they say they are.
     pub checked_by: String,
 }
@@ -158,6 +161,25 @@ impl Invitations {
         now: Timestamp,
     ) -> Result<Invitee, InvitationError> {
         let _turn = self.turn();
+        let mut kept = self.proven(id, code, now)?;
+        let public_key = to_hex(public_key);
+        let used_by_another = kept.used_by.as_ref().is_some_and(|key| *key != public_key);
+        kept.used_by.get_or_insert(public_key);
+        self.write(&kept)?;
+        if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
+    }
+
+    /// Says whom an invitation is for, without using it.
+    ///
+    /// # Errors
+    /// As [`Invitations::redeem`], but for [`InvitationError::Used`].
+    pub fn check(&self, id: &[u8], code: &[u8], now: Timestamp) -> Result<Invitee, InvitationError> {
+        let _turn = self.turn();
+        Ok(self.proven(id, code, now)?.invitee)
+    }
+
+    /// The invitation, if this is its code; after a wrong one, a try is gone.
+    fn proven(&self, id: &[u8], code: &[u8], now: Timestamp) -> Result<Kept, InvitationError> {
         if id.len() != RANDOM_BYTES {
             return Err(InvitationError::Wrong);
         }
@@ -173,12 +195,9 @@ impl Invitations {
         if hmac_of(id, code).verify_slice(&expected).is_err() {
             return Err(InvitationError::Wrong);
         }
-        let public_key = to_hex(public_key);
-        let used_by_another = kept.used_by.as_ref().is_some_and(|key| *key != public_key);
         kept.tries_left = before;
-        kept.used_by.get_or_insert(public_key);
         self.write(&kept)?;
-        if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
+        Ok(kept)
     }
 
     /// All of them, oldest first.
@@ -255,6 +274,7 @@ mod tests {
             role: Some("Consultant".into()),
             department: None,
             registration: Some("GMC 1234567".into()),
+            staff_number: None,
             checked_by: "J. Byrne".into(),
         }
     }

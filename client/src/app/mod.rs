@@ -43,6 +43,7 @@ use crate::enrol;
 use crate::node::{Anchor, Events, NodeClient, NodeError};
 use crate::profile::{Device, Profile};
 use crate::session::{KEY_PACKAGE_LIFE_SECS, Session};
+use crate::sign_in::SignIn;
 use crate::trust::Beliefs;
 use crate::vault::{Vault, VaultKey};
 use view::{Moment, NetworkView, WhoAmI};
@@ -97,9 +98,21 @@ impl App {
     /// # Errors
     /// [`AppError`]; the profile is then not enrolled.
     pub fn enrol(profile: &Profile, line: &str) -> Result<Self, AppError> {
+        Self::enrol_signing_in(profile, line, None)
+    }
+
+    /// As [`App::enrol`], where the trust may ask for a sign-in with its identity provider.
+    ///
+    /// # Errors
+    /// [`AppError`]; the profile is then not enrolled.
+    pub fn enrol_signing_in(
+        profile: &Profile,
+        line: &str,
+        sign_in: Option<&SignIn<'_>>,
+    ) -> Result<Self, AppError> {
         profile.make()?;
         let lock = profile.lock()?;
-        let (device, beliefs) = enrol::enrol(profile, line, clock::now())?;
+        let (device, beliefs) = enrol::enrol(profile, line, sign_in, clock::now())?;
         let mut app = Self::with(profile, device, beliefs, lock, true)?;
         // The device is enrolled whatever comes of this; every sync tries it again, and `whoami` shows it.
         let _ = app.publish_key_package(clock::now());

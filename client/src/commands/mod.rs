@@ -16,7 +16,9 @@ use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
 use lanyard_client::profile::Profile;
 use lanyard_client::session::content::TEXT_BYTES_MAX;
+use lanyard_client::sign_in::SignIn;
 use lanyard_crypto::RecordId;
+use lanyard_crypto::gateway::SIGN_IN_SECS_MAX;
 use lanyard_crypto::ids::IdError;
 use lanyard_crypto::pin::PinRefused;
 use lanyard_crypto::{mls, record};
@@ -101,7 +103,10 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
     let profile = profile(cli.profile)?;
     let out = Out { json: cli.json };
     match cli.command {
-        Command::Enrol { line } => out.show(&App::enrol(&profile, &line)?.whoami()?),
+        Command::Enrol { line, sign_in_port } => {
+            let sign_in = SignIn { port: sign_in_port, show: &sign_in_at };
+            out.show(&App::enrol_signing_in(&profile, &line, Some(&sign_in))?.whoami()?)
+        }
         Command::Whoami => out.show(&open(&profile)?.whoami()?),
         Command::Find { words } => out.show(&open(&profile)?.find(&words.join(" "))?),
         Command::Conversation(command) => conversation(&profile, command, &out),
@@ -169,6 +174,15 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
         eprintln!("lanyard: {reminder}");
     }
     out.show(&sent)
+}
+
+/// Standard output is for what was asked for. No browser is started: its arguments would show others on this machine where.
+fn sign_in_at(url: &str) {
+    eprintln!(
+        "Your trust asks you to sign in with its identity provider. Open this in a browser on this device:\n\n{url}\n\n\
+         lanyard waits for it for {} minutes.",
+        SIGN_IN_SECS_MAX / 60
+    );
 }
 
 fn standard_input() -> Result<String, CommandError> {

@@ -20,6 +20,7 @@ fn invite(args: &InviteArgs) -> Result<(), CommandError> {
         role: args.role.clone(),
         department: args.department.clone(),
         registration: args.registration.clone(),
+        staff_number: args.staff_number.clone(),
         checked_by: args.checked_by.clone(),
     };
     let request = InviteRequest { invitee, hours: args.hours };
