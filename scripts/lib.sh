@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-target}
 tools=$target/tools
 venv=$target/venv
+oidc=$target/oidc
 export PATH="$PWD/$tools/bin:$tools/bin:$PATH"
 
 say() { printf '%s\n' "$*" >&2; }

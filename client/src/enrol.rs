@@ -25,7 +25,11 @@ use crate::agent;
 use crate::files::FileError;
 use crate::node::{Anchor, NodeClient, NodeError};
 use crate::profile::{Device, Profile, ProfileError};
+use crate::sign_in::{SignIn, SignInError};
 use crate::trust::{Beliefs, TrustError};
+
+/// The node's word for that.
+const SIGN_IN_NEEDED: &str = "sign-in-needed";
 
 /// Why a device was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +46,9 @@ pub enum EnrolError {
     /// The node could not be asked, or refused.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The holder has not signed in.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     /// The request could not be made.
     #[error("the certification request cannot be made: {0}")]
     Request(#[from] RequestError),
@@ -88,15 +95,21 @@ pub struct Certified {
     pub right: SessionToken,
 }
 
-/// Has this device certified by the trust that sent the invitation `line`. The profile's lock is held by the caller.
+/// Has this device certified by the trust that sent the invitation `line`. If the trust asks for a sign-in with its identity provider, it
+/// goes by `sign_in`. The profile's lock is held by the caller.
 ///
 /// # Errors
 /// [`EnrolError`]; the profile is then as it was, but for the device's key.
-pub fn certify(profile: &Profile, line: &str, now: Timestamp) -> Result<Certified, EnrolError> {
+pub fn certify(
+    profile: &Profile,
+    line: &str,
+    sign_in: Option<&SignIn<'_>>,
+    now: Timestamp,
+) -> Result<Certified, EnrolError> {
     let invitation = Invitation::from_line(line)?;
     let before = check(profile, &invitation)?;
     let key = profile.key()?;
-    let response = ask(&invitation, &key)?;
+    let response = ask(&invitation, &key, sign_in)?;
     let (trust, root) = (invitation.trust, invitation.root);
     let beliefs = match &before {
         Some(_) => Beliefs::load(profile)?,
@@ -137,16 +150,29 @@ fn check(profile: &Profile, invitation: &Invitation) -> Result<Option<Device>, E
     }
 }
 
-fn ask(invitation: &Invitation, key: &SecretKey) -> Result<EnrolResponse, EnrolError> {
+fn ask(
+    invitation: &Invitation,
+    key: &SecretKey,
+    sign_in: Option<&SignIn<'_>>,
+) -> Result<EnrolResponse, EnrolError> {
     let anchor = Anchor::Invitation { trust: invitation.trust.clone(), root: invitation.root };
     let mut node = NodeClient::new(&invitation.address, anchor, None)?;
     // The subject is the registrar's to say: it is the person whom the operator has checked.
     let request = CertificateRequest::create(key, None)?;
-    Ok(node.enrol(&EnrolRequest {
+    let mut request = EnrolRequest {
         invitation: invitation.id.clone(),
         code: invitation.code.clone(),
         request: request.der().to_vec(),
-    })?)
+        sign_in: None,
+    };
+    match (node.enrol(&request), sign_in) {
+        // The invitation does not say whether the trust asks for it; nothing is used up by asking.
+        (Err(error), Some(sign_in)) if error.code() == Some(SIGN_IN_NEEDED) => {
+            request.sign_in = Some(sign_in.run(&mut node, invitation)?);
+            Ok(node.enrol(&request)?)
+        }
+        (answer, _) => Ok(answer?),
+    }
 }
 
 fn chain_of(

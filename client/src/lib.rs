@@ -3,6 +3,7 @@
 //! - [`app`]: what a front end does for the person before it.
 //! - [`enrol`], [`sync`]: from an invitation to a certified device; what comes from the node, and what waits
 //!   for it.
+//! - [`sign_in`]: signing in with the trust's identity provider, where an enrolment asks for it.
 //! - [`node`]: HTTPS with mutual TLS to the device's own node.
 //! - [`trust`]: what the device believes of the network.
 //! - [`session`]: MLS; [`vault`]: everything that is kept, encrypted.
@@ -28,6 +29,7 @@ pub mod patterns;
 pub mod pin;
 pub mod profile;
 pub mod session;
+pub mod sign_in;
 pub mod sync;
 pub mod trust;
 pub mod vault;

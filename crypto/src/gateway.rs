@@ -39,11 +39,74 @@ pub struct EnrolRequest {
     /// PKCS#10 (RFC 2986) for the device's key, DER; the node takes the public key from it and the subject from the invitation.
     #[serde(with = "serde_bytes")]
     pub request: Vec<u8>,
+    /// What a sign-in with the trust's identity provider brought back, where the trust asks for one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sign_in: Option<SignedIn>,
 }
 
 impl std::fmt::Debug for EnrolRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("EnrolRequest { .. }")
+    }
+}
+
+/// `POST /v1/enrol/sign-in`: begins a sign-in with the trust's identity provider (OpenID Connect Core 1.0, section 3.1), for one
+/// invitation. Its redirect comes to the device itself (RFC 8252, section 7.3).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignInRequest {
+    /// Which invitation.
+    #[serde(with = "serde_bytes")]
+    pub invitation: Vec<u8>,
+    /// Its secret code.
+    #[serde(with = "serde_bytes")]
+    pub code: Vec<u8>,
+    /// The port of 127.0.0.1 on which the device waits for the redirect to [`SIGN_IN_PATH`].
+    pub port: u16,
+}
+
+impl std::fmt::Debug for SignInRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignInRequest { .. }")
+    }
+}
+
+/// The path of the redirect.
+pub const SIGN_IN_PATH: &str = "/signed-in";
+/// How long a sign-in may take, in seconds.
+pub const SIGN_IN_SECS_MAX: u64 = 600;
+/// An identity provider's code, in bytes.
+pub const SIGN_IN_CODE_BYTES_MAX: usize = 4096;
+
+/// Where the person signs in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignInResponse {
+    /// For their browser.
+    pub url: String,
+    /// What the redirect has to bring: it is this sign-in's, and nobody else's.
+    pub state: String,
+}
+
+impl std::fmt::Debug for SignInResponse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignInResponse { .. }")
+    }
+}
+
+/// What the redirect brought (RFC 6749, section 4.1.2).
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// Which sign-in.
+    pub state: String,
+    /// The identity provider's code, of at most [`SIGN_IN_CODE_BYTES_MAX`] bytes.
+    pub code: String,
+    /// Who says to have issued it (RFC 9207), if the provider tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub issuer: Option<String>,
+}
+
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SignedIn { .. }")
     }
 }
 

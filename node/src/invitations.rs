@@ -68,6 +68,9 @@ pub struct Invitee {
     pub department: Option<String>,
     /// Professional registration.
     pub registration: Option<String>,
+    /// Staff number: for the identity provider's word to be compared with, and in no certificate.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub staff_number: Option<String>,
     /// Who checked that they are who they say they are.
     pub checked_by: String,
     /// Fingerprint of the certificate of a device of theirs, which is wiped when the new one is enrolled.
@@ -161,6 +164,25 @@ impl Invitations {
         now: Timestamp,
     ) -> Result<Invitee, InvitationError> {
         let _turn = self.turn();
+        let mut kept = self.proven(id, code, now)?;
+        let public_key = to_hex(public_key);
+        let used_by_another = kept.used_by.as_ref().is_some_and(|key| *key != public_key);
+        kept.used_by.get_or_insert(public_key);
+        self.write(&kept)?;
+        if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
+    }
+
+    /// Says whom an invitation is for, without using it.
+    ///
+    /// # Errors
+    /// As [`Invitations::redeem`], but for [`InvitationError::Used`].
+    pub fn check(&self, id: &[u8], code: &[u8], now: Timestamp) -> Result<Invitee, InvitationError> {
+        let _turn = self.turn();
+        Ok(self.proven(id, code, now)?.invitee)
+    }
+
+    /// The invitation, if this is its code; after a wrong one, a try is gone.
+    fn proven(&self, id: &[u8], code: &[u8], now: Timestamp) -> Result<Kept, InvitationError> {
         if id.len() != RANDOM_BYTES {
             return Err(InvitationError::Wrong);
         }
@@ -176,12 +198,9 @@ impl Invitations {
         if hmac_of(id, code).verify_slice(&expected).is_err() {
             return Err(InvitationError::Wrong);
         }
-        let public_key = to_hex(public_key);
-        let used_by_another = kept.used_by.as_ref().is_some_and(|key| *key != public_key);
         kept.tries_left = before;
-        kept.used_by.get_or_insert(public_key);
         self.write(&kept)?;
-        if used_by_another { Err(InvitationError::Used) } else { Ok(kept.invitee) }
+        Ok(kept)
     }
 
     /// Ends the open ones of these people; says which.
@@ -277,6 +296,7 @@ mod tests {
             role: Some("Consultant".into()),
             department: None,
             registration: Some("GMC 1234567".into()),
+            staff_number: None,
             checked_by: "J. Byrne".into(),
             replaces: None,
         }

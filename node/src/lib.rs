@@ -12,6 +12,7 @@ mod deletions_report;
 mod driver;
 mod files;
 mod gateway;
+mod identity_provider;
 mod invitations;
 pub mod outside;
 mod p2p;

@@ -23,6 +23,7 @@ use serde_bytes::ByteBuf;
 
 use crate::config::RegistrarFiles;
 use crate::files::{self, FileError};
+use crate::identity_provider::IdentityProvider;
 use crate::invitations::{InvitationError, Invitations, Invitee};
 use crate::wipes::{Order, Reason, Wipe, WipeError, Wipes};
 
@@ -97,6 +98,8 @@ pub struct Registrar {
     pub invitations: Invitations,
     /// Wipes of devices.
     pub wipes: Wipes,
+    /// Where invited people sign in as well, if the trust asks for it.
+    pub identity_provider: Option<IdentityProvider>,
     state: Mutex<State>,
 }
 
@@ -136,7 +139,14 @@ impl Registrar {
         let state = State { list: read_list(&directory.join(LIST))?, devices: read_devices(&directory)? };
         let invitations = Invitations::open(data_dir.join("invitations"))?;
         let wipes = Wipes::open(data_dir.join("wipes"))?;
-        Ok(Self { key, certificate, directory, invitations, wipes, state: Mutex::new(state) })
+        let state = Mutex::new(state);
+        Ok(Self { key, certificate, directory, invitations, wipes, identity_provider: None, state })
+    }
+
+    /// The same, with a sign-in for whoever enrols.
+    #[must_use]
+    pub fn with_identity_provider(self, identity_provider: Option<IdentityProvider>) -> Self {
+        Self { identity_provider, ..self }
     }
 
     /// Its certificate.
@@ -144,8 +154,8 @@ impl Registrar {
         &self.certificate
     }
 
-    /// Certifies the device of an invited person. The key is the request's, the subject the invitation's. The
-    /// same request with the same invitation again gets the same certificate.
+    /// Certifies the device of an invited person. The key is the request's, the subject the invitation's, or `signed_in` as
+    /// the identity provider has confirmed them. The same request with the same invitation again gets the same certificate.
     ///
     /// # Errors [`RegistrarError::Request`], [`RegistrarError::Invitation`], or that the certificate cannot
     /// be made or kept.
@@ -154,6 +164,7 @@ impl Registrar {
         invitation: &[u8],
         code: &[u8],
         request: &[u8],
+        signed_in: Option<Invitee>,
         now: Timestamp,
     ) -> Result<Certificate, RegistrarError> {
         let request = CertificateRequest::parse(request)?;
@@ -168,7 +179,7 @@ impl Registrar {
             let reference = Some(format!("invitation {}", to_hex(invitation)));
             self.wipes.order(&replaced, &Order { reason, reference }, now)?;
         }
-        let subject = self.subject_of(&invitee);
+        let subject = self.subject_of(&signed_in.unwrap_or(invitee));
         let earlier = state
             .devices
             .values()
@@ -455,8 +466,8 @@ mod tests {
         let invitee = trust.invitee(name);
         let made = registrar.invitations.make(invitee, 3600, NOW).unwrap();
         let request = CertificateRequest::create(&SecretKey::generate().unwrap(), None).unwrap();
-        let first = registrar.enrol(&made.id, &made.code, request.der(), NOW).unwrap();
-        let again = registrar.enrol(&made.id, &made.code, request.der(), NOW).unwrap();
+        let first = registrar.enrol(&made.id, &made.code, request.der(), None, NOW).unwrap();
+        let again = registrar.enrol(&made.id, &made.code, request.der(), None, NOW).unwrap();
         assert_eq!(first, again, "an answer that was lost can be had again");
         first
     }

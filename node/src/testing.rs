@@ -85,6 +85,7 @@ impl Trust {
             role: Some("Consultant".into()),
             department: None,
             registration: None,
+            staff_number: None,
             checked_by: "Operator".into(),
             replaces: None,
         }

@@ -15,6 +15,7 @@ pub mod interrupt;
 pub mod links;
 pub mod loopback;
 pub mod node;
+pub mod oidc;
 pub mod person;
 pub mod process;
 pub mod python;

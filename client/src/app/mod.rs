@@ -49,6 +49,7 @@ use crate::node::{Anchor, Events, NodeClient, NodeError};
 use crate::pin::{self, PinError};
 use crate::profile::{Device, Profile, ProfileError};
 use crate::session::{KEY_PACKAGE_LIFE_SECS, Session};
+use crate::sign_in::SignIn;
 use crate::trust::Beliefs;
 use crate::vault::{Vault, VaultKey};
 use view::{Moment, NetworkView, WhoAmI};
@@ -101,12 +102,17 @@ impl App {
         Self::with(profile, profile.load()?, Beliefs::load(profile)?, lock, &opened)
     }
 
-    /// Enrols the device with an invitation (see [`crate::enrol`]), sets its first PIN, and makes it reachable for others if possible. What the
+    /// Enrols the device with an invitation (see [`crate::enrol`]), and with a sign-in if the trust asks for it, sets its first PIN, and makes it reachable for others if possible. What the
     /// PIN has opened is for the agent.
     ///
     /// # Errors
     /// [`AppError`]: the profile is then not enrolled; or [`AppError::FirstPin`]: it is certified, and the same line ends it.
-    pub fn enrol(profile: &Profile, line: &str, pin: Pin) -> Result<(Self, Opened), AppError> {
+    pub fn enrol(
+        profile: &Profile,
+        line: &str,
+        pin: Pin,
+        sign_in: Option<&SignIn<'_>>,
+    ) -> Result<(Self, Opened), AppError> {
         profile.make()?;
         let lock = profile.lock()?;
         let key = match profile.has_pin()? {
@@ -120,7 +126,7 @@ impl App {
                 }
             },
         };
-        let Certified { device, beliefs, right } = enrol::certify(profile, line, clock::now())?;
+        let Certified { device, beliefs, right } = enrol::certify(profile, line, sign_in, clock::now())?;
         let mut node = client(&device, &beliefs)?;
         let opened = pin::set_first(profile, &device, &mut node, right, key, pin);
         let opened = opened.map_err(AppError::FirstPin)?;

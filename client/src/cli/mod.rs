@@ -43,7 +43,8 @@ pub enum Command {
 The line works once and for a limited time. Keys are made on this device and never leave it.
 Asks for a new PIN, without which nothing on this device can be opened: typed twice, or read from
 standard input; at least six characters, no repeats, runs, dates, nor what others try first.
-If it breaks off, the same line again ends it.
+If it breaks off, the same line again ends it. If your trust asks you to sign in with its identity
+provider as well, the address for your browser is printed.
 
 Example:
   lanyard enrol lanyard1-a30163...")]
@@ -51,6 +52,9 @@ Example:
         /// The whole line that begins with lanyard1-
         #[arg(value_name = "LINE")]
         line: String,
+        /// The port of 127.0.0.1 to which your browser comes back, if your trust has one fixed [default: any]
+        #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+        sign_in_port: u16,
     },
     /// Show who this device says you are, and for how long
     #[command(after_help = "Example:\n  lanyard whoami --json")]

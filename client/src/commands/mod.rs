@@ -16,8 +16,10 @@ use lanyard_client::app::{App, AppError};
 use lanyard_client::clock::{self, NotADuration};
 use lanyard_client::profile::Profile;
 use lanyard_client::session::content::TEXT_BYTES_MAX;
+use lanyard_client::sign_in::SignIn;
 use lanyard_client::wipe::{self, WipeError, Wiped};
 use lanyard_crypto::RecordId;
+use lanyard_crypto::gateway::SIGN_IN_SECS_MAX;
 use lanyard_crypto::ids::IdError;
 use lanyard_crypto::pin::PinRefused;
 use lanyard_crypto::{mls, record};
@@ -129,18 +131,26 @@ fn wiped_or(profile: &Profile, error: AppError) -> CommandError {
     }
 }
 
-fn enrol(profile: &Profile, line: &str, out: &Out) -> Result<(), CommandError> {
+fn enrol(
+    profile: &Profile,
+    line: &str,
+    sign_in: &SignIn<'_>,
+    out: &Out,
+) -> Result<(), CommandError> {
     // What stands in the way may be a device that was revoked since it was used last.
     if profile.load().is_ok() {
         let _ = wipe::look(profile);
     }
-    pin::enrol(profile, line, out)?;
+    pin::enrol(profile, line, sign_in, out)?;
     Ok(wipe::forget(profile).map_err(AppError::from)?)
 }
 
 fn carry_out(profile: &Profile, command: Command, out: &Out) -> Result<(), CommandError> {
     match command {
-        Command::Enrol { line } => enrol(profile, &line, out),
+        Command::Enrol { line, sign_in_port } => {
+            let sign_in = SignIn { port: sign_in_port, show: &sign_in_at };
+            enrol(profile, &line, &sign_in, out)
+        }
         Command::Whoami => out.show(&open(profile)?.whoami()?),
         Command::Find { words } => out.show(&open(profile)?.find(&words.join(" "))?),
         Command::Conversation(command) => conversation(profile, command, out),
@@ -223,6 +233,15 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
         eprintln!("lanyard: {reminder}");
     }
     out.show(&sent)
+}
+
+/// Standard output is for what was asked for. No browser is started: its arguments would show others on this machine where.
+fn sign_in_at(url: &str) {
+    eprintln!(
+        "Your trust asks you to sign in with its identity provider. Open this in a browser on this device:\n\n{url}\n\n\
+         lanyard waits for it for {} minutes.",
+        SIGN_IN_SECS_MAX / 60
+    );
 }
 
 fn standard_input() -> Result<String, CommandError> {

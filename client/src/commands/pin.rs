@@ -13,6 +13,7 @@ use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::clock::readable_secs;
 use lanyard_client::enrol;
 use lanyard_client::pin;
+use lanyard_client::sign_in::SignIn;
 use lanyard_client::profile::Profile;
 use lanyard_client::wipe::{self, WipeError};
 use lanyard_crypto::pin::{Pin, PinRefused};
@@ -59,12 +60,17 @@ impl std::fmt::Display for Text<'_, State> {
 }
 
 /// Enrols the device, with the PIN that it is locked by from the first.
-pub(super) fn enrol(profile: &Profile, line: &str, out: &Out) -> Result<(), CommandError> {
+pub(super) fn enrol(
+    profile: &Profile,
+    line: &str,
+    sign_in: &SignIn<'_>,
+    out: &Out,
+) -> Result<(), CommandError> {
     // Before a PIN is typed for nothing.
     enrol::check_line(profile, line).map_err(AppError::from)?;
     let pin = chosen()?;
     let begun = Mark::now(profile).map_err(AppError::from)?;
-    let (app, opened) = App::enrol(profile, line, pin)?;
+    let (app, opened) = App::enrol(profile, line, pin, Some(sign_in))?;
     let whoami = app.whoami()?;
     drop(app);
     keep(profile, opened, begun)?;

@@ -18,8 +18,8 @@ use lanyard_crypto::cbor;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
     InboxResponse, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload,
-    RESPONSE_BYTES_MAX, RevocationsResponse, SeenRequest, SendRequest, SendResponse, TicksResponse,
-    TrustResponse, WipedRequest,
+    RESPONSE_BYTES_MAX, RevocationsResponse, SeenRequest, SendRequest, SendResponse, SignInRequest,
+    SignInResponse, TicksResponse, TrustResponse, WipedRequest,
 };
 use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId};
@@ -58,6 +58,11 @@ impl NodeClient {
     /// `POST /v1/enrol`: has the device certified.
     pub fn enrol(&mut self, request: &EnrolRequest) -> Result<EnrolResponse, NodeError> {
         self.ask(Method::POST, "/v1/enrol", Some(request))
+    }
+
+    /// `POST /v1/enrol/sign-in`: begins a sign-in with the trust's identity provider.
+    pub fn begin_sign_in(&mut self, request: &SignInRequest) -> Result<SignInResponse, NodeError> {
+        self.ask(Method::POST, "/v1/enrol/sign-in", Some(request))
     }
 
     /// `GET /v1/trust`: the charter, or this version of it, and the revocation lists in force.

@@ -39,7 +39,7 @@ pub fn keep(profile: &Profile, opened: Option<Opened>) {
 
 /// Enrols a device, which is locked afterwards.
 pub fn enrol(profile: &Profile, line: &str) -> Result<Opened, AppError> {
-    App::enrol(profile, line, Pin::chosen(PIN).unwrap()).map(|(_, opened)| opened)
+    App::enrol(profile, line, Pin::chosen(PIN).unwrap(), None).map(|(_, opened)| opened)
 }
 
 impl Person {

@@ -77,6 +77,9 @@ pub struct InviteArgs {
     /// Their department
     #[arg(long)]
     pub department: Option<String>,
+    /// Their staff number, for the identity provider's word to be compared with, where the trust has one
+    #[arg(long, value_name = "NUMBER", value_parser = named)]
+    pub staff_number: Option<String>,
     /// Who checked that this person is who they say they are; kept with the invitation
     #[arg(long, value_name = "WHO", value_parser = named)]
     pub checked_by: String,

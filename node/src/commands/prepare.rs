@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{CommandError, charters, read_key, view};
 use crate::address::NodeAddress;
 use crate::config::{Config, Problem};
+use crate::identity_provider::IdentityProvider;
 use crate::p2p::Countries;
 use crate::store_key::{KeySource, StoreKey};
 use crate::time::rfc3339;
@@ -103,6 +104,9 @@ pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) 
     directories(config, &mut findings);
     let store_key = store_key(config, &mut findings);
     registrar(config, now, &mut findings);
+    if let Some(Err(error)) = config.identity_provider.as_ref().map(IdentityProvider::open) {
+        findings.fatal("enrolment.identity_provider", format!("names a file that cannot be used: {error}"));
+    }
 
     let (Some(key), Some((certificate, registrar)), Some((network, charter)), Some(countries)) =
         (key, chain, charter, countries)

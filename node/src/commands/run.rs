@@ -24,6 +24,7 @@ use crate::config::{Config, ConfigError, Log, Problem};
 use crate::driver;
 use crate::files::{self, FileError};
 use crate::gateway::Gateway;
+use crate::identity_provider::{self, IdentityProvider};
 use crate::registrar::{Contact, Registrar, RegistrarError};
 use crate::store_key::{self, KeySource, StoreKey, StoreKeyError};
 use crate::time::now;
@@ -60,6 +61,9 @@ pub enum RunError {
     /// The registrar.
     #[error("the registrar: {0}")]
     Registrar(#[from] RegistrarError),
+    /// The identity provider's files.
+    #[error("the identity provider: {0}")]
+    IdentityProvider(#[from] identity_provider::OpenError),
     /// A place to listen.
     #[error("cannot listen on {place}: {reason}")]
     Listen {
@@ -116,7 +120,11 @@ async fn node(config: &Config, prepared: Prepared, ready_file: Option<&Path>) ->
         .await
         .map_err(|reason| RunError::Listen { place: config.gateway.listen.to_string(), reason })?;
     let registrar = match &config.identity.registrar {
-        Some(paths) => Some(Arc::new(Registrar::open(paths, &config.data_dir)?)),
+        Some(paths) => {
+            let provider = config.identity_provider.as_ref().map(IdentityProvider::open).transpose()?;
+            let registrar = Registrar::open(paths, &config.data_dir)?;
+            Some(Arc::new(registrar.with_identity_provider(provider)))
+        }
         None => None,
     };
     let store = open_store(config, &prepared)?;

@@ -22,6 +22,7 @@ pub(super) fn invite_request(args: &InviteArgs) -> InviteRequest {
         role: args.role.clone(),
         department: args.department.clone(),
         registration: args.registration.clone(),
+        staff_number: args.staff_number.clone(),
         checked_by: args.checked_by.clone(),
         replaces: args.replaces.map(|device| device.to_string()),
     };

@@ -5,6 +5,7 @@
 //! is for [`crate::commands`] to check. Paths that are not absolute start at the file's directory.
 
 mod conversations;
+mod enrolment;
 mod problem;
 mod reader;
 
@@ -22,6 +23,7 @@ use lanyard_storage::limits::{CACHE_BYTES, CACHE_BYTES_DEFAULT};
 
 use crate::address::{self, NodeAddress};
 use crate::files;
+use crate::identity_provider;
 use crate::p2p::Network;
 use crate::policy::Policy;
 use crate::store_key::KeySource;
@@ -47,6 +49,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// The operator's socket.
     pub admin_socket: PathBuf,
+    /// Where people who enrol sign in, besides having an invitation.
+    pub identity_provider: Option<identity_provider::Options>,
     /// In which country addresses lie.
     pub residency: Residency,
     /// What the trust asks of its devices: how long messages are kept, where that is shorter than the charter, how PINs are bounded, how often
@@ -161,6 +165,11 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     let mut admin = root.section("admin");
     let socket = admin.optional("socket", "the path for the operator's socket is needed", file);
     admin.end();
+    let identity_provider = enrolment::enrolment(root.section("enrolment"), &file);
+    if let (Some(Some(_)), Some(Identity { registrar: None, .. })) = (&identity_provider, &identity) {
+        let message = "stands on a node without `identity.registrar_key`, where nobody enrols";
+        root.note("enrolment.identity_provider", message);
+    }
     let residency = residency(root.section("residency"), &file);
     let policy = policy(root.section("policy"));
     let mut storage = root.section("storage");
@@ -178,6 +187,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         charter: charter?,
         peer: peer?,
         gateway: gateway?,
+        identity_provider: identity_provider?,
         admin_socket: socket?.unwrap_or_else(|| data_dir.join("admin.sock")),
         residency: residency?,
         policy: policy?,

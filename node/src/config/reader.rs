@@ -44,6 +44,11 @@ impl<'a> Section<'a> {
         Self { path: String::new(), table, known: Vec::new(), problems }
     }
 
+    /// Whether there is something at `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// The table at `key`; empty if it is absent, so that what it must hold is asked for.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'a> {
         let path = self.path_of(key);

@@ -158,6 +158,32 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "node.toml: `policy.retention.private_days` is not known here; possible are `clinical_days`, `operational_days`, \
          `social_days`",
     ),
+    (
+        "[gateway]",
+        "[enrolment.identity_provider]\nissuer = \"http://login.ryj.example\"\nclient_id = \"c\"\n[enrolment.identity_provider.claims]\n\
+         name = [\"{$.name}\"]\n[gateway]",
+        "node.toml: `enrolment.identity_provider.issuer` is \"http://login.ryj.example\"; the provider's issuer identifier is \
+         needed, such as \"https://login.ryj.example\"",
+    ),
+    (
+        "[gateway]",
+        "[enrolment.identity_provider]\nissuer = \"https://login.ryj.example\"\nclient_id = \"c\"\n\
+         required = [{ claim = \"level\", values = [\"3\"] }]\n[enrolment.identity_provider.claims]\nname = [\"{$.name}\"]\n[gateway]",
+        "node.toml: `enrolment.identity_provider.required[0].claim` is \"level\"; a JSONPath is needed, such as \
+         \"$.id_assurance_level\"",
+    ),
+    (
+        "[gateway]",
+        "[enrolment.identity_provider]\nissuer = \"https://login.ryj.example\"\nclient_id = \"c\"\n[gateway]",
+        "node.toml: `enrolment.identity_provider.claims.name` is missing; a text with claims in braces is needed, each a \
+         JSONPath, such as \"{$.given_name} {$.family_name}\"",
+    ),
+    (
+        "[gateway]",
+        "[enrolment.identity_provider]\nissuer = \"https://login.ryj.example\"\nclient_id = \"c\"\n[enrolment.identity_provider.claims]\n\
+         name = [\"{$.name}\"]\n[gateway]",
+        "node.toml: `enrolment.identity_provider` stands on a node without `identity.registrar_key`, where nobody enrols",
+    ),
 ];
 
 /// What may be wrong about the store's key.

@@ -76,9 +76,11 @@ pub(super) async fn read<T: Serialize + DeserializeOwned>(
 pub(super) fn status_of(code: &str) -> StatusCode {
     match code {
         "malformed" | "out-of-bounds" => StatusCode::BAD_REQUEST,
-        "no-certificate" | "locked" | "no-pin" | "pin-wrong" => StatusCode::UNAUTHORIZED,
+        "no-certificate" | "locked" | "no-pin" | "pin-wrong" | "sign-in-needed" => StatusCode::UNAUTHORIZED,
         "device-refused" | "invitation" | "not-member" | "not-sender" | "may-not-delete" | "not-owner"
-        | "not-administrator" | "pin-destroyed" => StatusCode::FORBIDDEN,
+        | "not-administrator" | "pin-destroyed" | "sign-in" | "sign-in-claims" | "other-person" => {
+            StatusCode::FORBIDDEN
+        }
         "not-found" => StatusCode::NOT_FOUND,
         "method" => StatusCode::METHOD_NOT_ALLOWED,
         "timed-out" => StatusCode::REQUEST_TIMEOUT,
@@ -88,6 +90,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "pin-wait" => StatusCode::TOO_MANY_REQUESTS,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
         "busy" | "no-registrar" | "restored" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        "identity-provider" => StatusCode::BAD_GATEWAY,
         "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -30,7 +30,7 @@ pub const WAIT_SECS_MAX: u64 = 30;
 pub const HEADERS_BYTES_MAX: usize = 16 * 1024;
 /// Headers of one request.
 pub const HEADERS_MAX: usize = 64;
-/// The body of an enrolment: a request, an invitation and a code.
+/// The body of an enrolment: a request, an invitation, its code, and what a sign-in has brought.
 pub const ENROL_BYTES_MAX: usize = 16 * 1024;
 /// Enrolments at once; each one writes to the disk.
 pub const ENROLMENTS_MAX: usize = 4;
@@ -59,10 +59,17 @@ const _: () = assert!(HANDSHAKES_MAX < CONNECTIONS_MAX && CONNECTIONS_PER_ADDRES
 const _: () = assert!(HANDSHAKES_MAX + STRANGERS_MAX < CONNECTIONS_MAX, "the rest is the devices'");
 const _: () =
     assert!(STRANGERS_PER_ADDRESS_MAX < STRANGERS_MAX && STRANGERS_PER_ADDRESS_MAX < HANDSHAKES_MAX);
+const _: () = assert!(
+    crate::identity_provider::TIME_MAX.as_secs() < STRANGER_TIME_MAX.as_secs(),
+    "a sign-in ends while its device is still connected"
+);
 const _: () = assert!(lanyard_crypto::limits::TOMBSTONE_TARGETS_MAX * 34 + 512 < DELETION_BYTES_MAX);
 const _: () = assert!(
     lanyard_crypto::gateway::ERASURES_MAX * (lanyard_crypto::limits::DEVICE_LINE_BYTES_MAX + 3) + 16
         < ERASURES_BYTES_MAX
 );
 const _: () = assert!(REQUEST_BYTES_MAX < RESPONSE_BYTES_MAX);
-const _: () = assert!(lanyard_crypto::x509::request::REQUEST_BYTES_MAX + 512 < ENROL_BYTES_MAX);
+const _: () = assert!(
+    lanyard_crypto::x509::request::REQUEST_BYTES_MAX + lanyard_crypto::gateway::SIGN_IN_CODE_BYTES_MAX + 1024
+        < ENROL_BYTES_MAX
+);

@@ -10,6 +10,7 @@ mod limits;
 mod pin;
 mod routes;
 mod session;
+mod sign_in;
 mod wipe;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::{CLOCK_SKEW_SECS_MAX, KEY_PACKAGE_BYTES_MAX, TOMBSTONE_TARGETS_MAX};
 use lanyard_crypto::mls::key_package;
 use lanyard_crypto::record::{Class, Target};
+use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{ConversationId, RecordId};
 use lanyard_replica::Deleter;
 use serde::Deserialize;
@@ -27,7 +28,7 @@ use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::events::events;
 use super::pin::Unlocked;
 use super::session::{Device, Session};
-use super::{Gateway, limits, pin, stopped, wipe};
+use super::{Gateway, limits, pin, sign_in, stopped, wipe};
 use crate::backend::{Deletion, Note};
 use crate::invitations::InvitationError;
 use crate::registrar::{Contact, Registrar, RegistrarError};
@@ -56,6 +57,7 @@ pub(super) fn router(gateway: Arc<Gateway>) -> Router {
         .route("/v1/conversations/{id}/leave", post(leave))
         .merge(pin::routes())
         .merge(wipe::routes())
+        .merge(sign_in::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .with_state(gateway)
@@ -77,20 +79,14 @@ async fn enrol(
 ) -> Outcome<EnrolResponse> {
     let request: EnrolRequest = read(body, limits::ENROL_BYTES_MAX).await?;
     let registrar = registrar(&gateway)?;
-    let _turn = gateway
-        .enrolments
-        .try_acquire()
-        .map_err(|_| Refused::new("busy", "too many enrolments at once; try again in a few seconds"))?;
-    let enrolled = blocking(move || {
-        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, now())?;
-        Ok((certificate, registrar))
-    });
-    let (certificate, registrar) = match enrolled.await? {
-        Ok(enrolled) => enrolled,
-        Err(error) => {
-            let refused = enrolment_refusal(&error);
-            let detail = format!("an enrolment was refused: {}", refused.0.message);
-            gateway.note_refusal("enrol-refused", "enrol", &detail, session.remote()).await;
+    let _turn = gateway.enrolment_turn()?;
+    let (certificate, confirmed) = match certify(&registrar, request).await {
+        Ok(certified) => certified,
+        Err(refused) => {
+            // Every device that signs in is told so first.
+            if refused.0.code != "sign-in-needed" {
+                gateway.note_enrolment_refusal(&refused, session.remote()).await;
+            }
             return Err(refused);
         }
     };
@@ -100,7 +96,7 @@ async fn enrol(
     // A device that enrols again with the same key has an entry already, perhaps a newer one.
     if network.chain(&certificate.fingerprint()).is_none() {
         gateway.backend.submit(entry).await?;
-        let detail = format!("device {} was certified", certificate.fingerprint());
+        let detail = sign_in::detail(&certificate.fingerprint().to_string(), &confirmed);
         gateway.backend.note(Note { event: "enrolled", code: "", detail, address: None }).await;
     }
     // The invitation may have named a device that this one replaces. What fails now is made up for by the registrar's next round.
@@ -112,6 +108,19 @@ async fn enrol(
     // Also to one whose answer was lost.
     let first_pin = pin::first(&gateway, certificate.fingerprint()).await?.to_bytes().to_vec();
     Ok(Cbor(EnrolResponse { chain, charter, first_pin }))
+}
+
+/// The certificate of who was invited, and has signed in where the trust asks for that.
+async fn certify(
+    registrar: &Arc<Registrar>,
+    request: EnrolRequest,
+) -> Result<(Certificate, sign_in::Confirmed), Refused> {
+    let confirmed = sign_in::confirm(registrar, &request).await?;
+    let (registrar, person) = (registrar.clone(), confirmed.as_ref().map(|(person, _)| person.clone()));
+    let certified = blocking(move || {
+        registrar.enrol(&request.invitation, &request.code, &request.request, person, now())
+    });
+    Ok((certified.await?.map_err(|error| enrolment_refusal(&error))?, confirmed))
 }
 
 #[derive(Deserialize)]
@@ -307,7 +316,7 @@ pub(super) fn registrar(gateway: &Gateway) -> Result<Arc<Registrar>, Refused> {
     })
 }
 
-fn enrolment_refusal(error: &RegistrarError) -> Refused {
+pub(super) fn enrolment_refusal(error: &RegistrarError) -> Refused {
     match error {
         RegistrarError::Invitation(InvitationError::Used) => {
             Refused::new("invitation-used", error.to_string())

@@ -253,7 +253,7 @@ async fn an_invited_person_enrols_and_is_then_known() {
     let request = CertificateRequest::create(&key, None).unwrap().der().to_vec();
     let enrol = |code: &[u8]| {
         let (invitation, code, request) = (made.id.clone(), code.to_vec(), request.clone());
-        cbor::to_vec(&EnrolRequest { invitation, code, request })
+        cbor::to_vec(&EnrolRequest { invitation, code, request, sign_in: None })
     };
     let mut stranger = running.connect(None).await;
     let answer = ask(&mut stranger, Method::GET, "/v1/inbox", Vec::new()).await;

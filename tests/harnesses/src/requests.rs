@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
     InboxResponse, Invitation, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup,
-    PinUpload, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, TicksResponse,
-    TrustResponse,
+    PinUpload, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, SignInRequest,
+    SignInResponse, TicksResponse, TrustResponse,
 };
 use lanyard_crypto::pin::{
     ClientProof, ClientSetup, Credential, NodeProof, Pin, PinError, PinRecord, ServerSecret, answer_setup,
@@ -44,6 +44,8 @@ const BODIES: &[fn(&[u8]) -> bool] = &[
     pin_proof,
     body::<PinSession>,
     body::<PinSetup>,
+    body::<SignInRequest>,
+    body::<SignInResponse>,
 ];
 
 /// A body of a request or an answer; the first byte says of which.

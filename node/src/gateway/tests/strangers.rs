@@ -10,6 +10,7 @@ fn wrong() -> Vec<u8> {
         invitation: vec![1; 16],
         code: vec![2; 16],
         request: CertificateRequest::create(&SecretKey::generate().unwrap(), None).unwrap().der().to_vec(),
+        sign_in: None,
     })
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use lanyard_crypto::gateway::{
     Attestation, DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse,
     ErasuresRequest, InboxItem, InboxRecord, InboxResponse, Invitation, KeyPackageRequest, KnownDevice,
-    Refusal, Replica, SeenRequest, SendRequest, SendResponse, Tick, TicksResponse, TrustDevices,
-    TrustResponse,
+    Refusal, Replica, SeenRequest, SendRequest, SendResponse, SignInRequest, SignInResponse, SignedIn, Tick,
+    TicksResponse, TrustDevices, TrustResponse,
 };
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::record::{Body, Class, Decoded, Erased, Head, Header, Reason, ReceiptItem, Submission};
@@ -173,7 +173,28 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         overdue: Some(at),
     };
     vec![
-        body(0, &EnrolRequest { invitation: vec![1; 8], code: vec![2; 16], request: requests()[0].clone() }),
+        body(
+            0,
+            &EnrolRequest {
+                invitation: vec![1; 8],
+                code: vec![2; 16],
+                request: requests()[0].clone(),
+                sign_in: None,
+            },
+        ),
+        body(
+            0,
+            &EnrolRequest {
+                invitation: vec![1; 8],
+                code: vec![2; 16],
+                request: requests()[0].clone(),
+                sign_in: Some(SignedIn {
+                    state: "state".into(),
+                    code: "code".into(),
+                    issuer: Some("https://login.example".into()),
+                }),
+            },
+        ),
         body(1, &KeyPackageRequest { key_package: made.packages[0].clone(), available: true }),
         body(
             2,
@@ -238,6 +259,8 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         ),
         body(13, &refusal),
         body(14, &ErasuresRequest { lines: vec![vec![7; 200].into()] }),
+        body(21, &SignInRequest { invitation: vec![1; 8], code: vec![2; 16], port: 49_152 }),
+        body(22, &SignInResponse { url: "https://login.example/?state=state".into(), state: "state".into() }),
     ]
 }
 
