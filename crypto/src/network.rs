@@ -75,6 +75,7 @@ pub struct Network {
     known: BTreeMap<Fingerprint, Known>,
     revocations: BTreeMap<Fingerprint, RevocationList>,
     revision: u64,
+    floor: Timestamp,
 }
 
 impl Network {
@@ -96,6 +97,7 @@ impl Network {
             known: BTreeMap::new(),
             revocations: BTreeMap::new(),
             revision: earlier.map_or(0, |e| e.revision + 1),
+            floor: earlier.map_or(Timestamp::from_secs(0), |e| e.floor),
         };
         for known in earlier.iter().flat_map(|e| e.known.values()) {
             let from = known.leaf.not_before().max(known.registrar.not_before());
@@ -132,6 +134,23 @@ impl Network {
     /// When the charter ends.
     pub fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// The moment at which certificates, charters and sessions are judged on a machine whose clock says `clock`: never before
+    /// [`Network::floor`], so that a clock that is behind opens nothing that has ended. What a *record* was when it was issued is judged at
+    /// that moment instead.
+    pub fn time(&self, clock: Timestamp) -> Timestamp {
+        clock.max(self.floor)
+    }
+
+    /// The true time has certainly reached this moment, by what others have signed; 0 if nobody said anything.
+    pub fn floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// Raises [`Network::floor`]; it is never lowered.
+    pub fn raise_floor(&mut self, floor: Timestamp) {
+        self.floor = self.floor.max(floor);
     }
 
     /// A member's root certificate.

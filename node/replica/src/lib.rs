@@ -24,6 +24,7 @@ pub mod arrival;
 pub mod audit;
 pub mod chores;
 mod destruction;
+pub mod clock;
 mod digest;
 mod erase;
 #[cfg(any(test, feature = "fixtures"))]
@@ -134,6 +135,8 @@ pub struct Replica {
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
     pins_cleared: Option<Timestamp>,
+    /// When others have signed what was heard of them, and how far this node's own clock has been.
+    voices: clock::Voices,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
     /// While its store is a copy that was restored.
@@ -210,6 +213,8 @@ impl Replica {
             own,
             network: Arc::new(network),
             connected: BTreeMap::new(),
+        let voices = clock::Voices::of(view)?;
+        network.raise_floor(voices.floor(&own.trust, &network));
             penalties: BTreeMap::new(),
             repeats: audit::repeats::Repeats::default(),
             rounds: BTreeMap::new(),
@@ -219,6 +224,7 @@ impl Replica {
             retention: TrustRetention::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
+            voices,
             walk: retention::Walk::default(),
             restored,
             regaining,
@@ -276,6 +282,7 @@ impl Replica {
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;
                 self.attest_late(&mut turn)?;
+                self.mind_clock(&mut turn)?;
                 self.attest_devices(&mut turn)?;
                 self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
@@ -372,6 +379,7 @@ impl Replica {
         if let (Some(((node, head), record)), false) = (head, matches!(admission, Admission::Known)) {
             self.hold_against(turn, node, (&head, record.header()), record.bytes())?;
         }
+        self.hear(&record);
         Ok(match admission {
             Admission::Known => Taken::Known,
             // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.

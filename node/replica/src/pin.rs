@@ -224,7 +224,8 @@ impl Replica {
         device: &Fingerprint,
         request: PinRequest,
     ) -> Result<Result<Reply, Refusal>, StorageError> {
-        let until = turn.now.plus_secs(self.pins.session_secs);
+        let now = self.network.time(turn.now);
+        let until = now.plus_secs(self.pins.session_secs);
         match request {
             PinRequest::Set { record, proof, shown } => {
                 let Some(certificate) =
@@ -237,7 +238,7 @@ impl Replica {
                 if self.network.is_revoked(device) || before.as_ref().is_some_and(is_gone) {
                     return Ok(Err(Refusal::PinDestroyed));
                 }
-                if before.as_ref().is_some_and(|state| !state.shows(shown, turn.now)) {
+                if before.as_ref().is_some_and(|state| !state.shows(shown, now)) {
                     return Ok(Err(Refusal::Locked));
                 }
                 // The record that it replaces is to be gone when this is answered.

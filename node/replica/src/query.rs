@@ -179,7 +179,7 @@ pub fn directory(
         let Body::Entry(entry) = record.body() else { return Ok(()) };
         let Ok(leaf) = Certificate::parse(&entry.chain[0]) else { return Ok(()) };
         let text = searched(&leaf);
-        let current = || network.identity(&leaf.fingerprint(), now).is_ok();
+        let current = || network.identity(&leaf.fingerprint(), network.time(now)).is_ok();
         if held.expires <= now || !words.iter().all(|w| text.contains(w)) || !current() {
             return Ok(());
         }

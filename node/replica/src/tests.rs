@@ -4,6 +4,7 @@ use crate::fixtures;
 
 mod admission;
 mod auditing;
+mod behind;
 mod bulk;
 mod clients;
 mod clocks;

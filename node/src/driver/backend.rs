@@ -139,7 +139,7 @@ impl Backend for Engine {
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let now = time::now();
-        self.0.read(move |view, _| pin::state(view, &device, now)).boxed()
+        self.0.read(move |view, network| pin::state(view, &device, network.time(now))).boxed()
     }
 
     fn present(&self, device: Fingerprint) {
@@ -348,7 +348,8 @@ impl Backend for Engine {
         let mut all: Vec<PeerStatus> =
             connected.into_iter().map(|(node, trust)| PeerStatus { node, trust, connected: true }).collect();
         let own = self.0.shell().node();
-        for identity in self.network().nodes(time::now()) {
+        let network = self.network();
+        for identity in network.nodes(network.time(time::now())) {
             if identity.node() != own && all.iter().all(|p| p.node != identity.node()) {
                 all.push(PeerStatus { node: identity.node(), trust: identity.trust, connected: false });
             }

@@ -78,8 +78,9 @@ async fn enrol(
         .enrolments
         .try_acquire()
         .map_err(|_| Refused::new("busy", "too many enrolments at once; try again in a few seconds"))?;
+    let at = gateway.backend.network().time(now());
     let enrolled = blocking(move || {
-        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, now())?;
+        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, at)?;
         Ok((certificate, registrar))
     });
     let (certificate, registrar) = match enrolled.await? {
@@ -131,7 +132,8 @@ async fn key_package(State(gateway): Shared, device: Device, body: Body) -> Resu
     }
     let network = gateway.backend.network();
     let package = request.key_package.clone();
-    let inspected = blocking(move || key_package::inspect(network, &package, now())).await?;
+    let at = network.time(now());
+    let inspected = blocking(move || key_package::inspect(network, &package, at)).await?;
     let inspected = inspected
         .map_err(|error| Refused::new("key-package", format!("the key package is refused: {error}")))?;
     if inspected.device.fingerprint != device.fingerprint {
