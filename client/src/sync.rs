@@ -305,8 +305,8 @@ impl App {
             expires,
         };
         let mut network = self.beliefs.write();
-        network.learn(&record.chain).map_err(|e| refused(&e, may_heal(&e)))?;
-        record::verify(decoded, &network).map_err(|e| refused(&e, is_passing(&e)))
+        network.learn_accepted(&record.chain).map_err(|e| refused(&e, may_heal(&e)))?;
+        record::verify_accepted(decoded, &network).map_err(|e| refused(&e, is_passing(&e)))
     }
 
     /// Gives up the changes of members that their owner trust has refused for good.

@@ -79,6 +79,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Notes that a device has spoken to this node. Nobody waits for it, and while there is much else to do it is left out.
     fn present(&self, device: Fingerprint);
 
+    /// Accepts nothing more of these devices, and tells the date with which they are to be revoked: no message that was accepted of them was
+    /// issued after it.
+    fn bar(&self, devices: Vec<Fingerprint>) -> Answer<'_, Timestamp>;
+
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;
 

@@ -22,9 +22,10 @@
 mod admit;
 pub mod arrival;
 pub mod audit;
+mod bar;
 pub mod chores;
-mod destruction;
 pub mod clock;
+mod destruction;
 mod digest;
 mod erase;
 #[cfg(any(test, feature = "fixtures"))]
@@ -135,6 +136,8 @@ pub struct Replica {
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
     pins_cleared: Option<Timestamp>,
+    /// Devices that are being revoked, of which nothing is accepted any more.
+    barred: BTreeSet<Fingerprint>,
     /// When others have signed what was heard of them, and how far this node's own clock has been.
     voices: clock::Voices,
     /// How far the conversations have been looked through for what lives longer.
@@ -208,13 +211,13 @@ impl Replica {
         }
         // Known without an entry, so that this node can sign before its registrar has published it.
         let _ = network.learn(&own.chain);
+        let voices = clock::Voices::of(view)?;
+        network.raise_floor(voices.floor(&own.trust, &network));
         let [restored, regaining] = restored::Comparing::of(view)?;
         Ok(Self {
             own,
             network: Arc::new(network),
             connected: BTreeMap::new(),
-        let voices = clock::Voices::of(view)?;
-        network.raise_floor(voices.floor(&own.trust, &network));
             penalties: BTreeMap::new(),
             repeats: audit::repeats::Repeats::default(),
             rounds: BTreeMap::new(),
@@ -224,6 +227,7 @@ impl Replica {
             retention: TrustRetention::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
+            barred: BTreeSet::new(),
             voices,
             walk: retention::Walk::default(),
             restored,
@@ -275,6 +279,7 @@ impl Replica {
             Input::Note(entry) => turn.audit(entry)?,
             Input::GoOn => turn.lazy = chores::go_on(&mut turn)?,
             Input::Tick => {
+                self.mind_clock(&mut turn)?;
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
                 self.clear_pins(&mut turn)?;
@@ -282,7 +287,6 @@ impl Replica {
                 log::expire(&mut turn)?;
                 spread::forget_former(&mut turn)?;
                 self.attest_late(&mut turn)?;
-                self.mind_clock(&mut turn)?;
                 self.attest_devices(&mut turn)?;
                 self.mark_overdue(&mut turn)?;
                 self.penalties.values_mut().for_each(|p| *p = p.saturating_sub(1));
@@ -372,6 +376,7 @@ impl Replica {
     }
 
     fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
+        self.hear(&record);
         let origin = matches!(from, Source::Local { .. });
         let head = HeldHead::of(&record).map(|head| (head, record.decoded().clone()));
         let admission = admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)?;
@@ -379,7 +384,6 @@ impl Replica {
         if let (Some(((node, head), record)), false) = (head, matches!(admission, Admission::Known)) {
             self.hold_against(turn, node, (&head, record.header()), record.bytes())?;
         }
-        self.hear(&record);
         Ok(match admission {
             Admission::Known => Taken::Known,
             // Direct delivery of what is not for us is a fault; by gossip it is how gossip works.

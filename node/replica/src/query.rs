@@ -91,6 +91,10 @@ pub fn inbox(
     after: u64,
     now: Timestamp,
 ) -> Result<InboxResponse, StorageError> {
+    // It may have been revoked since its request was let in.
+    if network.is_revoked(device) {
+        return Ok(InboxResponse { items: Vec::new(), more: false });
+    }
     let (low, high) = (keys::inbox(device, after), keys::inbox(device, u64::MAX));
     let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
     let rows = view.scan(Tree::Inbox, range, INBOX_ITEMS_MAX + 1)?;

@@ -23,6 +23,7 @@ mod orders;
 mod pins;
 mod reconciling;
 mod restored;
+mod revoked;
 mod spreading;
 mod standing;
 mod syncing;

@@ -243,10 +243,13 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
         certificates.iter().map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone())).unzip();
     let record = blocking(move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.revoke(&certificates, reason, held, network.id(), now())
+        registrar.revoke(&certificates, reason, held, network.id(), at)
     });
     let record = record.await??;
     let id = record.id();
+    // Before the list is signed, so that no message of theirs is both accepted and dated after it.
+    let barred = certificates.iter().map(Certificate::fingerprint).collect();
+    let at = admin.backend.bar(barred).await?;
     admin.backend.submit(record).await?;
     let revoked: Vec<String> = revoked;
     note(&admin, "revoked", format!("revoked: {}", revoked.join(", "))).await;

@@ -12,7 +12,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::pin::{PinError, ServerSecret};
 use lanyard_crypto::record::Decoded;
-use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_replica::audit::{self, AuditEntry};
 use lanyard_replica::hold::{self, HoldView};
 use lanyard_replica::pin::{self, Hidden, PinRequest, PinState};
@@ -145,6 +145,16 @@ impl Backend for Engine {
     fn present(&self, device: Fingerprint) {
         let (reply, _) = oneshot::channel();
         self.0.push_or_drop(Message::Request(Request::Present(device), reply));
+    }
+
+    fn bar(&self, devices: Vec<Fingerprint>) -> Answer<'_, Timestamp> {
+        async move {
+            match self.0.request(Request::Bar(devices)).await? {
+                Reply::Barred(at) => Ok(at),
+                other => unreachable!("a bar is answered by its moment, not by {other:?}"),
+            }
+        }
+        .boxed()
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
