@@ -222,10 +222,19 @@ async fn invite(State(admin): Shared, body: Body) -> Outcome<Invited> {
     }))
 }
 
-async fn staff(State(admin): Shared) -> Outcome<Staff> {
+#[derive(Deserialize)]
+struct Which {
+    #[serde(default)]
+    earlier: bool,
+}
+
+async fn staff(State(admin): Shared, which: Result<Query<Which>, QueryRejection>) -> Outcome<Staff> {
+    let Query(Which { earlier }) = which.map_err(|e| refusal("malformed", e.to_string()))?;
     let registrar = registrar(&admin)?;
-    let found =
-        blocking(move || Ok::<_, RegistrarError>((registrar.devices(), registrar.invitations.list()?)));
+    let found = blocking(move || {
+        let devices = if earlier { registrar.to_invite_again(now())? } else { registrar.devices() };
+        Ok::<_, RegistrarError>((devices, registrar.invitations.list()?))
+    });
     let (devices, invitations) = found.await??;
     Ok(Json(Staff {
         devices: devices.iter().map(device_view).collect(),
@@ -238,6 +247,9 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     let registrar = registrar(&admin)?;
     let reason = reason(&request.reason)?;
     let certificates = chosen(&registrar, &request)?;
+    // Before the list is signed, so that no message of theirs is both accepted and dated after it.
+    let barred = certificates.iter().map(Certificate::fingerprint).collect();
+    let at = admin.backend.bar(barred).await?;
     let network = admin.backend.network();
     let (revoked, names) =
         certificates.iter().map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone())).unzip();
@@ -247,9 +259,6 @@ async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     });
     let record = record.await??;
     let id = record.id();
-    // Before the list is signed, so that no message of theirs is both accepted and dated after it.
-    let barred = certificates.iter().map(Certificate::fingerprint).collect();
-    let at = admin.backend.bar(barred).await?;
     admin.backend.submit(record).await?;
     let revoked: Vec<String> = revoked;
     note(&admin, "revoked", format!("revoked: {}", revoked.join(", "))).await;
