@@ -21,6 +21,7 @@ pub mod changes;
 pub mod clock;
 pub mod enrol;
 pub mod files;
+mod heard;
 pub mod limits;
 pub mod lines;
 pub mod names;

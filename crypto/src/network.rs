@@ -75,6 +75,7 @@ pub struct Network {
     known: BTreeMap<Fingerprint, Known>,
     revocations: BTreeMap<Fingerprint, RevocationList>,
     revision: u64,
+    floor: Timestamp,
 }
 
 impl Network {
@@ -96,6 +97,7 @@ impl Network {
             known: BTreeMap::new(),
             revocations: BTreeMap::new(),
             revision: earlier.map_or(0, |e| e.revision + 1),
+            floor: earlier.map_or(Timestamp::from_secs(0), |e| e.floor),
         };
         for known in earlier.iter().flat_map(|e| e.known.values()) {
             let from = known.leaf.not_before().max(known.registrar.not_before());
@@ -134,6 +136,23 @@ impl Network {
         self.expires
     }
 
+    /// The moment at which certificates, charters and sessions are judged on a machine whose clock says `clock`: never before
+    /// [`Network::floor`], so that a clock that is behind opens nothing that has ended. What a *record* was when it was issued is judged at
+    /// that moment instead.
+    pub fn time(&self, clock: Timestamp) -> Timestamp {
+        clock.max(self.floor)
+    }
+
+    /// The true time has certainly reached this moment, by what others have signed; 0 if nobody said anything.
+    pub fn floor(&self) -> Timestamp {
+        self.floor
+    }
+
+    /// Raises [`Network::floor`]; it is never lowered.
+    pub fn raise_floor(&mut self, floor: Timestamp) {
+        self.floor = self.floor.max(floor);
+    }
+
     /// A member's root certificate.
     pub fn root(&self, trust: &TrustId) -> Option<&Certificate> {
         self.roots.get(trust)
@@ -156,11 +175,37 @@ impl Network {
         self.now_valid(&Known { leaf, registrar }, at)
     }
 
+    /// As [`Network::verify_chain`], of what was accepted and dated at the moment `at` by somebody who could tell: what was revoked
+    /// since does not undo it.
+    pub fn verify_chain_as_of<C: AsRef<[u8]>>(
+        &self,
+        chain: &[C],
+        purpose: Purpose,
+        at: Timestamp,
+    ) -> Result<Identity, IdentityError> {
+        let (leaf, registrar) = parse_chain(chain)?;
+        self.holds_by(&leaf, &registrar, purpose, (CrlPolicy::Dated, at))?;
+        self.valid_by(&Known { leaf, registrar }, (CrlPolicy::Dated, at))
+    }
+
     /// Remembers a chain whose holder may sign records. Validity in time is not asked for here but at each use.
     pub fn learn<C: AsRef<[u8]>>(&mut self, chain: &[C]) -> Result<Certificate, IdentityError> {
+        self.learn_by(chain, CrlPolicy::IfHeld)
+    }
+
+    /// The same of who has signed what [`crate::record::verify_accepted`] is to look at, although it may be revoked by now.
+    pub fn learn_accepted<C: AsRef<[u8]>>(&mut self, chain: &[C]) -> Result<Certificate, IdentityError> {
+        self.learn_by(chain, CrlPolicy::Dated)
+    }
+
+    fn learn_by<C: AsRef<[u8]>>(
+        &mut self,
+        chain: &[C],
+        policy: CrlPolicy,
+    ) -> Result<Certificate, IdentityError> {
         let (leaf, registrar) = parse_chain(chain)?;
         let from = leaf.not_before().max(registrar.not_before());
-        self.holds(&leaf, &registrar, leaf.purpose(), from)?;
+        self.holds_by(&leaf, &registrar, leaf.purpose(), (policy, from))?;
         self.known.insert(leaf.fingerprint(), Known { leaf: leaf.clone(), registrar });
         Ok(leaf)
     }
@@ -169,6 +214,16 @@ impl Network {
     pub fn identity(&self, fingerprint: &Fingerprint, at: Timestamp) -> Result<Identity, IdentityError> {
         let known = self.known.get(fingerprint).ok_or(IdentityError::UnknownCertificate(*fingerprint))?;
         self.now_valid(known, at)
+    }
+
+    /// As [`Network::identity`], of what was accepted and dated then: see [`Network::verify_chain_as_of`].
+    pub fn identity_as_of(
+        &self,
+        fingerprint: &Fingerprint,
+        at: Timestamp,
+    ) -> Result<Identity, IdentityError> {
+        let known = self.known.get(fingerprint).ok_or(IdentityError::UnknownCertificate(*fingerprint))?;
+        self.valid_by(known, (CrlPolicy::Dated, at))
     }
 
     /// What kind of authority has the certificate with this fingerprint, if it is a member's root or a registrar of a chain
@@ -256,15 +311,33 @@ impl Network {
         purpose: Purpose,
         at: Timestamp,
     ) -> Result<(), IdentityError> {
+        self.holds_by(leaf, registrar, purpose, (CrlPolicy::IfHeld, at))
+    }
+
+    fn holds_by(
+        &self,
+        leaf: &Certificate,
+        registrar: &Certificate,
+        purpose: Purpose,
+        (policy, at): (CrlPolicy, Timestamp),
+    ) -> Result<(), IdentityError> {
         let trust = &leaf.subject().trust;
         let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
         let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
         let registrar = std::slice::from_ref(registrar);
-        Ok(x509::verify_chain(leaf, registrar, root, lists, CrlPolicy::IfHeld, purpose, at)?)
+        Ok(x509::verify_chain(leaf, registrar, root, lists, policy, purpose, at)?)
     }
 
     /// What time and revocation may have changed since the chain was learnt.
     fn now_valid(&self, known: &Known, at: Timestamp) -> Result<Identity, IdentityError> {
+        self.valid_by(known, (CrlPolicy::IfHeld, at))
+    }
+
+    fn valid_by(
+        &self,
+        known: &Known,
+        (policy, at): (CrlPolicy, Timestamp),
+    ) -> Result<Identity, IdentityError> {
         if at >= self.expires {
             return Err(IdentityError::CharterExpired);
         }
@@ -272,7 +345,7 @@ impl Network {
         let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
         let lists = |issuer: &Fingerprint| self.revocations.get(issuer);
         let registrar = std::slice::from_ref(&known.registrar);
-        x509::check_current(&known.leaf, registrar, root, lists, CrlPolicy::IfHeld, at)?;
+        x509::check_current(&known.leaf, registrar, root, lists, policy, at)?;
         if known.leaf.purpose() == Purpose::Node {
             let stated = known.leaf.hosting_country();
             if !stated.is_some_and(|c| self.permits(c)) {
@@ -301,6 +374,10 @@ impl ChainVerifier for Network {
             Some(at) => Ok(self.verify_chain(chain, Purpose::Node, at)?.trust),
             None => Ok(self.certified(chain, Purpose::Node)?.subject().trust.clone()),
         }
+    }
+
+    fn verify_as_of(&self, chain: &[&[u8]], at: Timestamp) -> Result<DeviceIdentity, IdentityError> {
+        Ok(device(&self.verify_chain_as_of(chain, Purpose::Device, at)?.certificate))
     }
 
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, IdentityError> {

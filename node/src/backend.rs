@@ -85,6 +85,10 @@ pub trait Backend: Send + Sync + 'static {
     /// When this node last heard of each of these devices, to the minute.
     fn last_seen(&self, devices: Vec<Fingerprint>) -> Answer<'_, Vec<Option<Timestamp>>>;
 
+    /// Accepts nothing more of these devices, and tells the date with which they are to be revoked: no message that was accepted of them was
+    /// issued after it.
+    fn bar(&self, devices: Vec<Fingerprint>) -> Answer<'_, Timestamp>;
+
     /// Takes a record by the registrar or the operator: a charter, a revocation list, an entry.
     fn submit(&self, record: Decoded) -> Answer<'_, ()>;
 

@@ -296,6 +296,16 @@ impl Registrar {
         }
     }
 
+    /// The devices that were ordered to be wiped, and stand in no list yet.
+    pub fn to_revoke(&self) -> Vec<Fingerprint> {
+        let state = self.state();
+        let is_listed = |c: &Certificate| state.list.as_ref().is_some_and(|list| list.is_revoked(c.serial()));
+        let ordered = self.wipes.all();
+        let certificate = |(device, _): &(Fingerprint, Wipe)| state.devices.get(device);
+        let unlisted = ordered.iter().filter(|order| certificate(order).is_some_and(|c| !is_listed(c)));
+        unlisted.map(|(device, _)| *device).collect()
+    }
+
     /// What was ordered and is in no list: an order that broke off, or one that an enrolment has brought.
     fn pending(&self, now: Timestamp) -> Vec<Revocation> {
         let ordered = self.wipes.all();
@@ -333,6 +343,43 @@ impl Registrar {
             key(a).cmp(&key(b))
         });
         devices
+    }
+
+    /// Devices that earlier registrars on this node have certified, valid but for their registrar, of people who have no device by the
+    /// present one: if the earlier one is revoked, they are to be invited again.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn to_invite_again(&self, now: Timestamp) -> Result<Vec<Device>, RegistrarError> {
+        let present: Vec<Subject> = self
+            .devices()
+            .iter()
+            .filter(|d| d.revoked.is_none())
+            .map(|d| d.certificate.subject().clone())
+            .collect();
+        let again = |subject: &Subject| {
+            present.iter().any(|own| match &subject.registration {
+                Some(registration) => own.registration.as_ref() == Some(registration),
+                None => own.common_name == subject.common_name,
+            })
+        };
+        let all = self.directory.parent().unwrap_or(&self.directory);
+        let mut devices = Vec::new();
+        for name in files::names_in(all)? {
+            let directory = all.join(name);
+            if directory == self.directory || !directory.is_dir() {
+                continue;
+            }
+            let list = read_list(&directory.join(LIST))?;
+            for certificate in read_devices(&directory)?.into_values() {
+                let revoked = list.as_ref().and_then(|l| Some(l.revocation(certificate.serial())?.at));
+                if revoked.is_none() && now < certificate.not_after() && !again(certificate.subject()) {
+                    devices.push(Device { certificate, revoked });
+                }
+            }
+        }
+        devices.sort_by_key(|device| device.certificate.subject().common_name.clone());
+        Ok(devices)
     }
 
     fn next_list(

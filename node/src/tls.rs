@@ -107,8 +107,9 @@ impl ClientCertVerifier for DeviceVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let chain: Vec<&[u8]> = [end_entity].into_iter().chain(intermediates).map(|c| c.as_ref()).collect();
-        let at = Timestamp::from_secs(now.as_secs());
-        match verify_device(&chain, &self.trust, &(self.network)(), at) {
+        let network = (self.network)();
+        let at = network.time(Timestamp::from_secs(now.as_secs()));
+        match verify_device(&chain, &self.trust, &network, at) {
             Ok(_) => Ok(ClientCertVerified::assertion()),
             Err(error) => Err(Error::InvalidCertificate(alert_for(error))),
         }

@@ -25,10 +25,12 @@ pub async fn wipe(
 ) -> Result<RecordId, Refusal> {
     let devices: Vec<String> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
     note(backend, "wipe-ordered", order.reason.name(), order_detail(&order, &devices)).await;
+    // Before the list is signed, so that no message of theirs is both accepted and dated after it.
+    let at = backend.bar(certificates.iter().map(Certificate::fingerprint).collect()).await?;
     let network = backend.network();
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.revoke(&certificates, &order, held, network.id(), now())
+        registrar.revoke(&certificates, &order, held, network.id(), at)
     };
     let record = blocking(made).await?;
     let id = record.id();
@@ -42,10 +44,12 @@ pub async fn wipe(
 /// # Errors
 /// As [`wipe`].
 pub async fn go_on(backend: &dyn Backend, registrar: Arc<Registrar>) -> Result<(), Refusal> {
+    let barred = registrar.to_revoke();
+    let at = if barred.is_empty() { now() } else { backend.bar(barred).await? };
     let network = backend.network();
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.refresh(held, network.id(), now())
+        registrar.refresh(held, network.id(), at)
     };
     match blocking(made).await? {
         Some(record) => backend.submit(record).await,

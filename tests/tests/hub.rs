@@ -99,6 +99,10 @@ impl ChainVerifier for Believer {
         self.network.verify_node(chain, at)
     }
 
+    fn verify_as_of(&self, chain: &[&[u8]], at: Timestamp) -> Result<DeviceIdentity, IdentityError> {
+        self.network.verify_as_of(chain, at).map(|device| self.told(device))
+    }
+
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, IdentityError> {
         self.network.read(chain).map(|device| self.told(device))
     }

@@ -201,3 +201,85 @@ fn await_lonely(cluster: &Cluster) {
     })
     .unwrap();
 }
+
+/// A device is revoked while its messages are under way, and while a trust cannot be reached or its people do not look: whether a message
+/// came before or after is the same to everybody.
+#[test]
+fn a_message_under_way_is_before_the_revocation_for_everybody_or_refused() {
+    let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION).unwrap();
+    cluster.enrol_all().unwrap();
+    let conversation = open(&cluster);
+    let mut left: Vec<Person> = cluster.people().cloned().collect();
+    // Of another trust each time, with none or one of the other trusts out of reach. The first clinician of the first looks all the time.
+    for (trust, away) in [(1, None), (2, Some(1)), (0, Some(2))] {
+        let revoked = cluster.trusts[trust].people[1].clone();
+        left.retain(|person| person.profile() != revoked.profile());
+        let looks =
+            left.iter().find(|person| away.is_none_or(|away| person.trust() != REGION[away].ods)).unwrap();
+        if let Some(away) = away {
+            cluster.trusts[away].node.stop().unwrap();
+        }
+        let node = &cluster.trusts[trust].node;
+        let (acknowledged, after) = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| send_until_refused(&revoked, &conversation));
+            looks.await_message(&conversation, &numbered(&revoked, 2)).unwrap();
+            node.json(&["staff", "revoke", "--name", revoked.name()]).unwrap();
+            // From here on its node takes nothing of it and gives it nothing.
+            let after = format!("after {} left", revoked.name());
+            looks.send(&conversation, &after).unwrap();
+            (sending.join().unwrap(), after)
+        });
+        if let Some(away) = away {
+            cluster.trusts[away].node.start().unwrap();
+        }
+        let node = &cluster.trusts[trust].node;
+        let refused = revoked.command(&["sync"]).unwrap().refused().unwrap();
+        assert!(refused.contains("revoked"), "{refused}");
+        assert!(
+            !revoked.command(&["read", &conversation]).unwrap().stdout.contains(&after),
+            "{}",
+            node.name()
+        );
+        let mut said = Vec::new();
+        for person in &left {
+            person.await_message(&conversation, &after).unwrap();
+            for text in &acknowledged {
+                person.await_message(&conversation, text).unwrap();
+            }
+        }
+        // What its node had taken when the connection broke, before it could answer, is everybody's as well.
+        wait::until("all members have read the same", SOON, || {
+            said = left.iter().map(|person| of(person, &conversation, &revoked)).collect();
+            Ok(if said.iter().all(|texts| *texts == said[0]) { Ok(()) } else { Err(said.clone()) })
+        })
+        .unwrap();
+        assert!(said[0].len() <= acknowledged.len() + 1, "{said:?}, and acknowledged were {acknowledged:?}");
+    }
+}
+
+fn numbered(person: &Person, n: usize) -> String {
+    format!("{} {n} of many", person.name())
+}
+
+/// Sends one message after the other, and returns those that were acknowledged.
+fn send_until_refused(person: &Person, conversation: &str) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for n in 0..2000 {
+        let text = numbered(person, n);
+        let outcome = person.command(&["--json", "send", conversation, &text]).unwrap();
+        match outcome.json() {
+            Ok(sent) if sent["id"].is_string() => acknowledged.push(text),
+            // It was not answered, and waits.
+            Ok(_) => {}
+            Err(_) => return acknowledged,
+        }
+    }
+    panic!("{} was never refused", person.name());
+}
+
+/// What a member has read of another, in the order in which it is shown.
+fn of(member: &Person, conversation: &str, sender: &Person) -> Vec<String> {
+    let texts = member.read(conversation).unwrap().into_iter();
+    let texts = texts.filter_map(|message| message["text"].as_str().map(str::to_owned));
+    texts.filter(|text| text.starts_with(sender.name())).collect()
+}

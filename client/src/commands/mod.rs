@@ -131,12 +131,7 @@ fn wiped_or(profile: &Profile, error: AppError) -> CommandError {
     }
 }
 
-fn enrol(
-    profile: &Profile,
-    line: &str,
-    sign_in: &SignIn<'_>,
-    out: &Out,
-) -> Result<(), CommandError> {
+fn enrol(profile: &Profile, line: &str, sign_in: &SignIn<'_>, out: &Out) -> Result<(), CommandError> {
     // What stands in the way may be a device that was revoked since it was used last.
     if profile.load().is_ok() {
         let _ = wipe::look(profile);

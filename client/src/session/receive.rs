@@ -224,7 +224,8 @@ impl<V: ChainVerifier> Session<V> {
     }
 
     /// Who wrote it, verified at the moment at which the sender's node took the message: a node of the same
-    /// trust.
+    /// trust. That moment decides whether a revocation came before or after the message, alike for all members, however late they hear
+    /// of either.
     fn sender(
         &self,
         incoming: &Incoming,
@@ -232,7 +233,7 @@ impl<V: ChainVerifier> Session<V> {
         read: &ApplicationMessageDescription,
     ) -> Result<DeviceIdentity, SessionError> {
         let member = group.roster().member_with_index(read.sender_index)?;
-        let sender = self.identities.verify(&member.signing_identity, Some(incoming.issued))?;
+        let sender = self.identities.verify_as_of(&member.signing_identity, incoming.issued)?;
         self.signed_by(&sender.trust, incoming)?;
         Ok(sender)
     }

@@ -38,6 +38,10 @@ pub trait ChainVerifier: Send + Sync + 'static {
     /// [`ChainVerifier::verify`].
     fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, Self::Error>;
 
+    /// As [`ChainVerifier::verify`] with a moment, at which somebody who could tell has accepted what the device has signed: what was
+    /// revoked since does not undo it.
+    fn verify_as_of(&self, chain: &[&[u8]], at: Timestamp) -> Result<DeviceIdentity, Self::Error>;
+
     /// What a chain's leaf says, unverified: for members who were verified when they came into the group.
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, Self::Error>;
 }
@@ -51,6 +55,10 @@ impl<V: ChainVerifier> ChainVerifier for RwLock<V> {
 
     fn verify_node(&self, chain: &[&[u8]], at: Option<Timestamp>) -> Result<TrustId, V::Error> {
         self.read().unwrap_or_else(PoisonError::into_inner).verify_node(chain, at)
+    }
+
+    fn verify_as_of(&self, chain: &[&[u8]], at: Timestamp) -> Result<DeviceIdentity, V::Error> {
+        RwLock::read(self).unwrap_or_else(PoisonError::into_inner).verify_as_of(chain, at)
     }
 
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, V::Error> {
@@ -191,11 +199,19 @@ impl<V: ChainVerifier> X509Identities<V> {
         member: &SigningIdentity,
         at: Option<Timestamp>,
     ) -> Result<DeviceIdentity, CredentialError> {
-        let device = self.verifier.verify(&chain_of(member)?, at).map_err(refused)?;
-        if device.key != member.signature_key.as_ref() {
-            return Err(CredentialError::KeyMismatch);
-        }
-        Ok(device)
+        signs_with(member, self.verifier.verify(&chain_of(member)?, at).map_err(refused)?)
+    }
+
+    /// The same of who has written what the node of its trust accepted at that moment, whatever was revoked since.
+    ///
+    /// # Errors
+    /// [`CredentialError`] with the reason.
+    pub fn verify_as_of(
+        &self,
+        member: &SigningIdentity,
+        at: Timestamp,
+    ) -> Result<DeviceIdentity, CredentialError> {
+        signs_with(member, self.verifier.verify_as_of(&chain_of(member)?, at).map_err(refused)?)
     }
 
     /// What a member's chain says, unverified: see [`ChainVerifier::read`].
@@ -252,6 +268,10 @@ impl<V: ChainVerifier> IdentityProvider for X509Identities<V> {
     fn supported_types(&self) -> Vec<CredentialType> {
         vec![CredentialType::X509]
     }
+}
+
+fn signs_with(member: &SigningIdentity, device: DeviceIdentity) -> Result<DeviceIdentity, CredentialError> {
+    if device.key == member.signature_key.as_ref() { Ok(device) } else { Err(CredentialError::KeyMismatch) }
 }
 
 fn refused<E: Error + Send + Sync + 'static>(error: E) -> CredentialError {

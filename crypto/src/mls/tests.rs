@@ -59,6 +59,10 @@ impl ChainVerifier for TextChains {
         self.check(chain, "node|", at).map(|node| node.trust)
     }
 
+    fn verify_as_of(&self, chain: &[&[u8]], at: Timestamp) -> Result<DeviceIdentity, Refused> {
+        self.verify(chain, Some(at))
+    }
+
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, Refused> {
         let leaf = chain.first().ok_or(Refused("empty"))?;
         let text = std::str::from_utf8(leaf).map_err(|_| Refused("not text"))?;

@@ -26,7 +26,7 @@ pub use line::DeviceLine;
 pub use proof::{ProofError, Proven, check_proof, prove};
 pub use receipt::{DeviceErased, Erased, Expired, Held, Receipt, ReceiptItem, Waiting, WaitingDevice};
 pub use seal::{SealError, Sealed, check_seal, seal};
-pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_all};
+pub use verify::{Signer, Verified, VerifyError, open_trusted, verify, verify_accepted, verify_all};
 pub use wiped::WipeReceipt;
 
 use crate::cbor::CborError;

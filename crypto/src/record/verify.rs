@@ -160,6 +160,16 @@ pub fn verify(record: Decoded, network: &Network) -> Result<Verified, VerifyErro
     Ok(prepared.verified)
 }
 
+/// The same, of a record that one's own node has accepted: who signed it counts as they did when it was issued, whatever was revoked
+/// since. A node refuses what comes to it after the revocation, so that a stolen key cannot backdate.
+pub fn verify_accepted(record: Decoded, network: &Network) -> Result<Verified, VerifyError> {
+    let prepared = Prepared::by(record, network, Network::identity_as_of)?;
+    if !prepared.lines.iter().all(Line::holds) {
+        return Err(VerifyError::Signature);
+    }
+    Ok(prepared.verified)
+}
+
 /// Verifies many records, their signatures in batches; the results are in the order of the records. A batch that fails is
 /// halved until each bad signature is found, so that one cannot take others down with it.
 pub fn verify_all(records: Vec<Decoded>, network: &Network) -> Vec<Result<Verified, VerifyError>> {
@@ -225,6 +235,11 @@ impl Line {
 
 impl Prepared {
     fn new(record: Decoded, network: &Network) -> Result<Self, VerifyError> {
+        Self::by(record, network, Network::identity)
+    }
+
+    /// `identity` tells whose a node's certificate is.
+    fn by(record: Decoded, network: &Network, identity: Identify) -> Result<Self, VerifyError> {
         if record.header().network.is_some_and(|n| n != network.id()) {
             return Err(VerifyError::OtherNetwork);
         }
@@ -280,7 +295,7 @@ impl Prepared {
                 Ok(Self::done(network, record, Signer::Registrar(trust), Content::Entry { subject }, lines))
             }
             Body::Envelope(_) | Body::Tombstone(_) | Body::Receipt(_) | Body::Head(_) => {
-                let identity = node_identity(network, &signer, issued, record.body().kind())?;
+                let identity = node_identity(network, identity, (&signer, issued), record.body().kind())?;
                 let lines = line(&identity.certificate)?;
                 let signer = Signer::Node { node: identity.node(), trust: identity.trust };
                 Ok(Self::done(network, record, signer, Content::Plain, lines))
@@ -312,16 +327,18 @@ impl Prepared {
     }
 }
 
+/// How a certificate is looked up: [`Network::identity`], or as of when the record was issued.
+type Identify = fn(&Network, &Fingerprint, Timestamp) -> Result<Identity, IdentityError>;
+
 /// Whose certificate it is, if a node's, valid when the record was issued.
 fn node_identity(
     network: &Network,
-    signer: &Fingerprint,
-    issued: Timestamp,
+    identify: Identify,
+    (signer, issued): (&Fingerprint, Timestamp),
     kind: Kind,
 ) -> Result<Identity, VerifyError> {
     let no_right = |purpose: Purpose| VerifyError::Right { kind: kind.name(), purpose: purpose.to_string() };
-    let identity = network
-        .identity(signer, issued)
+    let identity = identify(network, signer, issued)
         .map_err(|why| network.authority(signer).map_or(VerifyError::Signer(why), no_right))?;
     let purpose = identity.certificate.purpose();
     if purpose == Purpose::Node { Ok(identity) } else { Err(no_right(purpose)) }
@@ -338,7 +355,7 @@ pub(super) fn verify_node_signature(
     if of != Some(network.id()) {
         return Err(VerifyError::OtherNetwork);
     }
-    let identity = node_identity(network, signer, issued, Kind::Receipt)?;
+    let identity = node_identity(network, Network::identity, (signer, issued), Kind::Receipt)?;
     let line = Line::new(identity.certificate.public_key(), signature, signed);
     if !line.is_some_and(|line| line.holds()) {
         return Err(VerifyError::Signature);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::crl::{CrlError, CrlReason, RevocationList};
+use super::crl::{CrlError, CrlReason, Revocation, RevocationList};
 use super::name::lies_under;
 use super::{Certificate, ISSUERS_MAX, Purpose};
 use crate::ids::{Fingerprint, Timestamp, TrustId};
@@ -189,6 +189,9 @@ pub enum CrlPolicy {
     Present,
     /// It is used if there is one. For the first contact, from which the list is yet to come.
     IfHeld,
+    /// As [`CrlPolicy::IfHeld`], but a revocation counts only for what comes after its date. For what somebody who could tell has accepted
+    /// and dated.
+    Dated,
 }
 
 /// Checks that `leaf` reaches `root` through `issuers`, is for `purpose`, and holds at the moment `at`.
@@ -246,7 +249,7 @@ pub fn check_current<'a>(
     path.iter().try_for_each(|certificate| check_validity(certificate, at))?;
     for (height, pair) in path.windows(2).enumerate() {
         let asked = height == 0 && !leaf.purpose().is_authority();
-        let policy = if asked { policy } else { CrlPolicy::IfHeld };
+        let policy = if asked || policy == CrlPolicy::Dated { policy } else { CrlPolicy::IfHeld };
         check_revocation(pair[0], pair[1], crls(&pair[1].fingerprint()), policy, at)?;
     }
     Ok(())
@@ -370,12 +373,13 @@ fn check_revocation(
 ) -> Result<(), ChainError> {
     let Some(list) = list else {
         return match policy {
-            CrlPolicy::IfHeld => Ok(()),
+            CrlPolicy::IfHeld | CrlPolicy::Dated => Ok(()),
             CrlPolicy::Fresh | CrlPolicy::Present => Err(ChainError::CrlMissing(Link::of(issuer))),
         };
     };
     list.verify(issuer).map_err(|error| ChainError::CrlInvalid { issuer: Link::of(issuer), error })?;
-    if let Some(entry) = list.revocation(certificate.serial()) {
+    let counts = |entry: &&Revocation| policy != CrlPolicy::Dated || entry.at < at;
+    if let Some(entry) = list.revocation(certificate.serial()).filter(counts) {
         let which = Link::of(certificate);
         return Err(ChainError::Revoked { which, at: entry.at, reason: entry.reason });
     }

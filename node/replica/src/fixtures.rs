@@ -140,7 +140,18 @@ impl Trust {
         revoked: &[&Certificate],
         issued: Timestamp,
     ) -> Decoded {
-        let entry = |c: &&Certificate| Revocation { serial: c.serial().to_vec(), at: NOW, reason: None };
+        self.crl_as_of(network, (number, NOW), revoked, issued)
+    }
+
+    /// The same, which gives the revocations another date.
+    pub fn crl_as_of(
+        &self,
+        network: NetworkId,
+        (number, at): (u64, Timestamp),
+        revoked: &[&Certificate],
+        issued: Timestamp,
+    ) -> Decoded {
+        let entry = |c: &&Certificate| Revocation { serial: c.serial().to_vec(), at, reason: None };
         let revoked: Vec<_> = revoked.iter().map(entry).collect();
         let list = self.issuer().revocation_list(number, NOW, NOW.plus_secs(7 * DAY), &revoked).unwrap();
         let body = Crl { list: list.der().to_vec(), issuer: self.registrar.der().to_vec() };

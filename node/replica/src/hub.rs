@@ -62,10 +62,11 @@ impl Replica {
         }
         let founded = turn.rows.contains(Tree::Hub, &keys::conversation(conversation))?;
         let policy = founded.then(|| group.policy().clone());
-        let (before, accepted, after) = match step(&mut group, &submission.commit, turn) {
-            Ok(done) => done,
-            Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
-        };
+        let (before, accepted, after) =
+            match step(&mut group, &submission.commit, self.network.time(turn.now)) {
+                Ok(done) => done,
+                Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
+            };
         if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust)
         {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
@@ -186,7 +187,8 @@ impl Replica {
         Ok(match (turn.rows.get(Tree::Hub, &keys::conversation(conversation))?, &submission.group_info) {
             (Some(state), _) => PublicGroup::load(network, &state, None).map_err(|e| refuse(&e)),
             (None, Some(info)) => {
-                PublicGroup::observe(network, conversation, info, turn.now).map_err(|e| refuse(&e))
+                PublicGroup::observe(network, conversation, info, self.network.time(turn.now))
+                    .map_err(|e| refuse(&e))
             }
             (None, None) => Err(Refusal::NotFound(format!("conversation {conversation}"))),
         })
@@ -217,13 +219,13 @@ type Trusts = std::collections::BTreeSet<TrustId>;
 fn step(
     group: &mut PublicGroup<Network>,
     commit: &[u8],
-    turn: &Turn<'_>,
+    at: Timestamp,
 ) -> Result<
     (Trusts, lanyard_crypto::mls::public_group::Accepted, Trusts),
     lanyard_crypto::mls::public_group::PublicGroupError,
 > {
     let before = group.trusts()?;
-    let accepted = group.accept_commit(commit, turn.now)?;
+    let accepted = group.accept_commit(commit, at)?;
     let after = group.trusts()?;
     Ok((before, accepted, after))
 }

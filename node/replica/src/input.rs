@@ -182,6 +182,8 @@ pub enum Request {
         /// What.
         request: PinRequest,
     },
+    /// Nothing more is to be accepted of these devices, which are to be revoked as of the moment that is answered.
+    Bar(Vec<Fingerprint>),
     /// The secret of all PINs' records, unless there is one.
     PinSecret(Hidden),
     /// The operator wants a report sealed: what has this SHA-256.
@@ -256,6 +258,8 @@ pub enum Reply {
         /// Attempts before it that have not, since the last that had.
         failed: u32,
     },
+    /// Devices are barred: no message that was accepted of them was issued after this.
+    Barred(Timestamp),
     /// What a restored store waits for; none if it does not.
     Restoration(Option<Restoration>),
     /// Done.

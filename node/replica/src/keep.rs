@@ -164,7 +164,7 @@ impl Replica {
             turn.trust_changed = true;
         }
         if let (Some(package), true) = (&entry.key_package, subject.subject().trust == self.own.trust)
-            && let Ok(summary) = key_package::inspect(self.network.clone(), package, turn.now)
+            && let Ok(summary) = key_package::inspect(self.network.clone(), package, self.network.time(turn.now))
             // Of another device, it would lead that one's welcomes to this one.
             && summary.device.fingerprint == device
         {

@@ -22,7 +22,9 @@
 mod admit;
 pub mod arrival;
 pub mod audit;
+mod bar;
 pub mod chores;
+pub mod clock;
 mod destruction;
 mod digest;
 mod erase;
@@ -140,6 +142,10 @@ pub struct Replica {
     pins: pin::PinPolicy,
     /// When it was last looked for PINs of devices that are revoked, or whose certificates have ended.
     pins_cleared: Option<Timestamp>,
+    /// Devices that are being revoked, of which nothing is accepted any more.
+    barred: BTreeSet<Fingerprint>,
+    /// When others have signed what was heard of them, and how far this node's own clock has been.
+    voices: clock::Voices,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
     /// While its store is a copy that was restored.
@@ -211,6 +217,8 @@ impl Replica {
         }
         // Known without an entry, so that this node can sign before its registrar has published it.
         let _ = network.learn(&own.chain);
+        let voices = clock::Voices::of(view)?;
+        network.raise_floor(voices.floor(&own.trust, &network));
         let [restored, regaining] = restored::Comparing::of(view)?;
         Ok(Self {
             own,
@@ -227,6 +235,8 @@ impl Replica {
             leavers: leavers::Leavers::default(),
             pins: pin::PinPolicy::default(),
             pins_cleared: None,
+            barred: BTreeSet::new(),
+            voices,
             walk: retention::Walk::default(),
             restored,
             regaining,
@@ -277,6 +287,7 @@ impl Replica {
             Input::Note(entry) => turn.audit(entry)?,
             Input::GoOn => turn.lazy = chores::go_on(&mut turn)?,
             Input::Tick => {
+                self.mind_clock(&mut turn)?;
                 chores::go_on(&mut turn)?;
                 standing::attest_due(&mut turn)?;
                 self.clear_pins(&mut turn)?;
@@ -374,6 +385,7 @@ impl Replica {
     }
 
     fn take(&mut self, turn: &mut Turn<'_>, record: Verified, from: &Source) -> Result<Taken, StorageError> {
+        self.hear(&record);
         let origin = matches!(from, Source::Local { .. });
         let head = HeldHead::of(&record).map(|head| (head, record.decoded().clone()));
         let admission = admit::admit(record, &self.own.trust, &self.network, &turn.rows, turn.now)?;

@@ -158,6 +158,8 @@ pub const RECORD_CHANGES_MAX: usize =
 pub const ORDERS_PER_TARGET_MAX: usize = 16;
 /// Rows of conversations that one tick looks at, for messages that live too long.
 pub const RETENTION_ROWS_PER_TICK: usize = 128;
+/// When a trust has last signed anything is written down once it has moved on by so many seconds.
+pub const VOICE_KEPT_SECS: u64 = 300;
 /// Between two standing orders of this node for one conversation, in seconds.
 pub const STANDING_EVERY_SECS: u64 = 3600;
 /// Conversations that are on hold at once.

@@ -110,6 +110,8 @@ mutations! {
     ClaimForEver = "wait for one peer for ever";
     /// A round begins every second.
     RestlessRounds = "begin a round every second";
+    /// The true time is believed to be what any one trust has signed.
+    BelieveOneClock = "believe the time that one trust states";
     /// A row of the audit log is hashed as if it were the first.
     UnlinkAuditLog = "hash a row of the audit log without those before it";
     /// A head is signed of the row after the newest one.

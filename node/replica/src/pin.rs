@@ -266,7 +266,8 @@ impl Replica {
         device: &Fingerprint,
         request: PinRequest,
     ) -> Result<Result<Reply, Refusal>, StorageError> {
-        let until = turn.now.plus_secs(self.pins.session_secs);
+        let now = self.network.time(turn.now);
+        let until = now.plus_secs(self.pins.session_secs);
         match request {
             PinRequest::Enrolled { proof } => {
                 let Some(not_after) = self.end_of(device) else {

@@ -92,6 +92,10 @@ pub fn inbox(
     after: u64,
     now: Timestamp,
 ) -> Result<InboxResponse, StorageError> {
+    // It may have been revoked since its request was let in.
+    if network.is_revoked(device) {
+        return Ok(InboxResponse { items: Vec::new(), more: false });
+    }
     let (low, high) = (keys::inbox(device, after), keys::inbox(device, u64::MAX));
     let range = (Bound::Excluded(low.as_slice()), Bound::Included(high.as_slice()));
     let rows = view.scan(Tree::Inbox, range, INBOX_ITEMS_MAX + 1)?;
@@ -186,7 +190,7 @@ pub fn directory(
         let Body::Entry(entry) = record.body() else { return Ok(()) };
         let Ok(leaf) = Certificate::parse(&entry.chain[0]) else { return Ok(()) };
         let text = searched(&leaf);
-        let current = || network.identity(&leaf.fingerprint(), now).is_ok();
+        let current = || network.identity(&leaf.fingerprint(), network.time(now)).is_ok();
         if held.expires <= now || !words.iter().all(|w| text.contains(w)) || !current() {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use crate::Replica;
 use crate::admit::{self, Admission};
 use crate::audit::AuditEntry;
 use crate::audit::repeats::Repeated;
+use crate::bar;
 use crate::destruction;
 use crate::erase;
 use crate::hold;
@@ -39,7 +40,9 @@ impl Replica {
         request: Request,
     ) -> Result<(), StorageError> {
         let tried_by = if let Request::Pin { device, .. } = &request { Some(*device) } else { None };
+        let barred = self.is_barred(&request);
         let outcome = match request {
+            _ if barred => Err(Refusal::Revoked),
             // Nor is it known which PINs were tried, changed or destroyed since the backup, and which devices revoked.
             Request::Send { .. } | Request::Pin { .. } if restored::is_marked(&turn.rows)? => {
                 Err(Refusal::Restored)
@@ -62,6 +65,7 @@ impl Replica {
             }
             Request::Erased { device, lines } => self.erased_by(turn, &device, &lines)?,
             Request::Pin { device, request } => self.pin(turn, &device, request)?,
+            Request::Bar(devices) => Ok(self.bar(turn, devices)?),
             Request::PinSecret(secret) => {
                 pin::keep_secret(turn, &secret)?;
                 Ok(Reply::Done)
@@ -126,6 +130,7 @@ impl Replica {
             Class::Application => erase::issue_after(&turn.rows, &conversation, turn.now)?,
             _ => turn.now,
         };
+        bar::issued(turn, issued)?;
         let header = Header {
             network: Some(self.network.id()),
             custodians: custodians.into_iter().collect(),

@@ -4,6 +4,7 @@ use crate::fixtures;
 
 mod admission;
 mod auditing;
+mod behind;
 mod bulk;
 mod clients;
 mod clocks;
@@ -22,6 +23,7 @@ mod orders;
 mod pins;
 mod reconciling;
 mod restored;
+mod revoked;
 mod spreading;
 mod standing;
 mod syncing;

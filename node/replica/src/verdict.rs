@@ -81,6 +81,9 @@ pub enum Refusal {
     /// A hold that cannot be placed or ended so.
     #[error("the hold: {0}")]
     Hold(String),
+    /// The device is revoked, or is being revoked at this moment.
+    #[error("this device was revoked: ask your trust for a new invitation")]
+    Revoked,
     /// The device has no PIN here.
     #[error(
         "this device has no PIN at this node, and its enrolment alone sets the first one: run lanyard enrol again with the same line, \
@@ -189,6 +192,7 @@ impl Refusal {
             Refusal::Line(_) => rule("bad-line", Reject, 0, true),
             Refusal::NotAdministrator(_) => rule("not-administrator", Reject, 0, true),
             Refusal::Hold(_) => rule("hold", Reject, 0, true),
+            Refusal::Revoked => rule("revoked", Reject, 0, true),
             Refusal::NoPin => rule("no-pin", Reject, 0, true),
             Refusal::PinSet => rule("pin-set", Reject, 0, true),
             Refusal::PinWait(_) => rule("pin-wait", Ignore, 0, false),

@@ -19,6 +19,9 @@ pub struct Status {
     pub peer_id: String,
     /// When the node started.
     pub started: String,
+    /// By how many seconds at least the machine's clock is behind, by what other trusts sign; 0 as long as it does not matter.
+    #[serde(default)]
+    pub clock_behind_secs: u64,
     /// When the node's certificate ends.
     pub certificate_expires: String,
     /// Whether this node enrols staff.

@@ -35,6 +35,7 @@ pub fn text(
     counts: &[(String, u64)],
     overdue: &[Overdue],
     certificate: &Certificate,
+    clock_behind_secs: u64,
 ) -> Result<String, fmt::Error> {
     let records = Family::<Kind, Gauge>::default();
     let waiting = Family::<Trust, Gauge>::default();
@@ -59,6 +60,9 @@ pub fn text(
     let left_secs = certificate.not_after().as_secs().saturating_sub(now().as_secs());
     left.set(i64::try_from(left_secs).unwrap_or(i64::MAX));
 
+    let behind = Gauge::<i64>::default();
+    behind.set(i64::try_from(clock_behind_secs).unwrap_or(i64::MAX));
+
     let mut registry = Registry::with_prefix("lanyard");
     let what = "Replicas that have not confirmed a deletion of this trust in time, by their trust";
     registry.register("deletions_overdue", what, late);
@@ -66,6 +70,8 @@ pub fn text(
     registry.register("records_waiting", "Records that a trust has yet to acknowledge", waiting);
     registry.register("peers_connected", "Admitted nodes that are connected, by trust", connected);
     registry.register("certificate_left_seconds", "Until the certificate of the node ends", left);
+    let what = "By how much the clock of the machine is behind, by what other trusts sign";
+    registry.register("clock_behind_seconds", what, behind);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -94,12 +100,13 @@ mod tests {
         };
         let counts = [("envelopes".to_owned(), 7), ("waiting for RXB".to_owned(), 2)];
         let peers = [peer("RXB", true), peer("RXC", false)];
-        let text = text(&peers, &counts, &[late], &trust.registrar_certificate).unwrap();
+        let text = text(&peers, &counts, &[late], &trust.registrar_certificate, 30).unwrap();
         for line in [
             "lanyard_deletions_overdue{trust=\"RXB\"} 1",
             "lanyard_deletions_overdue{trust=\"RXC\"} 0",
             "lanyard_records{kind=\"envelopes\"} 7",
             "lanyard_records_waiting{trust=\"RXB\"} 2",
+            "lanyard_clock_behind_seconds 30",
             "lanyard_peers_connected{trust=\"RXB\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -17,7 +17,7 @@ use lanyard_crypto::limits::HANDSHAKE_RECORD_BYTES_MAX;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::record::Decoded;
 use lanyard_crypto::x509::Certificate;
-use lanyard_crypto::{Fingerprint, NodeId, RecordId};
+use lanyard_crypto::{Fingerprint, NodeId, RecordId, Timestamp};
 use lanyard_replica::query::Overdue;
 use lanyard_replica::restored::Awaited;
 use serde::Deserialize;
@@ -103,10 +103,10 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         connected: peer.connected,
     });
     let mut warnings = Vec::new();
-    let mut soon = |what: &str, ends: lanyard_crypto::Timestamp| {
-        if ends < now {
+    let mut soon = |what: &str, ends: Timestamp| {
+        if ends < network.time(now) {
             warnings.push(format!("{what} expired at {}", rfc3339(ends)));
-        } else if ends < now.plus_secs(SOON_SECS) {
+        } else if ends < network.time(now).plus_secs(SOON_SECS) {
             warnings.push(format!("{what} expires at {}", rfc3339(ends)));
         }
     };
@@ -114,6 +114,14 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
     soon("the charter", network.expires());
     if let Some(registrar) = &admin.registrar {
         soon("the registrar's certificate", registrar.certificate().not_after());
+    }
+    let behind = clock_behind(&network, now);
+    if behind > 0 {
+        warnings.push(format!(
+            "this machine's clock is more than {behind} seconds behind: certificates are judged as at {} at least, by what other \
+             trusts sign; set the clock (check the machine's time service)",
+            rfc3339(network.floor())
+        ));
     }
     match admin.backend.refusals_lost() {
         0 => {}
@@ -156,6 +164,7 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         trust: admin.backend.trust().to_string(),
         peer_id: peer_id(&NodeId::new(*admin.certificate.public_key())),
         started: rfc3339(admin.started),
+        clock_behind_secs: clock_behind(&network, now),
         certificate_expires: rfc3339(admin.certificate.not_after()),
         registrar: admin.registrar.is_some(),
         network: NetworkStatus {
@@ -171,6 +180,11 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
+}
+
+/// By how many seconds a clock is behind what is certain of the time; 0 if it is not.
+fn clock_behind(network: &Network, clock: Timestamp) -> u64 {
+    network.time(clock).as_secs() - clock.as_secs()
 }
 
 fn overdue_replica(overdue: &Overdue) -> OverdueReplica {
@@ -229,10 +243,19 @@ pub(super) async fn invited(admin: &Admin, request: InviteRequest) -> Result<Inv
     Ok(Invited { invitation: line.to_line(), id: to_hex(&made.id), name, expires: rfc3339(made.expires) })
 }
 
-async fn staff(State(admin): Shared) -> Outcome<Staff> {
+#[derive(Deserialize)]
+struct Which {
+    #[serde(default)]
+    earlier: bool,
+}
+
+async fn staff(State(admin): Shared, which: Result<Query<Which>, QueryRejection>) -> Outcome<Staff> {
+    let Query(Which { earlier }) = which.map_err(|e| refusal("malformed", e.to_string()))?;
     let registrar = registrar(&admin)?;
-    let found =
-        blocking(move || Ok::<_, RegistrarError>((registrar.devices(), registrar.invitations.list()?)));
+    let found = blocking(move || {
+        let devices = if earlier { registrar.to_invite_again(now())? } else { registrar.devices() };
+        Ok::<_, RegistrarError>((devices, registrar.invitations.list()?))
+    });
     let (devices, invitations) = found.await??;
     Ok(Json(Staff {
         devices: devices.iter().map(device_view).collect(),
@@ -275,7 +298,8 @@ async fn deletions_report(State(admin): Shared) -> Result<String, Refused> {
 /// For a scraper that is allowed to open the socket, such as one of the node's own user.
 async fn metric_text(State(admin): Shared) -> Result<Response, Refused> {
     let (counts, overdue) = (admin.backend.counts().await?, admin.backend.overdue().await?);
-    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate);
+    let behind_secs = clock_behind(&admin.backend.network(), now());
+    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate, behind_secs);
     let text = text.map_err(|e| refusal("internal", e.to_string()))?;
     Ok(([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }

@@ -100,6 +100,9 @@ pub struct InviteArgs {
 /// `staff list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Those whom earlier registrars of this node had certified, and who have no device by the present one: whom to invite again
+    #[arg(long)]
+    pub earlier: bool,
     /// Which node.
     #[command(flatten)]
     pub node: NodeArgs,

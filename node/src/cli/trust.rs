@@ -90,6 +90,9 @@ pub struct IssueNodeArgs {
     /// This node enrols staff: its configuration names the registrar's key
     #[arg(long)]
     pub registrar: bool,
+    /// Take another key, and so another PeerId: the present one was lost or stolen, and is to be revoked
+    #[arg(long)]
+    pub new_key: bool,
     /// Life of the certificate
     #[arg(long, default_value = "90", value_parser = days)]
     pub days: u64,

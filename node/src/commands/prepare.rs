@@ -41,6 +41,8 @@ pub struct Prepared {
     pub countries: Countries,
     /// The store's key; none if its file is yet to be made.
     pub store_key: Option<StoreKey>,
+    /// The key of the node that has founded the store: its own, unless that was replaced.
+    founder: [u8; 32],
 }
 
 impl Prepared {
@@ -52,7 +54,7 @@ impl Prepared {
     /// Whose store it is.
     pub fn store_owner(&self) -> [u8; 32] {
         let mut owner = Sha256::new();
-        owner.update(self.key.public());
+        owner.update(self.founder);
         owner.update(self.network.id().as_bytes());
         owner.update(self.trust().as_str());
         owner.finalize().into()
@@ -113,10 +115,28 @@ pub fn prepare(config: &Config, now: Timestamp) -> (Option<Prepared>, Findings) 
     else {
         return (None, findings);
     };
-    let prepared = Prepared { key, certificate, registrar, charter, network, countries, store_key };
+    let founder = founder(config, &key, &certificate, &mut findings);
+    let prepared = Prepared { key, certificate, registrar, charter, network, countries, store_key, founder };
     identity(config, &prepared, now, &mut findings);
     addresses(config, &prepared, &mut findings);
     (Some(prepared), findings)
+}
+
+/// The key of the node whose store this is.
+fn founder(config: &Config, key: &SecretKey, certificate: &Certificate, findings: &mut Findings) -> [u8; 32] {
+    let Some(path) = &config.founded_by else { return key.public() };
+    let Some(earlier) = findings.take("storage.founded_by", super::read_certificate(path)) else {
+        return key.public();
+    };
+    let (own, other) = (&certificate.subject().trust, &earlier.subject().trust);
+    if earlier.purpose() != Purpose::Node || own != other {
+        let purpose = earlier.purpose();
+        findings.fatal(
+            "storage.founded_by",
+            format!("is a {purpose} certificate of {other}, and a node's of {own} is needed"),
+        );
+    }
+    *earlier.public_key()
 }
 
 /// Whether the node's ports are free. Only true if the node is not running.

@@ -50,7 +50,8 @@ impl Invited {
 }
 
 fn list(args: &ListArgs) -> Result<(), CommandError> {
-    let staff: Staff = client(&args.node)?.get("/v1/staff")?;
+    let path = if args.earlier { "/v1/staff?earlier=true" } else { "/v1/staff" };
+    let staff: Staff = client(&args.node)?.get(path)?;
     show(args.json, &staff, |staff| {
         let mut lines = vec![format!("{} devices", staff.devices.len())];
         for device in &staff.devices {

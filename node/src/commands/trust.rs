@@ -120,8 +120,10 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
     }
     files::create_directory(&args.out)?;
     let key_path = args.out.join(NODE_KEY);
-    let renewed = key_path.exists();
+    let renewed = key_path.exists() && !args.new_key;
     let key = if renewed { read_key(&key_path)? } else { SecretKey::generate()? };
+    // Kept, since it has to be revoked, and has founded the node's store.
+    let replaced = if args.new_key { set_aside(&args.out)? } else { None };
     let (ip_addresses, dns_names) = addresses(&args.addresses);
     let details = NodeDetails {
         node: NodeId::new(key.public()),
@@ -133,7 +135,9 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
     let term = Term::starting(now(), args.days * DAY_SECS)?;
     let node = Issuer::new(&registrar, &registrar_key)?.node(&subject, &key.public(), &details, &term)?;
 
-    if !renewed {
+    if replaced.is_some() {
+        files::replace(&key_path, key.to_pkcs8_pem().as_bytes(), files::SECRET)?;
+    } else if !renewed {
         write_key(&key_path, &key)?;
     }
     let chain = chain_to_pem(&[node.clone(), registrar, root]);
@@ -148,12 +152,33 @@ fn issue_node(args: &IssueNodeArgs) -> Result<(), CommandError> {
     };
     let config = config_path.display();
     let next = match renewed {
+        _ if let Some(replaced) = &replaced => format!(
+            "The node has another key, and so another PeerId. Unless {config} names one already, add to it, so that the node finds its store:\n\n\
+             [storage]\nfounded_by = {}\n\n\
+             Then restart the node, and run: lanyard-node trust revoke --certificate {} --reason key-compromise --config {config}",
+            quoted(
+                &replaced.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+            ),
+            replaced.display(),
+        ),
         true => {
             "The key and the configuration are as before. Restart the node to use the new certificate.".into()
         }
         false => format!("Now complete {config}, and run: lanyard-node check --config {config}"),
     };
     show(args.json, &made, |made| made.to_text(&next))
+}
+
+/// Keeps the certificate that a node has had, under a name of its own; its key is written over. None if it has had none.
+fn set_aside(dir: &Path) -> Result<Option<PathBuf>, CommandError> {
+    let path = dir.join(NODE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let name = &read_certificate(&path)?.fingerprint().to_string()[..12];
+    let kept = dir.join(format!("node.{name}.pem"));
+    files::replace(&kept, files::read_text(&path)?.as_bytes(), files::PUBLIC)?;
+    Ok(Some(kept))
 }
 
 /// What clients may type to reach a node: addresses and names.
@@ -235,7 +260,8 @@ fn renew_registrar(args: &RenewRegistrarArgs) -> Result<(), CommandError> {
         files: [dir.join(REGISTRAR_KEY), dir.join(REGISTRAR)].into_iter().chain(kept).collect(),
     };
     let next = "Now renew each node's certificate (trust issue-node) and restart the nodes. What the earlier \
-                registrar certified stays valid until it expires.";
+                registrar certified stays valid until it expires. If its key was lost or stolen, revoke it as well \
+                (trust revoke), which ends all that it has certified; then invite who is in staff list --earlier again.";
     show(args.json, &made, |made| made.to_text(next))
 }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub log: Log,
     /// Where the key comes from under which the store's secrets are sealed. A file is made at the first start.
     pub store_key: KeySource,
+    /// The certificate of the node that has founded the store, if this node took its place with another key.
+    pub founded_by: Option<PathBuf>,
     /// What the store keeps of its rows in memory, in bytes.
     pub cache_bytes: u64,
 }
@@ -174,6 +176,8 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
     let policy = policy(root.section("policy"));
     let mut storage = root.section("storage");
     let store_key = store_key(&mut storage, &file, data_dir.as_deref());
+    let founded_by =
+        storage.optional("founded_by", "the file with the earlier node's certificate is needed", file);
     let mib = 1 << 20;
     let cache = storage.number("cache_mib", CACHE_BYTES.start() / mib, CACHE_BYTES.end() / mib);
     storage.end();
@@ -193,6 +197,7 @@ fn read(path: &Path, mut root: Section<'_>) -> Option<Config> {
         policy: policy?,
         log: log?,
         store_key: store_key?,
+        founded_by: founded_by?,
         cache_bytes: cache?.map_or(CACHE_BYTES_DEFAULT, |count| count * mib),
         data_dir,
     })

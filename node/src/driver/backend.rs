@@ -144,7 +144,7 @@ impl Backend for Engine {
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let now = time::now();
-        self.0.read(move |view, _| pin::state(view, &device, now)).boxed()
+        self.0.read(move |view, network| pin::state(view, &device, network.time(now))).boxed()
     }
 
     fn present(&self, device: Fingerprint) {
@@ -156,6 +156,16 @@ impl Backend for Engine {
         self.0
             .read(move |view, _| devices.iter().map(|device| query::last_seen(view, device)).collect())
             .boxed()
+    }
+
+    fn bar(&self, devices: Vec<Fingerprint>) -> Answer<'_, Timestamp> {
+        async move {
+            match self.0.request(Request::Bar(devices)).await? {
+                Reply::Barred(at) => Ok(at),
+                other => unreachable!("a bar is answered by its moment, not by {other:?}"),
+            }
+        }
+        .boxed()
     }
 
     fn submit(&self, record: Decoded) -> Answer<'_, ()> {
@@ -359,7 +369,8 @@ impl Backend for Engine {
         let mut all: Vec<PeerStatus> =
             connected.into_iter().map(|(node, trust)| PeerStatus { node, trust, connected: true }).collect();
         let own = self.0.shell().node();
-        for identity in self.network().nodes(time::now()) {
+        let network = self.network();
+        for identity in network.nodes(network.time(time::now())) {
             if identity.node() != own && all.iter().all(|p| p.node != identity.node()) {
                 all.push(PeerStatus { node: identity.node(), trust: identity.trust, connected: false });
             }

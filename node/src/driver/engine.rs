@@ -7,6 +7,7 @@ use std::time::Instant;
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::chores::Chores;
+use lanyard_replica::clock;
 use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
@@ -19,7 +20,7 @@ use crate::policy::Policy;
 /// Inputs that are stepped into one commit.
 const STEPS_MAX: usize = 128;
 /// Events of the audit log that somebody should look at, and so are warnings in the program's log.
-const ALERTS: [&str; 2] = ["deletion-overdue", "deletion-confirmed-late"];
+const ALERTS: [&str; 3] = ["deletion-overdue", "deletion-confirmed-late", clock::CLOCK_BEHIND];
 /// A round is closed when its outputs have so many bytes: they are held until the commit.
 const ROUND_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 

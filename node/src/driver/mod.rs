@@ -221,7 +221,8 @@ fn policy(shared: &Arc<Shared>) -> p2p::Policy {
     let (admits, permits) = (shared.clone(), shared.clone());
     p2p::Policy {
         admit: Arc::new(move |node, chain| {
-            let (info, chain) = judge(&admits.network(), node, chain, crate::time::now())?;
+            let network = admits.network();
+            let (info, chain) = judge(&network, node, chain, network.time(crate::time::now()))?;
             admits.show(node, chain);
             Ok(info)
         }),

@@ -154,7 +154,8 @@ async fn key_package(
     }
     let network = gateway.backend.network();
     let package = request.key_package.clone();
-    let inspected = blocking(move || key_package::inspect(network, &package, now())).await?;
+    let at = network.time(now());
+    let inspected = blocking(move || key_package::inspect(network, &package, at)).await?;
     let inspected = inspected
         .map_err(|error| Refused::new("key-package", format!("the key package is refused: {error}")))?;
     if inspected.device.fingerprint != device.fingerprint {

@@ -60,7 +60,8 @@ impl Session {
     }
 
     fn verify(&self, chain: &[Vec<u8>], gateway: &Gateway) -> Result<Identity, DeviceError> {
-        verify_device(chain, gateway.backend.trust(), &gateway.backend.network(), now())
+        let network = gateway.backend.network();
+        verify_device(chain, gateway.backend.trust(), &network, network.time(now()))
     }
 
     /// Whether the connection may go on. A network that has not changed is asked again only when time has

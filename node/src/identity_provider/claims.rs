@@ -245,6 +245,7 @@ impl Mapping {
             registration: either(&person.registration, &invited.registration),
             staff_number: either(&person.staff_number, &invited.staff_number),
             checked_by: invited.checked_by.clone(),
+            replaces: invited.replaces.clone(),
         })
     }
 }

@@ -44,6 +44,7 @@ fn scenarios(bug: Bug) -> &'static [&'static str] {
         | Bug::ShortTombstone
         | Bug::AnyoneMayCommit
         | Bug::SecondCommit
+        | Bug::BelieveOneClock
         | Bug::RelayRefused => &["liar"],
         Bug::ForgetStanding | Bug::ServeHeld | Bug::AttestHeld | Bug::NeverEndHold => &["holds"],
         Bug::NeverPunish => &["lifetimes"],

@@ -72,6 +72,7 @@ fn invited() -> Invitee {
         registration: Some("GMC0000101".into()),
         staff_number: Some("999 000 000 101".into()),
         checked_by: "J. Byrne".into(),
+        replaces: None,
     }
 }
 
@@ -96,6 +97,7 @@ fn the_claims_of_cis2_become_a_certificates_subject() {
             registration: Some("GMC 0000101".into()),
             staff_number: Some("999000000101".into()),
             checked_by: "J. Byrne".into(),
+            replaces: None,
         }
     );
 }

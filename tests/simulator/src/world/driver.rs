@@ -9,6 +9,7 @@ use lanyard_storage::{Batch, Overlay, StorageError, Store, View};
 
 use super::node::{Asked, At, CrashAt, Failing, Round, Then};
 use super::{Event, World};
+use crate::cast::START;
 use crate::counters::Counter;
 use crate::mutations::Bug;
 
@@ -122,6 +123,12 @@ impl World<'_> {
         let view = Overlay::with(&disk as &dyn View, std::mem::take(batch));
         let replica = node.replica.as_mut().expect("a node that runs has an engine");
         let step = replica.step(input, clock, &view)?;
+        // Whatever anybody has signed: a bound beyond the true time would shut out certificates that hold.
+        let (floor, true_time) = (replica.network().floor(), START.plus_secs(self.now_ms / 1000));
+        if floor > true_time {
+            self.oracle
+                .fail("P2", format!("node {at} believes that it is {floor:?}, and it is {true_time:?}"));
+        }
         *batch = view.into_batch();
         if node.step_changes > 0 && step.batch.len() >= node.step_changes {
             self.counters.add(Counter::StepBounded);
