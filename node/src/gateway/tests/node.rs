@@ -14,7 +14,7 @@ use lanyard_crypto::gateway::{
 use lanyard_crypto::network::Network;
 use lanyard_crypto::pin::ServerSecret;
 use lanyard_crypto::record::Decoded;
-use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, TrustId};
+use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_replica::hold::HoldView;
 use lanyard_replica::pin::{self, Hidden, PinPolicy, PinRequest, PinState};
 use lanyard_replica::query::Overdue;
