@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use lanyard_crypto::gateway::WipedRequest;
 use lanyard_crypto::record::WipeReceipt;
-use lanyard_crypto::x509::RevocationList;
+use lanyard_crypto::x509::{Certificate, RevocationList};
 use lanyard_crypto::{Fingerprint, Timestamp, TrustId, cbor};
 use serde::{Deserialize, Serialize};
 
@@ -172,10 +172,16 @@ pub fn forget(profile: &Profile) -> Result<(), FileError> {
 
 /// Asks the node, as a stranger, for the list of the device's registrar; returns its number if it names the device.
 fn revoked_by(device: &Device) -> Result<Option<u64>, WipeError> {
-    let [leaf, registrar] = &device.chain[..] else { return Ok(None) };
+    let [_, registrar] = &device.chain[..] else { return Ok(None) };
     let mut node = stranger(&device.trust, device.root, &device.address)?;
     let answer = node.revocations(&registrar.fingerprint())?;
-    let list = RevocationList::parse(&answer.list).map_err(|e| WipeError::List(e.to_string()))?;
+    named_by(&device.chain, &answer.list)
+}
+
+/// The number of the list, if the device's own registrar has signed it and it names the device.
+fn named_by(chain: &[Certificate], list: &[u8]) -> Result<Option<u64>, WipeError> {
+    let [leaf, registrar] = chain else { return Ok(None) };
+    let list = RevocationList::parse(list).map_err(|e| WipeError::List(e.to_string()))?;
     // Whoever answers, and however old the list is: nobody but the registrar signs one, and nothing that it revoked is valid again.
     list.verify(registrar).map_err(|e| WipeError::List(e.to_string()))?;
     Ok(list.is_revoked(leaf.serial()).then(|| list.number()))
@@ -231,4 +237,150 @@ fn hand_in(profile: &Profile) -> Result<(), WipeError> {
 
 fn stranger(trust: &TrustId, root: Fingerprint, address: &str) -> Result<NodeClient, NodeError> {
     NodeClient::new(address, Anchor::Invitation { trust: trust.clone(), root }, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use lanyard_crypto::residency::Country;
+    use lanyard_crypto::x509::issue::{self, Issuer, Term};
+    use lanyard_crypto::x509::{CrlReason, Revocation, SecretKey, Subject};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_772_323_200);
+    const LIFE_SECS: u64 = 24 * 3600;
+
+    /// A trust's registrar, with its key.
+    struct Registrar(Certificate, SecretKey);
+
+    fn subject(name: &str) -> Subject {
+        Subject {
+            trust: "RYJ".parse().unwrap(),
+            country: Country::GB,
+            organisation: "Test Trust".into(),
+            common_name: name.into(),
+            department: None,
+            title: None,
+            registration: None,
+        }
+    }
+
+    impl Registrar {
+        /// Two of one name are of two trusts that call themselves alike.
+        fn new() -> Self {
+            let term = || Term::starting(NOW, LIFE_SECS).unwrap();
+            let (root_key, key) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+            let root = issue::root(&subject("Root"), &root_key, &term()).unwrap();
+            let issuer = Issuer::new(&root, &root_key).unwrap();
+            Self(issuer.registrar(&subject("Registrar"), &key.public(), &term()).unwrap(), key)
+        }
+
+        fn device(&self, key: &SecretKey) -> Vec<Certificate> {
+            let issuer = Issuer::new(&self.0, &self.1).unwrap();
+            let term = Term::starting(NOW, LIFE_SECS).unwrap();
+            vec![issuer.device(&subject("Dr Ada Okafor"), &key.public(), &term).unwrap(), self.0.clone()]
+        }
+
+        fn list(&self, number: u64, revoked: &Certificate) -> Vec<u8> {
+            let issuer = Issuer::new(&self.0, &self.1).unwrap();
+            let reason = Some(CrlReason::KeyCompromise);
+            let entry = Revocation { serial: revoked.serial().to_vec(), at: NOW, reason };
+            let list = issuer.revocation_list(number, NOW, NOW.plus_secs(LIFE_SECS), &[entry]).unwrap();
+            list.der().to_vec()
+        }
+    }
+
+    #[test]
+    fn nothing_but_the_own_registrars_list_that_names_the_device_wipes_it() {
+        let (own, other) = (Registrar::new(), Registrar::new());
+        let key = SecretKey::generate().unwrap();
+        let chain = own.device(&key);
+        assert_eq!(named_by(&chain, &own.list(7, &chain[0])).unwrap(), Some(7));
+        // Another device's revocation.
+        let colleague = own.device(&SecretKey::generate().unwrap());
+        assert_eq!(named_by(&chain, &own.list(8, &colleague[0])).unwrap(), None);
+        // Whoever can answer in the node's place can name any number.
+        assert!(matches!(named_by(&chain, &other.list(9, &chain[0])), Err(WipeError::List(_))));
+        let mut altered = own.list(7, &chain[0]);
+        *altered.last_mut().unwrap() ^= 1;
+        assert!(matches!(named_by(&chain, &altered), Err(WipeError::List(_))));
+        assert!(matches!(named_by(&chain, b"revoked"), Err(WipeError::List(_))));
+    }
+
+    /// An enrolled profile with something in each file that holds anything.
+    fn enrolled(dir: &tempfile::TempDir) -> (Profile, Device) {
+        let profile = Profile::at(dir.path().join("p"));
+        profile.make().unwrap();
+        let key = profile.key().unwrap();
+        let chain = Registrar::new().device(&key);
+        let (trust, root) = ("RYJ".parse().unwrap(), Fingerprint::new([1; 32]));
+        let device = Device { trust, root, address: "127.0.0.1:1".into(), chain, key };
+        profile.enrol(&device).unwrap();
+        for name in
+            ["vault.db", "vault.db-wal", "vault.db-journal", "vault.key", "vault.sealed", "vault.sealed.new"]
+        {
+            files::write_private(&profile.dir().join(name), b"a marker").unwrap();
+        }
+        for name in [".tmpAbCdEf", "charter.cbor", "crls.cbor"] {
+            files::write_private(&profile.dir().join(name), b"a marker").unwrap();
+        }
+        (profile, device)
+    }
+
+    fn names(profile: &Profile) -> Vec<String> {
+        let entries = std::fs::read_dir(profile.dir()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "lock");
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn everything_goes_and_the_receipt_is_the_devices() {
+        let dir = tempfile::tempdir().unwrap();
+        let (profile, device) = enrolled(&dir);
+        files::write_private(&dir.path().join("another's"), b"stays").unwrap();
+        carry_out(&profile, 7).unwrap();
+        assert_eq!(names(&profile), ["wiped.cbor"]);
+        let (kept, receipt) = Kept::read(&profile).unwrap().unwrap();
+        receipt.verify(device.certificate()).unwrap();
+        assert!(receipt.list() == 7 && kept.pending);
+        // The node cannot be reached; that is no error, and nothing is lost.
+        go_on(&profile).unwrap();
+        assert_eq!(look(&profile).unwrap().unwrap(), Wiped { at: receipt.wiped(), taken: None });
+        assert!(dir.path().join("another's").exists());
+    }
+
+    /// Whatever is gone already when a process is killed: what is left goes with the next command.
+    #[test]
+    fn a_wipe_goes_on_from_every_point() {
+        let order = [
+            "vault.db",
+            "vault.key",
+            "vault.sealed",
+            "charter.cbor",
+            "device.json",
+            "chain.pem",
+            "device.key",
+        ];
+        for gone in 0..=order.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let (profile, device) = enrolled(&dir);
+            files::write_private(&profile.wipe_mark(), &cbor::to_vec(&7_u64)).unwrap();
+            // The receipt was on the disk before the first of the identity went.
+            if gone > 4 {
+                let receipt = WipeReceipt::sign(7, NOW, device.certificate().fingerprint(), &device.key);
+                let Device { trust, root, address, .. } = device.clone();
+                let receipt = receipt.bytes().to_vec();
+                Kept { trust, root, address, receipt, pending: true, taken: false }.write(&profile).unwrap();
+            }
+            for name in &order[..gone] {
+                files::destroy(&profile.dir().join(name)).unwrap();
+            }
+            go_on(&profile).unwrap();
+            assert_eq!(names(&profile), ["wiped.cbor"], "{gone} files were gone");
+            let (_, receipt) = Kept::read(&profile).unwrap().unwrap();
+            receipt.verify(device.certificate()).unwrap();
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! receipt goes into the same file. The files name no person but by the certificate, and are readable by their owner alone.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -210,10 +211,10 @@ impl Wipes {
     /// [`WipeError::File`]; it is then as before.
     pub fn order(&self, device: &Certificate, order: &Order, now: Timestamp) -> Result<(), WipeError> {
         let mut known = self.known();
-        if !known.contains_key(&device.fingerprint()) {
+        if let Entry::Vacant(place) = known.entry(device.fingerprint()) {
             let wipe = Wipe::new(device, order, now);
             self.write(&device.fingerprint(), &wipe)?;
-            known.insert(device.fingerprint(), wipe);
+            place.insert(wipe);
         }
         Ok(())
     }
