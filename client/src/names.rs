@@ -24,6 +24,12 @@ use unicode_security::confusable_detection::skeleton;
 const SIMILARITY_MIN: f64 = 0.90;
 /// Shorter names are not compared by one letter: too many would seem alike.
 const ONE_LETTER_LENGTH_MIN: usize = 6;
+/// Shorter words are not looked for alone: they stand in too many names.
+const WORD_CHARS_MIN: usize = 3;
+/// So many letters are how a word begins.
+const BEGINNING_CHARS: usize = 4;
+/// What is looked for at most.
+const SEARCH_TERMS_MAX: usize = 6;
 /// Words before a name that are no part of it.
 const TITLES: [&str; 13] =
     ["dr", "doctor", "mr", "mrs", "ms", "miss", "mx", "prof", "professor", "sister", "nurse", "sir", "dame"];
@@ -64,6 +70,23 @@ pub fn without_titles(name: &str) -> String {
         TITLES.contains(&word.as_str())
     };
     name.split_whitespace().filter(|word| !is_title(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// For what one looks to find names that are like this one: all of it, its words, and how the longer ones begin. A few, the best first.
+pub fn search_terms(name: &str) -> Vec<String> {
+    let name = without_titles(name);
+    let words: Vec<&str> =
+        name.split_whitespace().filter(|word| word.chars().count() >= WORD_CHARS_MIN).collect();
+    let begins = words.iter().filter(|word| word.chars().count() > BEGINNING_CHARS);
+    let begins = begins.map(|word| word.chars().take(BEGINNING_CHARS).collect());
+    let mut terms: Vec<String> = Vec::new();
+    for term in [name.clone()].into_iter().chain(words.iter().map(|word| (*word).to_owned())).chain(begins) {
+        if !term.is_empty() && !terms.contains(&term) {
+            terms.push(term);
+        }
+    }
+    terms.truncate(SEARCH_TERMS_MAX);
+    terms
 }
 
 /// The words of a name: lower case, without marks and titles. Of a name that consists of titles alone, all of them.
@@ -184,6 +207,16 @@ mod tests {
         assert_eq!(without_titles("Dr. Zoë  Ångström"), "Zoë Ångström");
         assert_eq!(without_titles("Prof Sister Ada Drummond"), "Ada Drummond");
         assert_eq!(without_titles("Dr"), "");
+    }
+
+    #[test]
+    fn similar_names_are_looked_for_by_words_and_beginnings() {
+        assert_eq!(search_terms("Dr Ada Okafor"), ["Ada Okafor", "Ada", "Okafor", "Okaf"]);
+        assert_eq!(search_terms("Li Wu"), ["Li Wu"]);
+        assert_eq!(search_terms("Dr"), Vec::<String>::new());
+        let long = search_terms("Anna Maria Theresa Charlotte Winter");
+        assert_eq!(long[..3], ["Anna Maria Theresa Charlotte Winter", "Anna", "Maria"]);
+        assert_eq!(long.len(), SEARCH_TERMS_MAX);
     }
 
     proptest! {

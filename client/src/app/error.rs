@@ -168,24 +168,19 @@ pub enum AppError {
     /// Members have not been reviewed for too long.
     #[error(
         "nothing was done: the members of [{class}] {title:?} were to be reviewed by {due}, and since {read_only} it can only be \
-         read; an administrator must review: lanyard conversation review {id} --confirm{}",
-        named(.admins, owner)
+         read; an administrator must review: {next}"
     )]
     ReadOnly {
         /// What the conversation is for.
         class: &'static str,
         /// What it is about.
         title: String,
-        /// The first digits of its id.
-        id: String,
         /// Since when a review is overdue.
         due: Moment,
         /// Since when nothing can be sent.
         read_only: Moment,
-        /// ODS code of the trust whose administrators review.
-        owner: String,
-        /// Who they are.
-        admins: Vec<String>,
+        /// By which command, and who the administrators are.
+        next: String,
     },
     /// A device is to leave before anybody can write.
     #[error(
@@ -260,7 +255,8 @@ impl AppError {
     }
 }
 
-fn named(admins: &[String], owner: &str) -> String {
+/// Who can review, as the end of a sentence.
+pub(super) fn named(admins: &[String], owner: &str) -> String {
     if admins.is_empty() {
         return format!(
             "; there is none from {owner}, so any member from {owner} can become one: \

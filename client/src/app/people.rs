@@ -17,7 +17,7 @@ use super::resemblance::{Known, resembling};
 use super::view::{FoundDevice, FoundPeople, FoundPerson};
 use super::{App, AppError, begins, is_prefix};
 use crate::clock;
-use crate::names::without_titles;
+use crate::names::{alike, search_terms};
 use crate::session::NodeSender;
 use crate::vault::contacts::Contact;
 
@@ -97,12 +97,7 @@ impl App {
             0 => Err(AppError::NotFound { what: "person", typed: typed.into(), next }),
             1 => {
                 let person = people.remove(0);
-                // Who was typed by a registration or a device may have namesakes who were never found.
-                let name = without_titles(&person.certificate().subject().common_name);
-                if !name.is_empty() && folded(&name) != folded(words) {
-                    let (namesakes, _) = self.search(&name)?;
-                    self.remember(&namesakes)?;
-                }
+                self.look_for_alike(&person, words)?;
                 Ok(person)
             }
             _ => {
@@ -110,6 +105,19 @@ impl App {
                 Err(AppError::Ambiguous { what: "people", typed: typed.into(), found })
             }
         }
+    }
+
+    /// Looks for people whose names are easily taken for this one's, and who were never found: by the name, by each of its words, and by how
+    /// these begin. A name that is like this one and shares none of that is not found so.
+    fn look_for_alike(&mut self, person: &Person, searched: &str) -> Result<(), AppError> {
+        let name = person.certificate().subject().common_name.clone();
+        let mut found = Vec::new();
+        for words in search_terms(&name).into_iter().filter(|words| folded(words) != folded(searched)) {
+            let (people, _) = self.search(&words)?;
+            let is_like = |p: &Person| alike(&p.certificate().subject().common_name, &name);
+            found.extend(people.into_iter().filter(|p| p.key != person.key && is_like(p)));
+        }
+        self.remember(&found)
     }
 
     /// Keeps who was found: the node looks for words, and a device can be typed only by who has seen it.

@@ -10,6 +10,7 @@ use lanyard_crypto::mls::review::Standing;
 use lanyard_crypto::x509::Certificate;
 
 use super::conversations::member_named;
+use super::error::named;
 use super::view::{
     ConversationState, ConversationView, MemberChange, Moment, OverdueReview, ReviewState, ReviewView,
     ReviewerView,
@@ -79,14 +80,14 @@ impl App {
         if terms.standing(at, now) != Standing::ReadOnly {
             return Ok(());
         }
+        let (id, owner) = (conversation.id.to_string(), conversation.id.owner().to_string());
+        let admins = named(&self.owners_admins(conversation)?, &owner);
         Err(AppError::ReadOnly {
             class: conversation.class.name(),
             title: conversation.title.clone(),
-            id: conversation.id.to_string()[..ID_DIGITS].to_owned(),
             due: Moment(terms.due(at)),
             read_only: Moment(terms.read_only(at)),
-            owner: conversation.id.owner().to_string(),
-            admins: self.owners_admins(conversation)?,
+            next: format!("lanyard conversation review {} --confirm{admins}", &id[..ID_DIGITS]),
         })
     }
 

@@ -135,6 +135,21 @@ fn a_namesake_whom_nobody_has_looked_for_is_found_when_somebody_is_invited() {
 }
 
 /// Runs the program on a terminal, where this is typed. Tells how it ended, and what the terminal shows.
+#[test]
+fn somebody_with_a_similar_name_whom_nobody_has_looked_for_is_found_when_somebody_is_invited() {
+    let world = World::start(&["RTD", "RXH"]);
+    let jo = Person::enrol(&world, 1, "Jo Lund", "GMC 2222222");
+    let _ada = Person::enrol(&world, 0, "Ada Okafor", "GMC 1111111");
+    let _similar = [("Ada Okafour", "NMC 33A3333B"), ("Ida Okafor", "NMC 44A4444B")]
+        .map(|(name, registration)| Person::enrol(&world, 1, name, registration));
+    let _other = Person::enrol(&world, 1, "Adam Okanagan", "NMC 55A5555B");
+    let said = refused(&run(jo.profile.dir(), &[&NEW[..], &["--with", "GMC 1111111"]].concat()));
+    for part in ["Ada Okafour, Registrar, NMC 33A3333B (RXH)", "Ida Okafor, Registrar, NMC 44A4444B (RXH)"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!said.contains("Okanagan"), "{said}");
+}
+
 fn on_a_terminal(profile: &Path, arguments: &[&str], typed: &str) -> (Output, String) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

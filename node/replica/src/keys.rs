@@ -346,9 +346,12 @@ pub(crate) fn attest_parts(key: &[u8]) -> Option<(Timestamp, RecordId)> {
     Some((Timestamp::from_secs(u64::from_be_bytes(*over)), RecordId::try_from(id).ok()?))
 }
 
-/// The name under which [`lanyard_storage::Tree::Meta`] notes what a conversation of this trust is for, and how long its messages live.
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes what conversations of this trust are for, and how long their messages
+/// live.
+pub(crate) const SETTINGS: &[u8] = b"setting-";
+
 pub(crate) fn setting(id: &ConversationId) -> Vec<u8> {
-    [b"setting-".as_slice(), &id.to_bytes()].concat()
+    [SETTINGS, &id.to_bytes()].concat()
 }
 
 /// The name under which [`lanyard_storage::Tree::Meta`] notes whose removal from a conversation of this trust was proposed.

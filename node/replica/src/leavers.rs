@@ -32,7 +32,7 @@ use crate::turn::Turn;
 pub(crate) struct Leavers {
     /// When that was last done.
     looked: Option<Timestamp>,
-    /// The row of [`Tree::Hub`] after which to go on.
+    /// The name of the conversation's setting in [`Tree::Meta`] after which to go on: the hub's own rows are sealed, and found by key alone.
     at: Option<Vec<u8>>,
     /// Conversations that are looked at before that goes on: another commit came before a proposal was carried out.
     soon: BTreeSet<ConversationId>,
@@ -69,27 +69,28 @@ impl Replica {
                 self.leavers.soon.insert(conversation);
                 continue;
             }
-            let row = keys::conversation(&conversation);
-            if let Some(state) = turn.rows.get(Tree::Hub, &row)? {
-                self.propose_in(turn, row, &state)?;
-            }
+            self.propose_in(turn, &conversation)?;
         }
         let lately = |at: Timestamp| at <= turn.now && turn.now < at.plus_secs(LEAVERS_LOOK_EVERY_SECS);
         if self.leavers.looked.is_some_and(lately) {
             return Ok(());
         }
         let from = self.leavers.at.take();
-        let begin = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let rows = turn.rows.scan(Tree::Hub, (begin, Bound::Unbounded), LEAVERS_GROUPS_PER_TICK)?;
-        if rows.is_empty() {
+        let begin = from.as_deref().map_or(Bound::Included(keys::SETTINGS), Bound::Excluded);
+        let rows = turn.rows.scan(Tree::Meta, (begin, Bound::Unbounded), LEAVERS_GROUPS_PER_TICK)?;
+        let settings = rows.into_iter().map(|(key, _)| key).take_while(|key| key.starts_with(keys::SETTINGS));
+        let settings: Vec<_> = settings.collect();
+        if settings.is_empty() {
             self.leavers.looked = Some(turn.now);
         }
-        for (row, state) in rows {
+        for key in settings {
             if turn.is_full() {
                 break;
             }
-            self.propose_in(turn, row.clone(), &state)?;
-            self.leavers.at = Some(row);
+            if let Ok(conversation) = ConversationId::try_from(&key[keys::SETTINGS.len()..]) {
+                self.propose_in(turn, &conversation)?;
+            }
+            self.leavers.at = Some(key);
         }
         Ok(())
     }
@@ -128,10 +129,11 @@ impl Replica {
         Ok(())
     }
 
-    fn propose_in(&mut self, turn: &mut Turn<'_>, row: Vec<u8>, state: &[u8]) -> Result<(), StorageError> {
-        let Ok(group) = PublicGroup::load(self.network.clone(), state, None) else { return Ok(()) };
-        let conversation = group.conversation().clone();
-        let (epoch, key) = (group.epoch(), keys::leavers(&conversation));
+    fn propose_in(&mut self, turn: &mut Turn<'_>, conversation: &ConversationId) -> Result<(), StorageError> {
+        let row = keys::conversation(conversation);
+        let Some(state) = turn.rows.get(Tree::Hub, &row)? else { return Ok(()) };
+        let Ok(group) = PublicGroup::load(self.network.clone(), &state, None) else { return Ok(()) };
+        let (epoch, key) = (group.epoch(), keys::leavers(conversation));
         let Ok(members) = group.member_chains() else { return Ok(()) };
         let has_left = |chain: &[Vec<u8>]| has_left(&self.network, chain, turn.now);
         let leaving: Vec<_> = members.iter().filter(|(_, chain)| has_left(chain)).map(|(m, _)| m).collect();
@@ -165,7 +167,7 @@ impl Replica {
             return turn.audit(AuditEntry::new("removal-not-proposed", "not-listed", detail));
         };
         let signer = NodeSigner { chain: &chain, key: &self.own.key };
-        let Ok(mut group) = PublicGroup::load(self.network.clone(), state, Some(signer)) else {
+        let Ok(mut group) = PublicGroup::load(self.network.clone(), &state, Some(signer)) else {
             return Ok(());
         };
         let mut custodians = group.trusts().unwrap_or_default();
