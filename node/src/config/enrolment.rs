@@ -75,7 +75,7 @@ fn mapping(section: &mut Section<'_>) -> Option<Mapping> {
         required.push(claim.zip(values).map(|(claim, values)| Requirement { claim, values }));
     }
     Some(Mapping {
-        name: name?,
+        name: name.filter(|name| !name.is_empty())?,
         staff_number: staff_number?,
         role: role?,
         department: department?,

@@ -19,7 +19,7 @@ use lanyard_crypto::cbor;
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     ERASURES_MAX, EnrolRequest, EnrolResponse, ErasuresRequest, InboxResponse, KeyPackageRequest,
-    RESPONSE_BYTES_MAX, Refusal, SeenRequest, TrustResponse,
+    RESPONSE_BYTES_MAX, Refusal, SeenRequest, SignInRequest, TrustResponse,
 };
 use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::record::Body as RecordBody;
@@ -260,6 +260,9 @@ async fn an_invited_person_enrols_and_is_then_known() {
     assert_eq!(read::<Refusal>(&answer, StatusCode::UNAUTHORIZED).code, "no-certificate");
     let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&[0; 16])).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::FORBIDDEN).code, "invitation");
+    let sign_in = SignInRequest { invitation: made.id.clone(), code: made.code.to_vec(), port: 49_152 };
+    let answer = ask(&mut stranger, Method::POST, "/v1/enrol/sign-in", cbor::to_vec(&sign_in)).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::UNPROCESSABLE_ENTITY).code, "no-identity-provider");
 
     let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&made.code)).await;
     let enrolled: EnrolResponse = read(&answer, StatusCode::OK);

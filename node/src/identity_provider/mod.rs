@@ -9,6 +9,8 @@
 
 mod claims;
 mod https;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -422,8 +424,13 @@ impl IdentityProvider {
     }
 
     fn under_way<T>(&self, work: impl FnOnce(&mut HashMap<String, UnderWay>) -> T) -> T {
+        self.under_way_at(Instant::now(), work)
+    }
+
+    fn under_way_at<T>(&self, now: Instant, work: impl FnOnce(&mut HashMap<String, UnderWay>) -> T) -> T {
         let mut all = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, begun| begun.begun.elapsed() < Duration::from_secs(SIGN_IN_SECS_MAX));
+        let time_max = Duration::from_secs(SIGN_IN_SECS_MAX);
+        all.retain(|_, begun| now.duration_since(begun.begun) < time_max);
         work(&mut all)
     }
 }
