@@ -13,11 +13,18 @@ pub struct Policy {
     pub pins: PinPolicy,
     /// After how much idle time clients lock themselves, in seconds.
     pub idle_secs: u64,
+    /// For how long a PIN that was proved opens a device without the node, in seconds; 0 if never.
+    pub offline_secs: u64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { retention: TrustRetention::default(), pins: PinPolicy::default(), idle_secs: 300 }
+        Self {
+            retention: TrustRetention::default(),
+            pins: PinPolicy::default(),
+            idle_secs: 300,
+            offline_secs: 0,
+        }
     }
 }
 

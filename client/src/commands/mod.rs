@@ -52,9 +52,6 @@ pub enum CommandError {
     /// Typed twice, and not the same.
     #[error("these are two different PINs; try again")]
     OtherPin,
-    /// The device was locked while it was being unlocked.
-    #[error("this device was locked meanwhile, and stays so: run lanyard unlock again")]
-    LockedSince,
     /// The agent.
     #[error("{0}")]
     Agent(AgentError),
@@ -89,7 +86,6 @@ impl CommandError {
             Self::App(_)
             | Self::Input(_)
             | Self::Declined
-            | Self::LockedSince
             | Self::Output(_)
             | Self::Agent(_)
             | Self::Start(_) => 1,

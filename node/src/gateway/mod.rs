@@ -73,7 +73,7 @@ impl Gateway {
             backend,
             registrar,
             retention: policy.retention,
-            pins: pin::Pins::new(policy.idle_secs),
+            pins: pin::Pins::new(&policy),
             enrolments: Semaphore::new(limits::ENROLMENTS_MAX),
             presence: session::Presence::default(),
             stop,
