@@ -7,13 +7,14 @@
 //! key, since a disk may still hold what was removed from it; until its file is gone, both are tried.
 
 use lanyard_crypto::cbor;
-use lanyard_crypto::gateway::PinUpload;
+use lanyard_crypto::gateway::{PinSession, PinUpload};
 use lanyard_crypto::pin::{
-    self as exchange, ClientProof, ClientSetup, ExportKey, Pin, SealedKey, SessionToken, VAULT_KEY_BYTES,
+    self as exchange, ClientProof, ClientSetup, ExportKey, Pin, SealedKey, SessionToken, StretchedPin,
+    VAULT_KEY_BYTES,
 };
 use zeroize::Zeroizing;
 
-use crate::agent::{self, Opened};
+use crate::agent::{self, Mark, Offline, Opened, OpenedOffline};
 use crate::app;
 use crate::files::{self, FileError};
 use crate::node::{NodeClient, NodeError};
@@ -51,6 +52,12 @@ pub enum PinError {
         /// Attempts that are left.
         left: u32,
     },
+    /// The same, found without the node.
+    #[error("the PIN is wrong; without the node, {}", left_offline(*.0))]
+    WrongOffline(u64),
+    /// The device was locked while it was being unlocked.
+    #[error("this device was locked meanwhile, and stays so: run lanyard unlock again")]
+    LockedSince,
     /// There is none.
     #[error(
         "no PIN is set on this device: run lanyard enrol again with the same line, or ask your trust for a new invitation, and enrol with \
@@ -97,6 +104,13 @@ fn tries_left(left: u32) -> String {
     }
 }
 
+fn left_offline(left: u64) -> String {
+    match left {
+        0 => "no other is taken any more: try again when it can be reached".into(),
+        left => format!("{left} more are taken"),
+    }
+}
+
 /// Sets another PIN on a device that is unlocked.
 ///
 /// # Errors
@@ -114,6 +128,8 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     if profile.new_sealed_path().exists() {
         return Err(PinError::Unfinished);
     }
+    // Whatever becomes of this, the PIN before does not open the device without the node.
+    agent::drop_offline(profile).map_err(PinError::Agent)?;
     put(profile, &device, &mut node, key, pin)
 }
 
@@ -149,7 +165,7 @@ fn put(
     key: Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>,
     pin: Pin,
 ) -> Result<Opened, PinError> {
-    let (setup, message) = ClientSetup::begin(pin)?;
+    let (setup, message) = ClientSetup::begin(pin.clone())?;
     let answer = node.begin_pin(message)?;
     let fingerprint = device.certificate().fingerprint();
     let new = setup.finish(&answer.message, &fingerprint, &device.trust)?;
@@ -168,24 +184,72 @@ fn put(
     let opened = opened?;
     files::rename(&profile.new_sealed_path(), &profile.sealed_path())?;
     node.show(Some(token.clone()));
-    Ok(Opened { key, token, idle_secs: opened.idle_secs })
+    let offline = grace(&opened, &pin)?;
+    Ok(Opened { key, token, idle_secs: opened.idle_secs, offline })
 }
 
-/// Proves the PIN to the node, and opens the vault's key with what comes of it. Also tells how many attempts have failed since the last that did
-/// not: they may be somebody else's.
+/// How a device was unlocked.
+#[derive(Debug)]
+pub enum Unlocked {
+    /// By the node: what was opened, for the agent, and how many attempts have failed since the last that did not. They may be somebody else's.
+    ByNode(Opened, u32),
+    /// By the offline grace, since the node cannot be reached: the agent has it, until it was not used for so many seconds.
+    Offline(u64),
+}
+
+/// Proves the PIN to the node, and opens the vault's key with what comes of it. A node that cannot be reached is done without for a while, if
+/// the trust allows it. `begun` is how the device was last locked.
 ///
 /// # Errors
 /// [`PinError`]: wrong, not set, or refused by the node, which counts.
-pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
+pub fn unlock(profile: &Profile, pin: Pin, begun: Mark) -> Result<Unlocked, PinError> {
     profile.load()?;
     let _lock = profile.lock()?;
+    let opened = by_node(profile, &pin);
+    match &opened {
+        Err(PinError::Node(error)) if error.is_offline() => {
+            if let Some(opened) = offline(profile, &pin, begun)? {
+                return Ok(opened);
+            }
+        }
+        // It has answered, and not with the key: nothing else opens the device any more.
+        Err(
+            PinError::Wrong { .. }
+            | PinError::NotSet
+            | PinError::Node(NodeError::Refused { .. } | NodeError::NotAccepted { .. }),
+        ) => agent::drop_offline(profile).map_err(PinError::Agent)?,
+        _ => {}
+    }
+    opened.map(|(opened, failed)| Unlocked::ByNode(opened, failed))
+}
+
+fn offline(profile: &Profile, pin: &Pin, begun: Mark) -> Result<Option<Unlocked>, PinError> {
+    let Some(salt) = agent::offline_salt(profile).map_err(PinError::Agent)? else { return Ok(None) };
+    match agent::open_offline(profile, &StretchedPin::of(pin, &salt), begun).map_err(PinError::Agent)? {
+        OpenedOffline::Opened(idle_secs) => Ok(Some(Unlocked::Offline(idle_secs))),
+        OpenedOffline::Wrong(left) => Err(PinError::WrongOffline(left)),
+        OpenedOffline::LockedSince => Err(PinError::LockedSince),
+        OpenedOffline::None => Ok(None),
+    }
+}
+
+/// What the agent begins an offline grace with, if the trust allows one.
+fn grace(session: &PinSession, pin: &Pin) -> Result<Option<Offline>, PinError> {
+    if session.offline_secs == 0 {
+        return Ok(None);
+    }
+    let salt = StretchedPin::salt()?;
+    Ok(Some(Offline { secs: session.offline_secs, salt, pin: StretchedPin::of(pin, &salt) }))
+}
+
+fn by_node(profile: &Profile, pin: &Pin) -> Result<(Opened, u32), PinError> {
     let (device, mut node) = device_and_node(profile)?;
     let fingerprint = device.certificate().fingerprint();
     let candidates = [profile.new_sealed_path(), profile.sealed_path()];
     if !profile.may_have_pin()? {
         return Err(PinError::NotSet);
     }
-    let (proof, message) = ClientProof::begin(pin)?;
+    let (proof, message) = ClientProof::begin(pin.clone())?;
     let answer = node.try_pin(message);
     if answer.as_ref().is_err_and(|error| error.code() == Some("no-pin")) {
         // None was ever taken: what was written for one opens nothing.
@@ -214,7 +278,8 @@ pub fn unlock(profile: &Profile, pin: Pin) -> Result<(Opened, u32), PinError> {
         }
     };
     close_the_open(profile, &key)?;
-    Ok((Opened { key, token: proven.token, idle_secs: session.idle_secs }, session.failed))
+    let offline = grace(&session, pin)?;
+    Ok((Opened { key, token: proven.token, idle_secs: session.idle_secs, offline }, session.failed))
 }
 
 /// Ends the session at the node, as far as it can be reached: the token opens nothing there any more.

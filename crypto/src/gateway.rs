@@ -426,6 +426,8 @@ pub struct PinSession {
     pub idle_secs: u64,
     /// Attempts at the PIN since the one before it was proved, that were not: somebody else's, perhaps.
     pub failed: u32,
+    /// For so many seconds the PIN may open the device without the node, if that cannot be reached; 0 if never.
+    pub offline_secs: u64,
 }
 
 /// `GET /v1/revocations/REGISTRAR`, which needs no device certificate: for a device that is refused, and looks whether it is revoked. It

@@ -27,6 +27,8 @@ pub const PIN: &[u8] = b"lanyard/pin/v1";
 pub const PIN_SESSION: &[u8] = b"lanyard/session/v1";
 /// HMAC-SHA-512 under OPAQUE's export key: what seals the vault's key.
 pub const VAULT_KEY: &[u8] = b"lanyard/vault-key/v1";
+/// HMAC-SHA-512 under a key of an agent's, with a stretched PIN: what seals the vault's key for the offline grace.
+pub const OFFLINE: &[u8] = b"lanyard/offline/v1";
 
 /// SHA-512 over the device certificates of two people, as their safety number.
 pub const SAFETY_PEOPLE: &[u8] = b"lanyard/safety-people/v1";
@@ -52,6 +54,7 @@ mod tests {
             PIN,
             PIN_SESSION,
             VAULT_KEY,
+            OFFLINE,
             SAFETY_PEOPLE,
             SAFETY_CONVERSATION,
         ];

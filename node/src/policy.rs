@@ -19,6 +19,8 @@ pub struct Policy {
     pub review: ReviewTerms,
     /// What, beside the patterns of every client, identifies a patient.
     pub patterns: Vec<TextPattern>,
+    /// For how long a PIN that was proved opens a device without the node, in seconds; 0 if never.
+    pub offline_secs: u64,
 }
 
 impl Default for Policy {
@@ -29,6 +31,7 @@ impl Default for Policy {
             idle_secs: 300,
             review: ReviewTerms::default(),
             patterns: Vec::new(),
+            offline_secs: 0,
         }
     }
 }

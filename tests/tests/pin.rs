@@ -270,3 +270,84 @@ fn a_lock_during_an_unlocking_is_not_undone() {
     assert!(agent::opened(&profile, false).unwrap().is_none());
     assert_eq!(person.unlock().unwrap()["unlocked"], true);
 }
+
+#[test]
+fn a_node_that_cannot_be_reached_is_done_without_where_the_trust_allows_it() {
+    const AWAY: &str = "cannot be reached";
+    let (mut cluster, [person, other]) = one_trust("delay_secs = 0");
+    let conversation = person.converse("Handover", "clinical", [&other]).unwrap();
+    other.await_joined(&conversation, 2).unwrap();
+    other.send(&conversation, "bed 4 is free").unwrap();
+    person.await_message(&conversation, "bed 4 is free").unwrap();
+    let key = agent::opened(&profile_of(&person), false).unwrap().unwrap().key;
+    let node = &mut cluster.trusts[0].node;
+    let unlock = |pin: &str| person.typing(&["--json", "unlock"], pin).unwrap();
+    let configured = |node: &mut lanyard_tests::Node, from: &str, to: &str| {
+        node.configure(from, to).unwrap();
+        node.start().unwrap();
+    };
+
+    // Off, as it is by default.
+    person.json(&["lock"]).unwrap();
+    node.stop().unwrap();
+    let said = refused(unlock(PIN));
+    assert!(said.contains(AWAY), "{said}");
+
+    configured(node, "idle_secs", "offline_secs = 3600\nidle_secs");
+    person.unlock().unwrap();
+    person.json(&["lock"]).unwrap();
+    assert_ne!(remembers(person.agent().id().unwrap(), &key[..]), Some(true), "it is kept sealed");
+    node.stop().unwrap();
+    let said = refused(unlock("000000"));
+    assert!(said.contains("the PIN is wrong; without the node, 4 more are taken"), "{said}");
+    assert_eq!(unlock(PIN).json().unwrap()["unlocked"], true);
+    assert!(person.reads(&conversation, "bed 4 is free").unwrap());
+    let sent = person.json(&["send", &conversation, "from a train"]).unwrap();
+    assert_eq!(sent["state"], "queued");
+
+    // The node knows of no session: it is asked again before anything goes out, and all is as it was then.
+    node.start().unwrap();
+    let said = person.command(&["sync"]).unwrap().refused().unwrap();
+    assert!(said.contains("this device is locked"), "{said}");
+    person.unlock().unwrap();
+    person.json(&["sync"]).unwrap();
+    other.await_message(&conversation, "from a train").unwrap();
+
+    // Wrong PINs end it.
+    person.json(&["lock"]).unwrap();
+    node.stop().unwrap();
+    for left in [4, 3, 2, 1] {
+        let said = refused(unlock("000000"));
+        assert!(said.contains(&format!("{left} more are taken")), "{said}");
+    }
+    let said = refused(unlock("000000"));
+    assert!(said.contains("no other is taken any more"), "{said}");
+    assert!(refused(unlock(PIN)).contains(AWAY));
+
+    // A refusal of the node does.
+    node.start().unwrap();
+    person.unlock().unwrap();
+    let said = refused(unlock("000000"));
+    assert!(said.contains("9 attempts are left"), "{said}");
+    person.json(&["lock"]).unwrap();
+    node.stop().unwrap();
+    assert!(refused(unlock(PIN)).contains(AWAY));
+
+    // The end of the process does.
+    node.start().unwrap();
+    person.unlock().unwrap();
+    node.stop().unwrap();
+    person.agent().kill().unwrap();
+    assert!(refused(unlock(PIN)).contains(AWAY));
+
+    // Time does.
+    configured(node, "offline_secs = 3600", "offline_secs = 1");
+    person.unlock().unwrap();
+    node.stop().unwrap();
+    wait::until("the grace is over", SOON, || {
+        person.json(&["lock"])?;
+        let outcome = unlock(PIN);
+        Ok(if outcome.code() == Some(1) && outcome.stderr.contains(AWAY) { Ok(()) } else { Err(outcome) })
+    })
+    .unwrap();
+}

@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lanyard_crypto::pin::{SessionToken, VAULT_KEY_BYTES};
+use lanyard_crypto::pin::{OFFLINE_SALT_BYTES, SessionToken, StretchedPin, VAULT_KEY_BYTES};
 use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
@@ -43,6 +43,31 @@ pub struct Opened {
     pub token: SessionToken,
     /// After so much time without use, it is locked.
     pub idle_secs: u64,
+    /// What the agent begins an offline grace with; none in what it gives out.
+    pub offline: Option<Offline>,
+}
+
+/// How a device may be unlocked while its node cannot be reached.
+pub struct Offline {
+    /// For how long, in seconds.
+    pub secs: u64,
+    /// With this salt.
+    pub salt: [u8; OFFLINE_SALT_BYTES],
+    /// By this PIN.
+    pub pin: StretchedPin,
+}
+
+/// What came of an attempt at the offline grace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedOffline {
+    /// The device is unlocked, until it was not used for so many seconds.
+    Opened(u64),
+    /// Another PIN; so many tries are left.
+    Wrong(u64),
+    /// There is none.
+    None,
+    /// The device was locked since the unlocking began, and stays so.
+    LockedSince,
 }
 
 impl std::fmt::Debug for Opened {
@@ -58,8 +83,44 @@ impl std::fmt::Debug for Opened {
 pub fn opened(profile: &Profile, by_hand: bool) -> io::Result<Option<Opened>> {
     match ask(profile, &wire::ask_key(by_hand))? {
         Some(Answer::Key(opened)) => Ok(Some(opened)),
-        Some(Answer::Done | Answer::Locked) | None => Ok(None),
+        Some(_) | None => Ok(None),
     }
+}
+
+/// The salt of the offline grace, if the agent has one.
+///
+/// # Errors
+/// As [`opened`].
+pub fn offline_salt(profile: &Profile) -> io::Result<Option<[u8; OFFLINE_SALT_BYTES]>> {
+    match ask(profile, &wire::ask_salt())? {
+        Some(Answer::Salt(salt)) => Ok(Some(salt)),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Unlocks by the offline grace, unless the device was locked since `begun`.
+///
+/// # Errors
+/// As [`unlock`].
+pub fn open_offline(profile: &Profile, pin: &StretchedPin, begun: Mark) -> io::Result<OpenedOffline> {
+    match ask(profile, &wire::open(pin))? {
+        Some(Answer::Wrong(left)) => return Ok(OpenedOffline::Wrong(left)),
+        Some(Answer::Opened(idle_secs)) if Mark::now(profile).map_err(io::Error::other)? == begun => {
+            return Ok(OpenedOffline::Opened(idle_secs));
+        }
+        Some(Answer::Opened(_)) => {}
+        Some(_) | None => return Ok(OpenedOffline::None),
+    }
+    ask(profile, &wire::lock())?;
+    Ok(OpenedOffline::LockedSince)
+}
+
+/// Ends the offline grace: the node has refused.
+///
+/// # Errors
+/// As [`opened`].
+pub fn drop_offline(profile: &Profile) -> io::Result<()> {
+    ask(profile, &wire::drop_offline()).map(drop)
 }
 
 /// What [`lock`] has left when it was last called.

@@ -7,16 +7,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use lanyard_crypto::pin::SessionToken;
+use lanyard_crypto::pin::{OFFLINE_SALT_BYTES, OfflineKey, SessionToken, StretchedPin};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::wire::{self, Message, Question};
-use super::{Mark, Opened, at_socket};
+use super::{Mark, Offline, Opened, at_socket};
 use crate::files::{self, FileError};
 use crate::profile::Profile;
 
 /// How long one who has connected may say nothing.
 const QUESTION_TIME_MAX: Duration = Duration::from_millis(500);
+/// Wrong PINs that end the offline grace. The node, which counts by itself, is not asked then.
+const OFFLINE_TRIES_MAX: u64 = 5;
 /// How often the agent looks whether its time is over.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -36,34 +38,85 @@ pub enum AgentError {
 
 /// What the agent keeps.
 #[derive(Default)]
-struct Kept(Mutex<Option<(Opened, Duration)>>);
+struct Kept(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// And until when, unless it is used.
+    opened: Option<(Opened, Duration)>,
+    grace: Option<Grace>,
+}
+
+/// The offline grace of a PIN that was proved.
+struct Grace {
+    key: OfflineKey,
+    salt: [u8; OFFLINE_SALT_BYTES],
+    idle_secs: u64,
+    until: Duration,
+    tries_left: u64,
+}
+
+impl State {
+    fn open(&mut self, mut opened: Opened, now: Duration) {
+        // The PIN that it goes with is the one in force from now on.
+        self.grace = opened.offline.take().and_then(|Offline { secs, salt, pin }| {
+            let key = OfflineKey::seal(&opened.key, &pin).ok()?;
+            let until = now.saturating_add(Duration::from_secs(secs));
+            Some(Grace { key, salt, idle_secs: opened.idle_secs, until, tries_left: OFFLINE_TRIES_MAX })
+        });
+        let until = now.saturating_add(Duration::from_secs(opened.idle_secs));
+        self.opened = Some((opened, until));
+    }
+
+    fn open_offline(&mut self, pin: &StretchedPin, now: Duration) -> Message {
+        let Some(grace) = self.grace.as_mut().filter(|grace| now < grace.until) else {
+            return wire::locked();
+        };
+        // What the node has opened is over, and it does not know of this.
+        let (Some(key), Ok(token)) = (grace.key.open(pin), SessionToken::random()) else {
+            grace.tries_left -= 1;
+            let left = grace.tries_left;
+            if left == 0 {
+                self.grace = None;
+            }
+            return wire::wrong(left);
+        };
+        grace.tries_left = OFFLINE_TRIES_MAX;
+        let idle_secs = grace.idle_secs;
+        let opened = Opened { key, token, idle_secs, offline: None };
+        self.opened = Some((opened, now.saturating_add(Duration::from_secs(idle_secs))));
+        wire::opened(idle_secs)
+    }
+}
 
 impl Kept {
-    fn lock(&self) -> MutexGuard<'_, Option<(Opened, Duration)>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets what has not been used for too long, and gives out the token, whose session is to end.
     fn expire(&self, now: Duration) -> Option<SessionToken> {
-        let mut kept = self.lock();
-        let over = kept.as_ref().is_some_and(|(_, until)| *until <= now);
+        let mut state = self.lock();
+        if state.grace.as_ref().is_some_and(|grace| grace.until <= now) {
+            state.grace = None;
+        }
+        let over = state.opened.as_ref().is_some_and(|(_, until)| *until <= now);
         // The key goes here and now, whatever is done with the token.
-        if over { kept.take().map(|(opened, _)| opened.token) } else { None }
+        if over { state.opened.take().map(|(opened, _)| opened.token) } else { None }
     }
 
     fn answer(&self, question: Question, now: Duration) -> Message {
-        let mut kept = self.lock();
+        let mut state = self.lock();
         match question {
             Question::Unlock(opened) => {
-                let until = now.saturating_add(Duration::from_secs(opened.idle_secs));
-                *kept = Some((opened, until));
+                state.open(opened, now);
                 wire::done()
             }
             Question::Lock => {
-                *kept = None;
+                state.opened = None;
                 wire::done()
             }
-            Question::Key { by_hand } => match kept.as_mut().filter(|(_, until)| now < *until) {
+            Question::Key { by_hand } => match state.opened.as_mut().filter(|(_, until)| now < *until) {
                 Some((opened, until)) => {
                     if by_hand {
                         *until = now.saturating_add(Duration::from_secs(opened.idle_secs));
@@ -73,6 +126,15 @@ impl Kept {
                 // What is over goes with the next tick, which ends the session too.
                 None => wire::locked(),
             },
+            Question::Salt => match state.grace.as_ref().filter(|grace| now < grace.until) {
+                Some(grace) => wire::salt(&grace.salt),
+                None => wire::locked(),
+            },
+            Question::Open(pin) => state.open_offline(&pin, now),
+            Question::Drop => {
+                state.grace = None;
+                wire::done()
+            }
         }
     }
 }
@@ -155,6 +217,7 @@ mod tests {
             key: Box::new(Zeroizing::new([7; 32])),
             token: SessionToken::from_bytes(&[8; 32]),
             idle_secs: 10,
+            offline: None,
         }
     }
 
@@ -178,5 +241,47 @@ mod tests {
         kept.answer(Question::Unlock(opened()), at(40));
         kept.answer(Question::Lock, at(40));
         assert!(matches!(key(true, 40), Answer::Locked));
+    }
+
+    #[test]
+    fn the_offline_grace_ends_by_time_by_wrong_pins_by_refusal_and_by_another_pin() {
+        let (kept, at) = (Kept::default(), Duration::from_secs);
+        let pin = |byte| StretchedPin::from_bytes(Box::new(Zeroizing::new([byte; 32])));
+        let with =
+            |byte| Opened { offline: Some(Offline { secs: 100, salt: [3; 16], pin: pin(byte) }), ..opened() };
+        let ask = |question, secs| wire::read_answer(&kept.answer(question, at(secs))).unwrap();
+        let has_grace = |secs| matches!(ask(Question::Salt, secs), Answer::Salt(salt) if salt == [3; 16]);
+        let wrong = |secs, left| matches!(ask(Question::Open(pin(9)), secs), Answer::Wrong(n) if n == left);
+        // Without it nothing is kept.
+        ask(Question::Unlock(opened()), 0);
+        ask(Question::Lock, 0);
+        assert!(!has_grace(0) && matches!(ask(Question::Open(pin(1)), 0), Answer::Locked));
+
+        ask(Question::Unlock(with(1)), 0);
+        ask(Question::Lock, 0);
+        assert!((1..=4).all(|tried| wrong(1, 5 - tried)));
+        assert!(
+            matches!(ask(Question::Open(pin(1)), 2), Answer::Opened(10)),
+            "a right one gives all tries back"
+        );
+        let found = ask(Question::Key { by_hand: true }, 2);
+        assert!(has(&found));
+        let Answer::Key(found) = found else { panic!("it was opened") };
+        assert!(!found.token.proof().is_of(&opened().token), "its session is over");
+        assert!((1..=5).all(|tried| wrong(3, 5 - tried)) && !has_grace(3));
+        assert!(matches!(ask(Question::Open(pin(1)), 3), Answer::Locked));
+
+        ask(Question::Unlock(with(1)), 10);
+        assert!(has_grace(109) && !has_grace(110));
+        kept.expire(at(110));
+        assert!(kept.lock().grace.is_none());
+        ask(Question::Unlock(with(1)), 200);
+        ask(Question::Drop, 200);
+        assert!(!has_grace(200));
+        ask(Question::Unlock(with(1)), 300);
+        ask(Question::Unlock(with(2)), 300);
+        assert!(matches!(ask(Question::Open(pin(1)), 300), Answer::Wrong(4)), "the PIN was changed");
+        ask(Question::Unlock(opened()), 300);
+        assert!(!has_grace(300), "the policy was changed");
     }
 }

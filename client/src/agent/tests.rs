@@ -11,6 +11,7 @@ fn sample() -> Opened {
         key: Box::new(Zeroizing::new([7; 32])),
         token: SessionToken::from_bytes(&[8; 32]),
         idle_secs: 600,
+        offline: None,
     }
 }
 

@@ -55,9 +55,6 @@ pub enum CommandError {
     /// Typed twice, and not the same.
     #[error("these are two different PINs; try again")]
     OtherPin,
-    /// The device was locked while it was being unlocked.
-    #[error("this device was locked meanwhile, and stays so: run lanyard unlock again")]
-    LockedSince,
     /// The agent.
     #[error("{0}")]
     Agent(AgentError),
@@ -98,7 +95,6 @@ impl CommandError {
             Self::App(_)
             | Self::Input(_)
             | Self::Declined
-            | Self::LockedSince
             | Self::Wiped(_)
             | Self::Wipe(_)
             | Self::Output(_)

@@ -12,7 +12,7 @@ use lanyard_client::agent::{self, AgentError, HandedOver, Mark, Opened};
 use lanyard_client::app::{App, AppError, Waiter};
 use lanyard_client::clock::readable_secs;
 use lanyard_client::enrol;
-use lanyard_client::pin;
+use lanyard_client::pin::{self, PinError, Unlocked};
 use lanyard_client::profile::Profile;
 use lanyard_client::sign_in::SignIn;
 use lanyard_client::wipe::{self, WipeError};
@@ -101,7 +101,17 @@ pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<
     }
     let pin = Pin::typed(&typed("PIN: ")?).map_err(CommandError::Pin)?;
     let begun = Mark::now(profile).map_err(AppError::from)?;
-    let (opened, failed) = pin::unlock(profile, pin).map_err(AppError::from)?;
+    let (opened, failed) = match pin::unlock(profile, pin, begun).map_err(AppError::from)? {
+        Unlocked::ByNode(opened, failed) => (opened, failed),
+        Unlocked::Offline(idle_secs) => {
+            eprintln!(
+                "lanyard: your trust's node cannot be reached; shown is what this device has, and what you send waits. Run lanyard unlock \
+                 again once it can be"
+            );
+            let idle_secs = Some(idle_secs);
+            return out.show(&State { unlocked: true, idle_secs, failed: None });
+        }
+    };
     if failed > 0 {
         eprintln!(
             "lanyard: {failed} attempts at this device's PIN have failed since you last typed it; if they were not yours, tell your trust"
@@ -212,7 +222,7 @@ fn keep(profile: &Profile, opened: Opened, begun: Mark) -> Result<(), CommandErr
     }
     if handed == HandedOver::LockedSince {
         pin::end_session(profile, opened.token);
-        return Err(CommandError::LockedSince);
+        return Err(AppError::Pin(PinError::LockedSince).into());
     }
     Ok(())
 }

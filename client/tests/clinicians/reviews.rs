@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lanyard_client::agent;
 use lanyard_client::app::AppError;
 use lanyard_client::app::view::ReviewState;
 use lanyard_client::clock;
@@ -163,7 +164,7 @@ fn a_conversation_of_an_earlier_version_counts_from_when_it_is_first_seen() {
     // As after an upgrade: nothing is noted. (A group of this version says when it was reviewed; the note is what is asked.)
     let before = clock::now();
     {
-        let key = VaultKey::new(*jo.profile.vault_key().unwrap());
+        let key = VaultKey::new(**agent::opened(&jo.profile, false).unwrap().unwrap().key);
         let vault = Vault::open(&jo.profile.vault_path(), &key).unwrap();
         let id = vault.conversations().unwrap()[0].id.clone();
         let mut noted = vault.reviewed(&id).unwrap().unwrap();

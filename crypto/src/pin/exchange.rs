@@ -310,7 +310,7 @@ fn names<'a>(device: &'a Fingerprint, trust: &'a TrustId) -> Identifiers<'a> {
     Identifiers { client: Some(device.as_bytes()), server: Some(trust.as_str().as_bytes()) }
 }
 
-fn stretch() -> Argon2<'static> {
+pub(super) fn stretch() -> Argon2<'static> {
     let (memory_kib, passes, lanes) = STRETCH;
     let parameters =
         Params::new(memory_kib, passes, lanes, None).expect("the constants are within Argon2's bounds");

@@ -38,30 +38,44 @@ pub struct SealedKey {
     sealed: Vec<u8>,
 }
 
+impl SealedKey {
+    pub(super) fn seal(
+        cipher: &Aes256Gcm,
+        key: &[u8; VAULT_KEY_BYTES],
+        bound_to: &[u8],
+    ) -> Result<Self, PinError> {
+        let mut nonce = [0; NONCE_BYTES];
+        entropy::fill(&mut nonce)?;
+        let sealed = cipher.encrypt(&Nonce::from(nonce), Payload { msg: key, aad: bound_to });
+        Ok(Self { nonce: nonce.to_vec(), sealed: sealed.expect("32 bytes are less than AES-GCM's limit") })
+    }
+
+    pub(super) fn open(
+        &self,
+        cipher: &Aes256Gcm,
+        bound_to: &[u8],
+    ) -> Option<Zeroizing<[u8; VAULT_KEY_BYTES]>> {
+        let nonce = <[u8; NONCE_BYTES]>::try_from(self.nonce.as_slice()).ok()?;
+        let payload = Payload { msg: &self.sealed, aad: bound_to };
+        let opened = Zeroizing::new(cipher.decrypt(&Nonce::from(nonce), payload).ok()?);
+        let mut key = Zeroizing::new([0; VAULT_KEY_BYTES]);
+        (opened.len() == VAULT_KEY_BYTES).then(|| key.copy_from_slice(&opened))?;
+        Some(key)
+    }
+}
+
 impl ExportKey {
     /// Seals the vault's key of this device.
     ///
     /// # Errors
     /// [`PinError::Randomness`].
     pub fn seal(&self, key: &[u8; VAULT_KEY_BYTES], device: &Fingerprint) -> Result<SealedKey, PinError> {
-        let mut nonce = [0; NONCE_BYTES];
-        entropy::fill(&mut nonce)?;
-        let payload = Payload { msg: key, aad: device.as_bytes() };
-        let sealed = self.cipher().encrypt(&Nonce::from(nonce), payload);
-        Ok(SealedKey {
-            nonce: nonce.to_vec(),
-            sealed: sealed.expect("32 bytes are less than AES-GCM's limit"),
-        })
+        SealedKey::seal(&self.cipher(), key, device.as_bytes())
     }
 
     /// Opens what [`ExportKey::seal`] made; none if this is not the export key, or not the device.
     pub fn open(&self, sealed: &SealedKey, device: &Fingerprint) -> Option<Zeroizing<[u8; VAULT_KEY_BYTES]>> {
-        let nonce = <[u8; NONCE_BYTES]>::try_from(sealed.nonce.as_slice()).ok()?;
-        let payload = Payload { msg: &sealed.sealed, aad: device.as_bytes() };
-        let opened = Zeroizing::new(self.cipher().decrypt(&Nonce::from(nonce), payload).ok()?);
-        let mut key = Zeroizing::new([0; VAULT_KEY_BYTES]);
-        (opened.len() == VAULT_KEY_BYTES).then(|| key.copy_from_slice(&opened))?;
-        Some(key)
+        sealed.open(&self.cipher(), device.as_bytes())
     }
 
     fn cipher(&self) -> Aes256Gcm {

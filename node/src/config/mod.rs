@@ -332,25 +332,28 @@ fn policy(mut section: Section<'_>) -> Option<Policy> {
     section.end();
     let [clinical, operational, social] = by_class.map(|days| Some(days?.map(|days| days * DAY_SECS)));
     let by_class = ByClass { clinical: clinical?, operational: operational?, social: social? };
-    let (pins, idle_secs) = pins?;
+    let (pins, [idle_secs, offline_secs]) = pins?;
     let retention = TrustRetention { secs_max: secs_max?, by_class };
-    Some(Policy { retention, pins, idle_secs, review: review?, patterns: patterns? })
+    Some(Policy { retention, pins, idle_secs, offline_secs, review: review?, patterns: patterns? })
 }
 
-/// And after how many seconds without use clients lock themselves.
-fn pins(mut section: Section<'_>) -> Option<(PinPolicy, u64)> {
+/// And after how many seconds without use clients lock themselves, and for how many they may be unlocked without the node.
+fn pins(mut section: Section<'_>) -> Option<(PinPolicy, [u64; 2])> {
     let by_default = PinPolicy::default();
     let tries_max = section.number("tries_max", 3, u64::from(by_default.tries_max));
     let delay_secs = section.number("delay_secs", 0, 3600);
     let idle_secs = section.number("idle_secs", 10, 3600);
     let session_hours = section.number("session_hours", 1, 24);
+    let offline_secs = section.number("offline_secs", 0, DAY_SECS);
     section.end();
     let policy = PinPolicy {
         tries_max: tries_max?.map_or(by_default.tries_max, |count| count as u32),
         delay_secs: delay_secs?.unwrap_or(by_default.delay_secs),
         session_secs: session_hours?.map_or(by_default.session_secs, |hours| hours * 3600),
     };
-    Some((policy, idle_secs?.unwrap_or(Policy::default().idle_secs)))
+    let by_default = Policy::default();
+    let idle_secs = idle_secs?.unwrap_or(by_default.idle_secs);
+    Some((policy, [idle_secs, offline_secs?.unwrap_or(by_default.offline_secs)]))
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

@@ -117,6 +117,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "[gateway]",
+        "[policy.pin]\noffline_secs = 86401\n[gateway]",
+        "node.toml: `policy.pin.offline_secs` is 86401; a whole number from 0 to 86400 is needed",
+    ),
+    (
+        "[gateway]",
         "[policy.pin]\ntries_max = 11\n[gateway]",
         "node.toml: `policy.pin.tries_max` is 11; a whole number from 3 to 10 is needed",
     ),
@@ -260,6 +265,7 @@ fn the_documented_example_is_read() {
     let days = Class::ALL.map(|class| config.policy.retention.of(class).map(|secs| secs / (24 * 3600)));
     assert_eq!(days, [Some(30), Some(14), Some(7)]);
     assert_eq!((config.policy.pins.tries_max, config.policy.idle_secs), (8, 120));
+    assert_eq!(config.policy.offline_secs, 0);
     let review = config.policy.review;
     assert_eq!((review.every_secs, review.grace_secs), (14 * 24 * 3600, 3 * 24 * 3600));
     let patterns: Vec<_> =

@@ -28,6 +28,7 @@ use super::body::{Cbor, Empty, Outcome, Refused, read};
 use super::routes::{Shared, blocking, internal};
 use super::session::Device;
 use super::{Gateway, limits};
+use crate::policy::Policy;
 use crate::time::now;
 
 /// How long an exchange waits for the client's proof: it takes the client's Argon2id in between.
@@ -39,7 +40,9 @@ const SETUP_BYTES: usize = 16;
 /// What the gateway knows of PINs beside the engine.
 pub(super) struct Pins {
     /// After how much idle time clients lock themselves, in seconds.
-    pub(super) idle_secs: u64,
+    idle_secs: u64,
+    /// For how long the PIN may open a device without the node.
+    offline_secs: u64,
     secret: OnceCell<Arc<ServerSecret>>,
     under_way: Mutex<HashMap<Fingerprint, UnderWay>>,
     /// What PINs that are being set will be kept under.
@@ -61,9 +64,10 @@ struct UnderWay {
 }
 
 impl Pins {
-    pub(super) fn new(idle_secs: u64) -> Self {
+    pub(super) fn new(policy: &Policy) -> Self {
         Self {
-            idle_secs,
+            idle_secs: policy.idle_secs,
+            offline_secs: policy.offline_secs,
             secret: OnceCell::new(),
             under_way: Mutex::default(),
             credentials: Mutex::default(),
@@ -238,7 +242,8 @@ async fn lock(State(gateway): Shared, Unlocked(device): Unlocked) -> Result<Empt
 async fn opened(gateway: &Gateway, device: &Device, failed: u32) -> Outcome<PinOpened> {
     let state = gateway.backend.pin_state(device.fingerprint).await?;
     let until = state.session.map_or(now(), |session| session.until);
-    Ok(Cbor(PinOpened { until, idle_secs: gateway.pins.idle_secs, failed }))
+    let Pins { idle_secs, offline_secs, .. } = gateway.pins;
+    Ok(Cbor(PinOpened { until, idle_secs, failed, offline_secs }))
 }
 
 fn refused(error: PinError) -> Refused {

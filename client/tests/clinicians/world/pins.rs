@@ -82,7 +82,7 @@ impl Pins {
                 let proof = SessionProof::new(session.try_into().unwrap());
                 self.shown.insert(device, (proof, true));
                 let until = lanyard_client::clock::now().plus_secs(3600);
-                Some(cbor::to_vec(&PinSession { until, idle_secs: 3600, failed: 0 }))
+                Some(cbor::to_vec(&PinSession { until, idle_secs: 3600, failed: 0, offline_secs: 0 }))
             }
             _ => None,
         }

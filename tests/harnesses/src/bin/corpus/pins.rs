@@ -26,7 +26,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
             },
         ),
         body(18, &PinProof { proof: vec![4; 64] }),
-        body(19, &PinSession { until: NOW.plus_secs(DAY), idle_secs: 300, failed: 1 }),
+        body(19, &PinSession { until: NOW.plus_secs(DAY), idle_secs: 300, failed: 1, offline_secs: 0 }),
         body(20, &PinSetup { message: vec![1; 64], setup: vec![5; 16] }),
     ]
 }
