@@ -155,8 +155,10 @@ fn ask(
     key: &SecretKey,
     sign_in: Option<&SignIn<'_>>,
 ) -> Result<EnrolResponse, EnrolError> {
-    let anchor = Anchor::Invitation { trust: invitation.trust.clone(), root: invitation.root };
-    let mut node = NodeClient::new(&invitation.address, anchor, None)?;
+    let connect = || {
+        let anchor = Anchor::Invitation { trust: invitation.trust.clone(), root: invitation.root };
+        NodeClient::new(&invitation.address, anchor, None)
+    };
     // The subject is the registrar's to say: it is the person whom the operator has checked.
     let request = CertificateRequest::create(key, None)?;
     let mut request = EnrolRequest {
@@ -165,11 +167,12 @@ fn ask(
         request: request.der().to_vec(),
         sign_in: None,
     };
-    match (node.enrol(&request), sign_in) {
+    match (connect()?.enrol(&request), sign_in) {
         // The invitation does not say whether the trust asks for it; nothing is used up by asking.
         (Err(error), Some(sign_in)) if error.code() == Some(SIGN_IN_NEEDED) => {
-            request.sign_in = Some(sign_in.run(&mut node, invitation)?);
-            Ok(node.enrol(&request)?)
+            request.sign_in = Some(sign_in.run(&mut connect()?, invitation)?);
+            // The node ends a connection without a certificate after a while, and signing in takes some: another one.
+            Ok(connect()?.enrol(&request)?)
         }
         (answer, _) => Ok(answer?),
     }

@@ -91,11 +91,11 @@ fn a_sign_in_makes_the_certificates_subject_and_nobody_enrols_without_it() {
     assert!(said.contains("has not signed you in (access_denied)"), "{said}");
 
     // Not without signing in; not with a state or a code that is nobody's, another invitation's, or used.
-    let mut tom = Visitor::new(&line);
+    let tom = Visitor::new(&line);
     assert_eq!(tom.refused(None).0, "sign-in-needed");
     let made_up = SignedIn { state: "made-up".into(), code: "c".into(), issuer: None };
     assert_eq!(tom.refused(Some(made_up)).0, "sign-in");
-    let mut other = Visitor::new(&invite(node, &TOM, &[]));
+    let other = Visitor::new(&invite(node, &TOM, &[]));
     let others = other.sign_in(&provider, "999000000102").unwrap();
     assert_eq!(tom.refused(Some(others.clone())).0, "sign-in");
     let mut guess = Visitor::new(&line);
@@ -158,7 +158,7 @@ fn what_a_provider_must_not_say_is_refused() {
     let cluster = provider.trusted_by_a_node(STRICT);
     let node = &cluster.trusts[0].node;
     let line = invite(node, &AMARA, &[]);
-    let mut device = Visitor::new(&line);
+    let device = Visitor::new(&line);
     for (trick, code, part) in TRICKS {
         provider.trick(trick);
         let signed_in = device.sign_in(&provider, "anybody").unwrap();

@@ -182,32 +182,36 @@ impl Enrolling {
 pub struct Visitor {
     pub invitation: Invitation,
     request: Vec<u8>,
-    node: NodeClient,
 }
 
 impl Visitor {
     pub fn new(line: &str) -> Self {
         let invitation = Invitation::from_line(line).unwrap();
-        let anchor = Anchor::Invitation { trust: invitation.trust.clone(), root: invitation.root };
-        let node = NodeClient::new(&invitation.address, anchor, None).unwrap();
         let key = SecretKey::generate().unwrap();
         let request = CertificateRequest::create(&key, None).unwrap().der().to_vec();
-        Self { invitation, request, node }
+        Self { invitation, request }
+    }
+
+    /// A connection of its own: the node ends those without a certificate after a while.
+    fn node(&self) -> NodeClient {
+        let Invitation { trust, root, address, .. } = &self.invitation;
+        let anchor = Anchor::Invitation { trust: trust.clone(), root: *root };
+        NodeClient::new(address, anchor, None).unwrap()
     }
 
     /// Signs in at the provider as somebody.
-    pub fn sign_in(&mut self, provider: &Provider, name: &str) -> Result<SignedIn, SignInError> {
+    pub fn sign_in(&self, provider: &Provider, name: &str) -> Result<SignedIn, SignInError> {
         std::thread::scope(|scope| {
             let show = |url: &str| {
                 let url = url.to_owned();
                 scope.spawn(move || provider.browse(&url, name, &[]));
             };
-            SignIn { port: 0, show: &show }.run(&mut self.node, &self.invitation)
+            SignIn { port: 0, show: &show }.run(&mut self.node(), &self.invitation)
         })
     }
 
-    pub fn enrol(&mut self, sign_in: Option<SignedIn>) -> Result<EnrolResponse, NodeError> {
-        self.node.enrol(&EnrolRequest {
+    pub fn enrol(&self, sign_in: Option<SignedIn>) -> Result<EnrolResponse, NodeError> {
+        self.node().enrol(&EnrolRequest {
             invitation: self.invitation.id.clone(),
             code: self.invitation.code.clone(),
             request: self.request.clone(),
@@ -216,7 +220,7 @@ impl Visitor {
     }
 
     /// The node's word and text for why not.
-    pub fn refused(&mut self, sign_in: Option<SignedIn>) -> (String, String) {
+    pub fn refused(&self, sign_in: Option<SignedIn>) -> (String, String) {
         words(self.enrol(sign_in).expect_err("the node has enrolled it"))
     }
 }

@@ -172,29 +172,14 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         held: Some(receipt),
         overdue: Some(at),
     };
+    let enrol = |sign_in| {
+        let request = requests()[0].clone();
+        body(0, &EnrolRequest { invitation: vec![1; 8], code: vec![2; 16], request, sign_in })
+    };
+    let signed_in = SignedIn { state: "state".into(), code: "code".into(), issuer: Some("issuer".into()) };
     vec![
-        body(
-            0,
-            &EnrolRequest {
-                invitation: vec![1; 8],
-                code: vec![2; 16],
-                request: requests()[0].clone(),
-                sign_in: None,
-            },
-        ),
-        body(
-            0,
-            &EnrolRequest {
-                invitation: vec![1; 8],
-                code: vec![2; 16],
-                request: requests()[0].clone(),
-                sign_in: Some(SignedIn {
-                    state: "state".into(),
-                    code: "code".into(),
-                    issuer: Some("https://login.example".into()),
-                }),
-            },
-        ),
+        enrol(None),
+        enrol(Some(signed_in)),
         body(1, &KeyPackageRequest { key_package: made.packages[0].clone(), available: true }),
         body(
             2,
@@ -260,7 +245,7 @@ fn bodies(made: &Conversation, records: &[Vec<u8>]) -> Vec<Vec<u8>> {
         body(13, &refusal),
         body(14, &ErasuresRequest { lines: vec![vec![7; 200].into()] }),
         body(21, &SignInRequest { invitation: vec![1; 8], code: vec![2; 16], port: 49_152 }),
-        body(22, &SignInResponse { url: "https://login.example/?state=state".into(), state: "state".into() }),
+        body(22, &SignInResponse { url: "https://login.example/".into(), state: "state".into() }),
     ]
 }
 
