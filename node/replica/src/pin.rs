@@ -11,6 +11,7 @@
 use std::fmt;
 use std::ops::Bound;
 
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, Timestamp, cbor};
 use lanyard_storage::{StorageError, Tree, View};
@@ -153,8 +154,14 @@ impl State {
         turn.rows.put(Tree::Pins, *device.as_bytes(), cbor::to_vec(self));
     }
 
-    fn shows(&self, shown: Option<[u8; 32]>, now: Timestamp) -> bool {
-        now < self.until && shown.is_some_and(|shown| self.proof.as_slice() == shown)
+    /// Whether a session is open. One that ends later than any that begins now was opened by a clock that was ahead, and has ended.
+    fn is_open(&self, policy: &PinPolicy, now: Timestamp) -> bool {
+        let latest = now.plus_secs(policy.session_secs).plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        now < self.until && self.until <= latest
+    }
+
+    fn shows(&self, shown: Option<[u8; 32]>, policy: &PinPolicy, now: Timestamp) -> bool {
+        self.is_open(policy, now) && shown.is_some_and(|shown| self.proof.as_slice() == shown)
     }
 
     fn open(&mut self, proof: [u8; 32], until: Timestamp) {
@@ -187,9 +194,14 @@ pub(crate) fn keep_secret(turn: &mut Turn<'_>, secret: &Hidden) -> Result<(), St
 ///
 /// # Errors
 /// The view's alone.
-pub fn state(view: &dyn View, device: &Fingerprint, now: Timestamp) -> Result<PinState, StorageError> {
+pub fn state(
+    view: &dyn View,
+    device: &Fingerprint,
+    policy: &PinPolicy,
+    now: Timestamp,
+) -> Result<PinState, StorageError> {
     let state = State::of(view, device)?;
-    let session = state.as_ref().filter(|state| now < state.until).and_then(|state| {
+    let session = state.as_ref().filter(|state| state.is_open(policy, now)).and_then(|state| {
         Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
     });
     Ok(PinState { is_set: state.is_some(), session })
@@ -238,7 +250,7 @@ impl Replica {
                 if self.network.is_revoked(device) || before.as_ref().is_some_and(is_gone) {
                     return Ok(Err(Refusal::PinDestroyed));
                 }
-                if before.as_ref().is_some_and(|state| !state.shows(shown, now)) {
+                if before.as_ref().is_some_and(|state| !state.shows(shown, &self.pins, now)) {
                     return Ok(Err(Refusal::Locked));
                 }
                 // The record that it replaces is to be gone when this is answered.

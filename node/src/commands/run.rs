@@ -278,6 +278,12 @@ async fn keep(
     loop {
         due.tick().await;
         let (keeper, snapshot) = (registrar.clone(), backend.network());
+        if snapshot.behind_secs(now()) > 0 {
+            tracing::warn!(
+                "the revocation list is not renewed while this machine's clock is behind: set the clock"
+            );
+            continue;
+        }
         let refreshed = tokio::task::spawn_blocking(move || {
             let held = snapshot.revocation_list(&keeper.certificate().fingerprint());
             keeper.refresh(held, snapshot.id(), now())

@@ -78,9 +78,17 @@ async fn enrol(
         .enrolments
         .try_acquire()
         .map_err(|_| Refused::new("busy", "too many enrolments at once; try again in a few seconds"))?;
-    let at = gateway.backend.network().time(now());
+    if gateway.backend.network().behind_secs(now()) > 0 {
+        let detail = "an enrolment was put off: this machine's clock is behind (lanyard-node status)";
+        gateway.note_refusal("enrol-refused", "clock-behind", detail, session.remote()).await;
+        return Err(Refused::new(
+            "clock-behind",
+            "this node's clock is behind, so that it certifies nobody: the invitation is still good once the clock is set; tell your \
+             trust's operator",
+        ));
+    }
     let enrolled = blocking(move || {
-        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, at)?;
+        let certificate = registrar.enrol(&request.invitation, &request.code, &request.request, now())?;
         Ok((certificate, registrar))
     });
     let (certificate, registrar) = match enrolled.await? {
