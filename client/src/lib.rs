@@ -17,6 +17,7 @@ pub mod app;
 pub mod clock;
 pub mod enrol;
 pub mod files;
+mod heard;
 pub mod limits;
 pub mod lines;
 pub mod names;

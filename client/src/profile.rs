@@ -153,6 +153,11 @@ impl Profile {
         self.dir.join("crls.cbor")
     }
 
+    /// Where it is kept when other trusts have last signed what was verified here.
+    pub fn heard_path(&self) -> PathBuf {
+        self.dir.join("heard.cbor")
+    }
+
     /// Where the vault's key is, sealed; there once a PIN was set.
     pub fn sealed_path(&self) -> PathBuf {
         self.dir.join("vault.sealed")

@@ -155,6 +155,12 @@ impl App {
             Err(error) => synced.notices.push(error.to_string()),
             Ok(()) => self.keep_retention(&told.retention)?,
         }
+        if let Some(behind) = self.beliefs.clock_behind(now) {
+            synced.notices.push(format!(
+                "this device's clock is more than {behind} seconds behind: certificates are judged by what other trusts have signed; \
+                 set the clock"
+            ));
+        }
         if self.beliefs.charter_ended(now).is_some() {
             synced.notices.push(
                 "the network's charter has ended: nothing is accepted until there is a next one".into(),
@@ -222,6 +228,7 @@ impl App {
                 self.node.seen(reached)?;
             }
             if !page.more || reached == cursor {
+                self.beliefs.keep_heard()?;
                 return Ok(());
             }
         }
@@ -304,9 +311,13 @@ impl App {
             heals,
             expires,
         };
-        let mut network = self.beliefs.write();
-        network.learn_accepted(&record.chain).map_err(|e| refused(&e, may_heal(&e)))?;
-        record::verify_accepted(decoded, &network).map_err(|e| refused(&e, is_passing(&e)))
+        let verified = {
+            let mut network = self.beliefs.write();
+            network.learn_accepted(&record.chain).map_err(|e| refused(&e, may_heal(&e)))?;
+            record::verify_accepted(decoded, &network).map_err(|e| refused(&e, is_passing(&e)))?
+        };
+        self.beliefs.hear(&verified);
+        Ok(verified)
     }
 
     /// Gives up the changes of members that their owner trust has refused for good.

@@ -13,12 +13,13 @@ use lanyard_crypto::charter::CharterError;
 use lanyard_crypto::gateway::TrustResponse;
 use lanyard_crypto::limits::CHARTER_BYTES_MAX;
 use lanyard_crypto::network::{IdentityError, Network};
-use lanyard_crypto::record::{self, Body, DecodeError, Decoded, VerifyError};
+use lanyard_crypto::record::{self, Body, DecodeError, Decoded, Verified, VerifyError};
 use lanyard_crypto::x509::ChainError;
 use lanyard_crypto::{Fingerprint, Timestamp, TrustId};
 use serde_bytes::ByteBuf;
 
 use crate::files::{self, FileError};
+use crate::heard::Heard;
 use crate::profile::Profile;
 
 /// All kept revocation lists together, in bytes: more than one answer of the node can hold.
@@ -70,6 +71,7 @@ pub struct Beliefs {
     charter: Decoded,
     crls: BTreeMap<Fingerprint, Decoded>,
     network: Arc<RwLock<Network>>,
+    heard: Heard,
 }
 
 impl Beliefs {
@@ -95,6 +97,7 @@ impl Beliefs {
             charter,
             crls: BTreeMap::new(),
             network: Arc::new(RwLock::new(network)),
+            heard: Heard::load(profile.heard_path()),
         })
     }
 
@@ -106,7 +109,9 @@ impl Beliefs {
         let charter = files::read_private(&profile.charter_path(), CHARTER_BYTES_MAX)?;
         let charter = Decoded::from_bytes(&charter)?;
         let network = Arc::new(RwLock::new(record::open_trusted(&charter)?));
-        let mut beliefs = Self { profile: profile.clone(), charter, crls: BTreeMap::new(), network };
+        let heard = Heard::load(profile.heard_path());
+        let mut beliefs = Self { profile: profile.clone(), charter, crls: BTreeMap::new(), network, heard };
+        beliefs.judge_by_heard();
         if profile.crls_path().exists() {
             let kept = files::read_private(&profile.crls_path(), CRLS_BYTES_MAX)?;
             let kept: Vec<ByteBuf> = cbor::from_slice(&kept, CRLS_BYTES_MAX).map_err(TrustError::Kept)?;
@@ -148,6 +153,7 @@ impl Beliefs {
             let kept: Vec<_> = self.crls.values().map(|c| ByteBuf::from(c.bytes().to_vec())).collect();
             files::write_private(&self.profile.crls_path(), &cbor::to_vec(&kept))?;
         }
+        self.keep_heard()?;
         Ok(())
     }
 
@@ -182,6 +188,7 @@ impl Beliefs {
         let Ok(verified) = record::verify(decoded.clone(), &self.read()) else {
             return Ok(false);
         };
+        self.hear(&verified);
         let Some((issuer, list)) = verified.revocations() else {
             return Ok(false);
         };
@@ -192,9 +199,35 @@ impl Beliefs {
         Ok(newer)
     }
 
+    /// Hears when a record was signed, which this device has verified: its own clock is not trusted alone.
+    pub(crate) fn hear(&mut self, record: &Verified) {
+        self.heard.hear(record);
+        self.judge_by_heard();
+    }
+
+    /// Keeps what was heard on the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn keep_heard(&mut self) -> Result<(), FileError> {
+        self.heard.keep()
+    }
+
+    fn judge_by_heard(&mut self) {
+        let floor = self.heard.floor();
+        self.write().set_floor(floor);
+    }
+
+    /// By how many seconds this clock is behind what others have signed; none if it is not, or not by more than clocks may differ.
+    pub fn clock_behind(&self, clock: Timestamp) -> Option<u64> {
+        let behind = self.read().time(clock).as_secs() - clock.as_secs();
+        Some(behind).filter(|behind| *behind > 0)
+    }
+
     /// Whether the charter has ended, and when.
     pub fn charter_ended(&self, now: Timestamp) -> Option<Timestamp> {
-        Some(self.read().expires()).filter(|expires| *expires <= now)
+        let network = self.read();
+        Some(network.expires()).filter(|expires| *expires <= network.time(now))
     }
 }
 

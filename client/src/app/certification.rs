@@ -16,7 +16,7 @@ pub(super) fn certification<C: AsRef<[u8]>>(
     network: &Network,
     now: Timestamp,
 ) -> CertificationView {
-    let verified = network.verify_chain(chain, Purpose::Device, now);
+    let verified = network.verify_chain(chain, Purpose::Device, network.time(now));
     let certificates: Vec<Certificate> =
         chain.iter().filter_map(|der| Certificate::parse(der.as_ref()).ok()).collect();
     let registrar = certificates.get(1);

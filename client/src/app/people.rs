@@ -170,7 +170,8 @@ impl App {
         let sender = |e: Listed| NodeSender { key: *e.certificate.public_key(), chain: e.chain };
         let mut nodes: Vec<_> = entries.into_iter().map(sender).collect();
         if let Some(chain) = self.node.server_chain().filter(|_| *trust == self.device.trust) {
-            let own = self.beliefs.read().verify_chain(&chain, Purpose::Node, clock::now());
+            let network = self.beliefs.read();
+            let own = network.verify_chain(&chain, Purpose::Node, network.time(clock::now()));
             // TLS has verified it; a charter may have come since.
             nodes.extend(own.ok().map(|own| NodeSender {
                 key: *own.certificate.public_key(),
@@ -219,6 +220,7 @@ impl App {
 
 /// What an entry record says, if it holds.
 fn listed(bytes: &[u8], network: &Network, now: Timestamp) -> Option<Listed> {
+    let now = network.time(now);
     let verified = record::verify(Decoded::from_bytes(bytes).ok()?, network).ok()?;
     let (Body::Entry(entry), Some(subject)) = (verified.body(), verified.subject()) else {
         return None;

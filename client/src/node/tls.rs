@@ -120,7 +120,10 @@ impl Verifier {
             }
             Anchor::Network { trust, network } => {
                 let network = network.read().unwrap_or_else(PoisonError::into_inner);
-                (trust, network.verify_chain(&[leaf, registrar], Purpose::Node, at)?.certificate)
+                (
+                    trust,
+                    network.verify_chain(&[leaf, registrar], Purpose::Node, network.time(at))?.certificate,
+                )
             }
         };
         if certificate.subject().trust != *wanted {

@@ -108,3 +108,33 @@ fn what_was_revoked_stays_revoked() {
     beliefs.take(&told(&next(&world, &world.charter, &world.authority), &[])).unwrap();
     assert!(!holds(&beliefs));
 }
+
+#[test]
+fn a_clock_that_is_hours_behind_opens_no_certificate_that_has_ended() {
+    let world = World::start(&["RTD", "RXH"]);
+    let (_dir, profile, mut beliefs) = begin(&world);
+    let ended = world.trusts[1].node.not_after();
+    let (clock, later) = (ended.minus_secs(6 * 3600), ended.plus_secs(3600));
+    let list = |at: usize| {
+        let trust = &world.trusts[at];
+        let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
+        let list = issuer.revocation_list(1, later, later.plus_secs(3600), &[]).unwrap();
+        let (custodians, expires) = (Vec::new(), later.plus_secs(LIFE_SECS));
+        let header = Header { network: Some(world.network), custodians, issued: later, expires };
+        let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: trust.registrar.der().to_vec() });
+        record::sign(header, body, trust.registrar.fingerprint(), &trust.registrar_key).unwrap()
+    };
+    let holds = |beliefs: &Beliefs| {
+        let network = beliefs.read();
+        network.verify_chain(&world.trusts[1].chain(), Purpose::Node, network.time(clock)).is_ok()
+    };
+
+    beliefs.take(&told(&world.charter, &[&list(1)])).unwrap();
+    assert!(holds(&beliefs) && beliefs.clock_behind(clock).is_none(), "one trust may lie");
+    beliefs.take(&told(&world.charter, &[&list(0)])).unwrap();
+    assert!(!holds(&beliefs));
+    assert!(beliefs.clock_behind(clock).is_some_and(|secs| secs > 6 * 3600));
+    let again = Beliefs::load(&profile).unwrap();
+    assert!(!holds(&again), "it is kept");
+    assert_eq!(again.clock_behind(later), None);
+}
