@@ -215,7 +215,7 @@ impl Beliefs {
 
     fn judge_by_heard(&mut self) {
         let floor = self.heard.floor();
-        self.write().raise_floor(floor);
+        self.write().set_floor(floor);
     }
 
     /// By how many seconds this clock is behind what others have signed; none if it is not, or not by more than clocks may differ.

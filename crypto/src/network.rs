@@ -136,9 +136,9 @@ impl Network {
         self.expires
     }
 
-    /// The moment at which certificates, charters and sessions are judged on a machine whose clock says `clock`: never before
-    /// [`Network::floor`], so that a clock that is behind opens nothing that has ended. What a *record* was when it was issued is judged at
-    /// that moment instead.
+    /// The moment at which it is judged who is let in (certificates, the charter, sessions) on a machine whose clock says `clock`: never
+    /// before [`Network::floor`], so that a clock that is behind opens nothing that has ended. What a *record* was when it was issued is
+    /// judged at that moment instead.
     pub fn time(&self, clock: Timestamp) -> Timestamp {
         clock.max(self.floor)
     }
@@ -148,9 +148,14 @@ impl Network {
         self.floor
     }
 
-    /// Raises [`Network::floor`]; it is never lowered.
-    pub fn raise_floor(&mut self, floor: Timestamp) {
-        self.floor = self.floor.max(floor);
+    /// By how many seconds a machine's clock is behind [`Network::floor`]; 0 if it is not.
+    pub fn behind_secs(&self, clock: Timestamp) -> u64 {
+        self.floor.as_secs().saturating_sub(clock.as_secs())
+    }
+
+    /// Says what [`Network::floor`] is from now on.
+    pub fn set_floor(&mut self, floor: Timestamp) {
+        self.floor = floor;
     }
 
     /// A member's root certificate.

@@ -245,15 +245,15 @@ impl Registrar {
         self.sign(network, body, now, leaf.not_after().max(now.plus_secs(1)))
     }
 
-    /// Revokes certificates of this registrar, which wipes those of them that are devices'; the answer is the
-    /// record of the new list. `held` is the list that the network has: if this one's files come from a backup,
-    /// its number and its entries may be ahead.
+    /// Revokes certificates of this registrar as of this moment, which wipes those of them that are devices'; the answer is the record of the new list. `held` is
+    /// the list that the network has: if this one's files come from a backup, its number and its entries may be ahead. It is never
+    /// refused for a clock that is behind: a list is dated no earlier than the one before, nor than what it revokes.
     ///
     /// # Errors [`RegistrarError::OtherRegistrar`], or that the list cannot be made or kept.
     pub fn revoke(
         &self,
         certificates: &[Certificate],
-        order: &Order,
+        (order, at): (&Order, Timestamp),
         held: Option<&RevocationList>,
         network: NetworkId,
         now: Timestamp,
@@ -266,7 +266,7 @@ impl Registrar {
         }
         let serials = certificates.iter().map(|c| c.serial().to_vec());
         let reason = Some(order.reason.in_list());
-        let new = serials.map(|serial| Revocation { serial, at: now, reason }).collect();
+        let new = serials.map(|serial| Revocation { serial, at, reason }).collect();
         self.next_list(new, held, network, now)
     }
 
@@ -398,8 +398,10 @@ impl Registrar {
         }
         let number = known.iter().map(|list| list.number()).max().map_or(1, |number| number + 1);
         let entries: Vec<_> = entries.into_values().collect();
-        let next_update = now.plus_secs(issue::REVOCATION_LIST_SECS);
-        let list = self.issuer()?.revocation_list(number, now, next_update, &entries)?;
+        let dates = known.iter().map(|list| list.this_update()).chain(entries.iter().map(|entry| entry.at));
+        let this_update = dates.fold(now, Timestamp::max);
+        let next_update = this_update.plus_secs(issue::REVOCATION_LIST_SECS);
+        let list = self.issuer()?.revocation_list(number, this_update, next_update, &entries)?;
         let record = self.list_record(&list, network, now)?;
         files::replace(&self.directory.join(LIST), list.to_pem().as_bytes(), files::PUBLIC)?;
         state.list = Some(list);
@@ -542,7 +544,13 @@ mod tests {
         };
         let first = list(
             &registrar
-                .revoke(std::slice::from_ref(&ada), &Order::because(Reason::Lost), None, network.id(), NOW)
+                .revoke(
+                    std::slice::from_ref(&ada),
+                    (&Order::because(Reason::Lost), NOW),
+                    None,
+                    network.id(),
+                    NOW,
+                )
                 .unwrap(),
         );
         assert!(first.number() == 1 && first.is_revoked(ada.serial()) && !first.is_revoked(ben.serial()));
@@ -563,6 +571,13 @@ mod tests {
             .unwrap();
         let second = list(&second);
         assert!(second.number() == 2 && second.is_revoked(ada.serial()) && second.is_revoked(ben.serial()));
+
+        // By a clock that is behind, it is still revoked, and dated no earlier than before.
+        let behind = NOW.minus_secs(5 * 3600);
+        let record = restarted
+            .revoke(&[], (&Order::because(Reason::Left), behind), Some(&second), network.id(), behind)
+            .unwrap();
+        assert_eq!((list(&record).this_update(), record.header().issued), (NOW, behind));
 
         // The first registrar's memory is behind, as if it had been restored from a backup.
         let third = registrar.refresh(Some(&second), network.id(), NOW).unwrap().unwrap();
@@ -590,7 +605,7 @@ mod tests {
         let stranger = enrolled(&other, &other.registrar(), "Eve");
         let revoked = trust.registrar().revoke(
             &[stranger],
-            &Order::because(Reason::Lost),
+            (&Order::because(Reason::Lost), NOW),
             None,
             trust.network().id(),
             NOW,

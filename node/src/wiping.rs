@@ -30,7 +30,7 @@ pub async fn wipe(
     let network = backend.network();
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.revoke(&certificates, &order, held, network.id(), at)
+        registrar.revoke(&certificates, (&order, at), held, network.id(), now())
     };
     let record = blocking(made).await?;
     let id = record.id();
@@ -45,8 +45,14 @@ pub async fn wipe(
 /// As [`wipe`].
 pub async fn go_on(backend: &dyn Backend, registrar: Arc<Registrar>) -> Result<(), Refusal> {
     let barred = registrar.to_revoke();
-    let at = if barred.is_empty() { now() } else { backend.bar(barred).await? };
     let network = backend.network();
+    if barred.is_empty() && network.behind_secs(now()) > 0 {
+        tracing::warn!(
+            "the revocation list is not renewed while this machine's clock is behind: set the clock"
+        );
+        return Ok(());
+    }
+    let at = if barred.is_empty() { now() } else { backend.bar(barred).await? };
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
         registrar.refresh(held, network.id(), at)

@@ -28,7 +28,9 @@ impl Replica {
     ) -> Result<Reply, StorageError> {
         self.barred.extend(devices);
         let ahead = turn.rows.get(Tree::Meta, ISSUED_AHEAD)?.map_or(0, |row| keys::last_u64(&row));
-        Ok(Reply::Barred(turn.now.max(Timestamp::from_secs(ahead))))
+        // By a clock that is behind, it would take back what was rightly accepted before that was set back.
+        let behind = self.behind(turn.now).map_or(turn.now, |secs| turn.now.plus_secs(secs));
+        Ok(Reply::Barred(behind.max(Timestamp::from_secs(ahead))))
     }
 
     /// Whether the device that asks, if one does, is revoked, or is just being revoked.

@@ -48,6 +48,10 @@ impl Replica {
         if self.catch_up(turn, conversation)? {
             return Ok(Err(Refusal::Restored));
         }
+        // Others would hold against each other what it stamps and what it judges by a wrong clock, for good.
+        if let Some(secs) = self.behind(turn.now) {
+            return Ok(Err(Refusal::ClockBehind(secs)));
+        }
         if let Some(welcome) = &submission.welcome
             && !matches!(Peek::of(welcome, limits::HANDSHAKE_RECORD_BYTES_MAX), Ok(Peek::Welcome { .. }))
         {
@@ -62,11 +66,10 @@ impl Replica {
         }
         let founded = turn.rows.contains(Tree::Hub, &keys::conversation(conversation))?;
         let policy = founded.then(|| group.policy().clone());
-        let (before, accepted, after) =
-            match step(&mut group, &submission.commit, self.network.time(turn.now)) {
-                Ok(done) => done,
-                Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
-            };
+        let (before, accepted, after) = match step(&mut group, &submission.commit, turn) {
+            Ok(done) => done,
+            Err(e) => return Ok(Err(Refusal::Change(e.to_string()))),
+        };
         if accepted.committer.trust != *crate::holding::node_trust(record.signer()).unwrap_or(&self.own.trust)
         {
             return Ok(Err(Refusal::Change("the committer's home node must hand it in".into())));
@@ -187,8 +190,7 @@ impl Replica {
         Ok(match (turn.rows.get(Tree::Hub, &keys::conversation(conversation))?, &submission.group_info) {
             (Some(state), _) => PublicGroup::load(network, &state, None).map_err(|e| refuse(&e)),
             (None, Some(info)) => {
-                PublicGroup::observe(network, conversation, info, self.network.time(turn.now))
-                    .map_err(|e| refuse(&e))
+                PublicGroup::observe(network, conversation, info, turn.now).map_err(|e| refuse(&e))
             }
             (None, None) => Err(Refusal::NotFound(format!("conversation {conversation}"))),
         })
@@ -219,13 +221,13 @@ type Trusts = std::collections::BTreeSet<TrustId>;
 fn step(
     group: &mut PublicGroup<Network>,
     commit: &[u8],
-    at: Timestamp,
+    turn: &Turn<'_>,
 ) -> Result<
     (Trusts, lanyard_crypto::mls::public_group::Accepted, Trusts),
     lanyard_crypto::mls::public_group::PublicGroupError,
 > {
     let before = group.trusts()?;
-    let accepted = group.accept_commit(commit, at)?;
+    let accepted = group.accept_commit(commit, turn.now)?;
     let after = group.trusts()?;
     Ok((before, accepted, after))
 }

@@ -144,7 +144,7 @@ pub struct Replica {
     pins_cleared: Option<Timestamp>,
     /// Devices that are being revoked, of which nothing is accepted any more.
     barred: BTreeSet<Fingerprint>,
-    /// When others have signed what was heard of them, and how far this node's own clock has been.
+    /// What others' signatures say of the time.
     voices: clock::Voices,
     /// How far the conversations have been looked through for what lives longer.
     walk: retention::Walk,
@@ -218,7 +218,7 @@ impl Replica {
         // Known without an entry, so that this node can sign before its registrar has published it.
         let _ = network.learn(&own.chain);
         let voices = clock::Voices::of(view)?;
-        network.raise_floor(voices.floor(&own.trust, &network));
+        network.set_floor(voices.floor());
         let [restored, regaining] = restored::Comparing::of(view)?;
         Ok(Self {
             own,

@@ -158,8 +158,14 @@ pub const RECORD_CHANGES_MAX: usize =
 pub const ORDERS_PER_TARGET_MAX: usize = 16;
 /// Rows of conversations that one tick looks at, for messages that live too long.
 pub const RETENTION_ROWS_PER_TICK: usize = 128;
-/// When a trust has last signed anything is written down once it has moved on by so many seconds.
-pub const VOICE_KEPT_SECS: u64 = 300;
+/// What the true time has at least reached is written down once that has moved on by so many seconds.
+pub const FLOOR_KEPT_SECS: u64 = 300;
+/// While a clock is behind, who is let in is judged anew once the true time has moved on by so many seconds; a clock that goes further from
+/// one tick to the next was set.
+pub const FLOOR_STEP_SECS: u64 = 60;
+/// How long more than half of the other trusts are connected, in seconds, before they take back what the time was thought to have reached:
+/// each signs heads of its audit log meanwhile.
+pub const VOICES_PRESENT_SECS: u64 = 2 * HEAD_SPANS[0].0;
 /// Between two standing orders of this node for one conversation, in seconds.
 pub const STANDING_EVERY_SECS: u64 = 3600;
 /// Conversations that are on hold at once.

@@ -112,6 +112,8 @@ mutations! {
     RestlessRounds = "begin a round every second";
     /// The true time is believed to be what any one trust has signed.
     BelieveOneClock = "believe the time that one trust states";
+    /// The true time is what more than half of those have reached that were heard.
+    CountTheHeard = "count only the trusts that were heard of the time";
     /// A row of the audit log is hashed as if it were the first.
     UnlinkAuditLog = "hash a row of the audit log without those before it";
     /// A head is signed of the row after the newest one.

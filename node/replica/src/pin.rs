@@ -14,6 +14,7 @@
 use std::fmt;
 use std::ops::Bound;
 
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::x509::Certificate;
 use lanyard_crypto::{Fingerprint, Timestamp, cbor};
 use lanyard_storage::{StorageError, Tree, View};
@@ -171,8 +172,14 @@ impl State {
         self.attempt > 0 || self.destroyed
     }
 
-    fn shows(&self, shown: [u8; 32], now: Timestamp) -> bool {
-        now < self.until && self.proof.as_slice() == shown
+    /// Whether a session is open. One that ends later than any that begins now was opened by a clock that was ahead, and has ended.
+    fn is_open(&self, policy: &PinPolicy, now: Timestamp) -> bool {
+        let latest = now.plus_secs(policy.session_secs).plus_secs(2 * CLOCK_SKEW_SECS_MAX);
+        now < self.until && self.until <= latest
+    }
+
+    fn shows(&self, shown: [u8; 32], policy: &PinPolicy, now: Timestamp) -> bool {
+        self.is_open(policy, now) && self.proof.as_slice() == shown
     }
 
     fn open(&mut self, proof: [u8; 32], until: Timestamp) {
@@ -205,9 +212,14 @@ pub(crate) fn keep_secret(turn: &mut Turn<'_>, secret: &Hidden) -> Result<(), St
 ///
 /// # Errors
 /// The view's alone.
-pub fn state(view: &dyn View, device: &Fingerprint, now: Timestamp) -> Result<PinState, StorageError> {
+pub fn state(
+    view: &dyn View,
+    device: &Fingerprint,
+    policy: &PinPolicy,
+    now: Timestamp,
+) -> Result<PinState, StorageError> {
     let state = State::of(view, device)?;
-    let session = state.as_ref().filter(|state| now < state.until).and_then(|state| {
+    let session = state.as_ref().filter(|state| state.is_open(policy, now)).and_then(|state| {
         Some(PinSession { proof: state.proof.as_slice().try_into().ok()?, until: state.until })
     });
     Ok(PinState { is_set: state.is_some_and(|state| state.is_set()), session })
@@ -281,7 +293,7 @@ impl Replica {
                     return Ok(Err(Refusal::PinSet));
                 }
                 state.not_after = not_after;
-                state.open(proof, turn.now.plus_secs(FIRST_PIN_SECS));
+                state.open(proof, now.plus_secs(FIRST_PIN_SECS));
                 state.put(turn, device);
             }
             PinRequest::Set { record, proof, shown } => {
@@ -292,7 +304,7 @@ impl Replica {
                 if self.network.is_revoked(device) || state.destroyed || state.last {
                     return Ok(Err(Refusal::PinDestroyed));
                 }
-                if !state.shows(shown, turn.now) {
+                if !state.shows(shown, &self.pins, now) {
                     return Ok(Err(if state.is_set() { Refusal::Locked } else { Refusal::NoPin }));
                 }
                 // The record that it replaces is to be gone when this is answered.

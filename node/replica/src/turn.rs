@@ -38,6 +38,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) chains: BTreeSet<Fingerprint>,
     /// Set once the network's trust has changed.
     pub(crate) trust_changed: bool,
+    /// Set once what is certain of the time has changed, by which it is judged who is let in.
+    pub(crate) time_moved: bool,
     /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
     pub(crate) digests: digest::Pending,
     /// Set if more is left to do than this step has done.
@@ -63,6 +65,7 @@ impl<'a> Turn<'a> {
             inbox_base: None,
             chains: BTreeSet::new(),
             trust_changed: false,
+            time_moved: false,
             digests: digest::Pending::default(),
             more: false,
             lazy: false,
@@ -105,7 +108,7 @@ impl<'a> Turn<'a> {
         if self.lazy && self.outputs.is_empty() && self.wake.is_empty() && self.notify.is_empty() {
             self.rows.defer_sync();
         }
-        if self.trust_changed {
+        if self.trust_changed || self.time_moved {
             self.outputs.push(Output::TrustChanged);
         }
         if self.more {

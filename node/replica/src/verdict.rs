@@ -84,6 +84,12 @@ pub enum Refusal {
     /// The device is revoked, or is being revoked at this moment.
     #[error("this device was revoked: ask your trust for a new invitation")]
     Revoked,
+    /// The clock of this machine is behind that of the others by so many seconds or more.
+    #[error(
+        "this node's clock is {0} seconds or more behind that of the other trusts, so that it orders nothing: nothing is lost, it is taken \
+         once the machine's clock is set; tell the node's operator"
+    )]
+    ClockBehind(u64),
     /// The device has no PIN here.
     #[error(
         "this device has no PIN at this node, and its enrolment alone sets the first one: run lanyard enrol again with the same line, \
@@ -187,6 +193,7 @@ impl Refusal {
             Refusal::Change(_) => rule("change-refused", Ignore, 10, true),
             Refusal::Content(_) => rule("content-mismatch", Reject, 20, true),
             Refusal::Restored => rule("restored", Ignore, 0, false),
+            Refusal::ClockBehind(_) => rule("clock-behind", Ignore, 0, false),
             Refusal::NotMember => rule("not-member", Reject, 0, true),
             Refusal::NotSender(_) => rule("not-sender", Reject, 0, true),
             Refusal::Line(_) => rule("bad-line", Reject, 0, true),

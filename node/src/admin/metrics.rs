@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lanyard_crypto::network::Network;
 use lanyard_crypto::x509::Certificate;
 use lanyard_replica::query::Overdue;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,7 +36,7 @@ pub fn text(
     counts: &[(String, u64)],
     overdue: &[Overdue],
     certificate: &Certificate,
-    clock_behind_secs: u64,
+    network: &Network,
 ) -> Result<String, fmt::Error> {
     let records = Family::<Kind, Gauge>::default();
     let waiting = Family::<Trust, Gauge>::default();
@@ -57,11 +58,11 @@ pub fn text(
         late.get_or_create(&Trust { trust: one.trust.to_string() }).inc();
     }
     let left = Gauge::<i64>::default();
-    let left_secs = certificate.not_after().as_secs().saturating_sub(now().as_secs());
+    let left_secs = certificate.not_after().as_secs().saturating_sub(network.time(now()).as_secs());
     left.set(i64::try_from(left_secs).unwrap_or(i64::MAX));
 
     let behind = Gauge::<i64>::default();
-    behind.set(i64::try_from(clock_behind_secs).unwrap_or(i64::MAX));
+    behind.set(i64::try_from(network.behind_secs(now())).unwrap_or(i64::MAX));
 
     let mut registry = Registry::with_prefix("lanyard");
     let what = "Replicas that have not confirmed a deletion of this trust in time, by their trust";
@@ -100,17 +101,22 @@ mod tests {
         };
         let counts = [("envelopes".to_owned(), 7), ("waiting for RXB".to_owned(), 2)];
         let peers = [peer("RXB", true), peer("RXC", false)];
-        let text = text(&peers, &counts, &[late], &trust.registrar_certificate, 30).unwrap();
+        let mut network = trust.network();
+        // Later than the certificate ends.
+        network.set_floor(trust.registrar_certificate.not_after().plus_secs(60));
+        let text = text(&peers, &counts, &[late], &trust.registrar_certificate, &network).unwrap();
         for line in [
             "lanyard_deletions_overdue{trust=\"RXB\"} 1",
             "lanyard_deletions_overdue{trust=\"RXC\"} 0",
             "lanyard_records{kind=\"envelopes\"} 7",
             "lanyard_records_waiting{trust=\"RXB\"} 2",
-            "lanyard_clock_behind_seconds 30",
+            "lanyard_certificate_left_seconds 0",
             "lanyard_peers_connected{trust=\"RXB\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+        let behind = text.lines().find_map(|l| l.strip_prefix("lanyard_clock_behind_seconds ")).unwrap();
+        assert!(behind.parse::<u64>().unwrap() > 0, "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 }

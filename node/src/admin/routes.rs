@@ -115,11 +115,11 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
     if let Some(registrar) = &admin.registrar {
         soon("the registrar's certificate", registrar.certificate().not_after());
     }
-    let behind = clock_behind(&network, now);
-    if behind > 0 {
+    if network.behind_secs(now) > 0 {
         warnings.push(format!(
-            "this machine's clock is more than {behind} seconds behind: certificates are judged as at {} at least, by what other \
-             trusts sign; set the clock (check the machine's time service)",
+            "this machine's clock is behind {}, which more than half of the other trusts have signed: who is let in is judged by that, and \
+             nothing is ordered or certified; compare it with another clock first: if it is wrong, set the clock (check the machine's time \
+             service); if this machine's clock is right, tell the other trusts, and restart this node once theirs are",
             rfc3339(network.floor())
         ));
     }
@@ -164,7 +164,7 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         trust: admin.backend.trust().to_string(),
         peer_id: peer_id(&NodeId::new(*admin.certificate.public_key())),
         started: rfc3339(admin.started),
-        clock_behind_secs: clock_behind(&network, now),
+        clock_behind_secs: network.behind_secs(now),
         certificate_expires: rfc3339(admin.certificate.not_after()),
         registrar: admin.registrar.is_some(),
         network: NetworkStatus {
@@ -180,11 +180,6 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         stored: admin.backend.counts().await?.into_iter().collect::<BTreeMap<_, _>>(),
         warnings,
     }))
-}
-
-/// By how many seconds a clock is behind what is certain of the time; 0 if it is not.
-fn clock_behind(network: &Network, clock: Timestamp) -> u64 {
-    network.time(clock).as_secs() - clock.as_secs()
 }
 
 fn overdue_replica(overdue: &Overdue) -> OverdueReplica {
@@ -230,6 +225,11 @@ pub(super) async fn invited(admin: &Admin, request: InviteRequest) -> Result<Inv
     let InviteRequest { invitee, hours } = request;
     let (trust, root) = (admin.backend.trust().clone(), own_root(admin)?);
     let name = invitee.name.clone();
+    if admin.backend.network().behind_secs(now()) > 0 {
+        let why = "this machine's clock is behind that of the other trusts, and the invitation would end at a wrong time: set the clock \
+                   (lanyard-node status), then invite again";
+        return Err(refusal("clock-behind", why).into());
+    }
     let made = blocking(move || registrar.invitations.make(invitee, hours * 3600, now()));
     let made = made.await?.map_err(RegistrarError::from)?;
     let line = Invitation {
@@ -257,9 +257,10 @@ async fn staff(State(admin): Shared, which: Result<Query<Which>, QueryRejection>
         Ok::<_, RegistrarError>((devices, registrar.invitations.list()?))
     });
     let (devices, invitations) = found.await??;
+    let at = admin.backend.network().time(now());
     Ok(Json(Staff {
         devices: devices.iter().map(device_view).collect(),
-        invitations: invitations.iter().map(invitation_view).collect(),
+        invitations: invitations.iter().map(|kept| invitation_view(kept, at)).collect(),
     }))
 }
 
@@ -298,8 +299,8 @@ async fn deletions_report(State(admin): Shared) -> Result<String, Refused> {
 /// For a scraper that is allowed to open the socket, such as one of the node's own user.
 async fn metric_text(State(admin): Shared) -> Result<Response, Refused> {
     let (counts, overdue) = (admin.backend.counts().await?, admin.backend.overdue().await?);
-    let behind_secs = clock_behind(&admin.backend.network(), now());
-    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate, behind_secs);
+    let network = admin.backend.network();
+    let text = metrics::text(&admin.backend.peers(), &counts, &overdue, &admin.certificate, &network);
     let text = text.map_err(|e| refusal("internal", e.to_string()))?;
     Ok(([(CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }
@@ -456,12 +457,12 @@ fn device_view(device: &Device) -> DeviceView {
     }
 }
 
-fn invitation_view(kept: &Kept) -> InvitationView {
+fn invitation_view(kept: &Kept, at: Timestamp) -> InvitationView {
     let Invitee { name, checked_by, .. } = kept.invitee.clone();
     let state = match kept {
         Kept { used_by: Some(_), .. } => "used",
         Kept { tries_left: 0, .. } => "blocked",
-        kept if now() >= kept.expires => "expired",
+        kept if at >= kept.expires => "expired",
         _ => "open",
     };
     InvitationView {

@@ -143,8 +143,8 @@ impl Backend for Engine {
     }
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
-        let now = time::now();
-        self.0.read(move |view, network| pin::state(view, &device, network.time(now))).boxed()
+        let (now, policy) = (time::now(), self.0.pins);
+        self.0.read(move |view, network| pin::state(view, &device, &policy, network.time(now))).boxed()
     }
 
     fn present(&self, device: Fingerprint) {

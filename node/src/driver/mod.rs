@@ -103,7 +103,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     trust_policy.apply(&mut replica);
     lifetime::begin(&mut replica, &store).map_err(lanyard_replica::OpenError::Storage)?;
     let (inputs, waiting) = mpsc::channel(INPUTS);
-    let shared = Arc::new(Shared::new(own.trust.clone(), replica.network(), store.clone(), inputs.clone()));
+    let (network, pins) = (replica.network(), trust_policy.pins);
+    let shared = Arc::new(Shared::new(own.trust.clone(), pins, network, store.clone(), inputs.clone()));
 
     let (network, events) = p2p::start(p2p::Options {
         seed: own.key.to_seed(),

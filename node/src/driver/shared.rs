@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::{Fingerprint, NodeId, TrustId};
+use lanyard_replica::pin::PinPolicy;
 use lanyard_replica::{Input, Reply, Request};
 use lanyard_storage::{SledStore, StorageError, View};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -23,6 +24,8 @@ pub struct Engine(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) trust: TrustId,
     pub(super) store: Arc<SledStore>,
+    /// How PINs are bounded.
+    pub(super) pins: PinPolicy,
     /// Of the engine, to the store.
     pub(super) commits: Commits,
     network: RwLock<Arc<Network>>,
@@ -45,6 +48,7 @@ pub(super) struct Peer {
 impl Shared {
     pub(super) fn new(
         trust: TrustId,
+        pins: PinPolicy,
         network: Arc<Network>,
         store: Arc<SledStore>,
         inputs: mpsc::Sender<Message>,
@@ -52,6 +56,7 @@ impl Shared {
         Self {
             trust,
             store,
+            pins,
             commits: Commits::default(),
             network: RwLock::new(network),
             inputs,
@@ -207,8 +212,13 @@ mod tests {
             cache_bytes: 1 << 20,
         });
         let (inputs, mut waiting) = mpsc::channel(1);
-        let shared =
-            Shared::new(trust.id.clone(), Arc::new(trust.network()), Arc::new(store.unwrap()), inputs);
+        let shared = Shared::new(
+            trust.id.clone(),
+            PinPolicy::default(),
+            Arc::new(trust.network()),
+            Arc::new(store.unwrap()),
+            inputs,
+        );
         let engine = Engine(Arc::new(shared));
         let [first, second] = [1, 2].map(|n| Fingerprint::new([n; 32]));
         engine.present(first);

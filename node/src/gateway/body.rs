@@ -89,7 +89,7 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         }
         "pin-wait" => StatusCode::TOO_MANY_REQUESTS,
         "too-large" => StatusCode::PAYLOAD_TOO_LARGE,
-        "busy" | "no-registrar" | "restored" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
+        "busy" | "no-registrar" | "restored" | "clock-behind" | "stopping" => StatusCode::SERVICE_UNAVAILABLE,
         "identity-provider" => StatusCode::BAD_GATEWAY,
         "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -80,6 +80,15 @@ async fn enrol(
     let request: EnrolRequest = read(body, limits::ENROL_BYTES_MAX).await?;
     let registrar = registrar(&gateway)?;
     let _turn = gateway.enrolment_turn()?;
+    if gateway.backend.network().behind_secs(now()) > 0 {
+        let detail = "an enrolment was put off: this machine's clock is behind (lanyard-node status)";
+        gateway.note_refusal("enrol-refused", "clock-behind", detail, session.remote()).await;
+        return Err(Refused::new(
+            "clock-behind",
+            "this node's clock is behind, so that it certifies nobody: the invitation is still good once the clock is set; tell your \
+             trust's operator",
+        ));
+    }
     let (certificate, confirmed) = match certify(&registrar, request).await {
         Ok(certified) => certified,
         Err(refused) => {

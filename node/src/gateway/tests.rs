@@ -14,8 +14,6 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use lanyard_crypto::ConversationId;
-use lanyard_crypto::cbor;
 use lanyard_crypto::charter::TrustRetention;
 use lanyard_crypto::gateway::{
     ERASURES_MAX, EnrolRequest, EnrolResponse, ErasuresRequest, InboxResponse, KeyPackageRequest,
@@ -25,6 +23,7 @@ use lanyard_crypto::pin::SessionToken;
 use lanyard_crypto::record::Body as RecordBody;
 use lanyard_crypto::x509::request::CertificateRequest;
 use lanyard_crypto::x509::{Certificate, Purpose, SecretKey};
+use lanyard_crypto::{ConversationId, Timestamp, cbor};
 use lanyard_replica::pin::{Hidden, PinRequest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
@@ -264,6 +263,12 @@ async fn an_invited_person_enrols_and_is_then_known() {
     let answer = ask(&mut stranger, Method::POST, "/v1/enrol/sign-in", cbor::to_vec(&sign_in)).await;
     assert_eq!(read::<Refusal>(&answer, StatusCode::UNPROCESSABLE_ENTITY).code, "no-identity-provider");
 
+    // What others sign is hours later: nobody is certified by this clock, and the invitation stays as it is.
+    running.node.set_floor(now().plus_secs(5 * 3600));
+    let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&made.code)).await;
+    assert_eq!(read::<Refusal>(&answer, StatusCode::SERVICE_UNAVAILABLE).code, "clock-behind");
+    running.node.set_floor(Timestamp::default());
+
     let answer = ask(&mut stranger, Method::POST, "/v1/enrol", enrol(&made.code)).await;
     let enrolled: EnrolResponse = read(&answer, StatusCode::OK);
     assert_eq!(enrolled.charter, running.trust.charter().bytes().to_vec());
@@ -300,7 +305,7 @@ async fn an_invited_person_enrols_and_is_then_known() {
     let submitted = running.node.submitted();
     let RecordBody::Entry(entry) = submitted[1].body() else { panic!("an entry was expected") };
     assert_eq!(entry.key_package.as_deref(), Some(&package));
-    assert_eq!(running.node.events(), ["enrol-refused", "enrolled"]);
+    assert_eq!(running.node.events(), ["enrol-refused", "enrol-refused", "enrolled"]);
 }
 
 #[tokio::test]
@@ -404,7 +409,7 @@ async fn a_revoked_device_loses_its_live_connections() {
     let network = running.node.network();
     let record = running
         .registrar
-        .revoke(&[certificate], &Order::because(Reason::Lost), None, network.id(), now())
+        .revoke(&[certificate], (&Order::because(Reason::Lost), now()), None, network.id(), now())
         .unwrap();
     running.node.submit(record).await.unwrap();
     let end = timeout(PATIENCE, futures::StreamExt::next(&mut stream)).await.unwrap();

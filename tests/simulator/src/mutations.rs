@@ -45,6 +45,7 @@ fn scenarios(bug: Bug) -> &'static [&'static str] {
         | Bug::AnyoneMayCommit
         | Bug::SecondCommit
         | Bug::BelieveOneClock
+        | Bug::CountTheHeard
         | Bug::RelayRefused => &["liar"],
         Bug::ForgetStanding | Bug::ServeHeld | Bug::AttestHeld | Bug::NeverEndHold => &["holds"],
         Bug::NeverPunish => &["lifetimes"],

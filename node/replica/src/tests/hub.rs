@@ -24,7 +24,7 @@ use mls_rs::{Client, ExtensionList, Group, MlsMessage, MlsRules};
 
 use super::fixtures::{self, DAY, NOW, RETENTION};
 use super::world::{World, place};
-use crate::{Deleter, Reply, Request, keys, query, restored};
+use crate::{Deleter, Input, Reply, Request, keys, query, restored};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -502,6 +502,27 @@ fn the_hub_holds_a_conversation_to_what_charter_and_trust_keep_and_orders_the_re
     let Ok(Reply::Deleted(order)) = all(&mut world, 0, ada.device) else { panic!("not deleted") };
     world.settle();
     assert_eq!(world.holders(&order), [0, 1]);
+}
+
+#[test]
+fn a_hub_whose_clock_is_behind_orders_nothing_until_it_is_set() {
+    let mut world = World::three();
+    let law = rules(&world);
+    let mut ada = member(&mut world, 0, law);
+    let (conversation, submission) = found(&world, &mut ada, &[]);
+    let (right, clock) = (world.now.plus_secs(DAY / 2), world.now);
+    for from in [1, 2] {
+        world.now = right;
+        let said = world.message(from, &fixtures::conversation(&world.trusts[from]), 1, &ALL);
+        world.now = clock;
+        world.bring(0, from, &said);
+    }
+    world.step(0, Input::Tick);
+    assert_eq!(ada.hand_in(&mut world, &conversation, 0, &submission).unwrap_err(), "clock-behind");
+    assert_eq!(world.rows(0, Tree::Epochs), 0);
+    world.now = right;
+    ada.hand_in(&mut world, &conversation, 0, &submission).unwrap();
+    assert_eq!(world.rows(0, Tree::Epochs), 1);
 }
 
 /// The hub of a restored store lacks commits that it has ordered. It orders none before they are back, and then goes on where it was.

@@ -80,7 +80,7 @@ impl Scene {
     }
 
     fn session(&self) -> Option<PinSession> {
-        state(&self.world.nodes[0].store, &self.device, self.world.now).unwrap().session
+        state(&self.world.nodes[0].store, &self.device, &POLICY, self.world.now).unwrap().session
     }
 
     fn has_record(&self) -> bool {
@@ -195,6 +195,19 @@ fn a_session_lasts_until_its_end_a_lock_or_the_last_attempt() {
     s.later(1000);
     s.tried().unwrap();
     assert_eq!(s.session(), None);
+}
+
+#[test]
+fn a_session_that_a_clock_has_opened_which_was_ahead_has_ended_once_that_is_right() {
+    let mut s = scene();
+    let right = s.world.now;
+    s.later(40 * 24 * 3600);
+    s.tried().unwrap();
+    s.pass().unwrap();
+    assert!(s.session().is_some());
+    s.world.now = right;
+    assert_eq!(s.session(), None);
+    assert_eq!(s.set(8, 3, Some(2)), Err("locked".into()));
 }
 
 #[test]

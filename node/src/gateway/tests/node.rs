@@ -108,6 +108,11 @@ impl TestNode {
         })
     }
 
+    /// The time has certainly reached this moment.
+    pub fn set_floor(&self, floor: Timestamp) {
+        Arc::make_mut(&mut self.network.lock().unwrap()).set_floor(floor);
+    }
+
     /// Records that were handed in.
     pub fn submitted(&self) -> Vec<Decoded> {
         self.submitted.lock().unwrap().clone()
@@ -237,7 +242,7 @@ impl Backend for TestNode {
 
     fn pin_state(&self, device: Fingerprint) -> Answer<'_, PinState> {
         let engine = self.pins.lock().unwrap();
-        let state = pin::state(&engine.store, &device, now()).unwrap();
+        let state = pin::state(&engine.store, &device, &PinPolicy::default(), now()).unwrap();
         async move { Ok(state) }.boxed()
     }
 

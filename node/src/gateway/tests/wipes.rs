@@ -26,8 +26,10 @@ async fn a_stranger_is_shown_the_list_and_only_a_wiped_devices_receipt_is_taken(
 
     let id = running.node.network().id();
     let order = Order::because(Reason::Lost);
-    let record =
-        running.registrar.revoke(std::slice::from_ref(&certificate), &order, None, id, now()).unwrap();
+    let record = running
+        .registrar
+        .revoke(std::slice::from_ref(&certificate), (&order, now()), None, id, now())
+        .unwrap();
     running.node.submit(record).await.unwrap();
     let answer = ask(&mut stranger, Method::GET, &list, Vec::new()).await;
     let held = RevocationList::parse(&read::<RevocationsResponse>(&answer, StatusCode::OK).list).unwrap();
