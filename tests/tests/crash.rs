@@ -107,8 +107,10 @@ fn a_message_whose_acknowledgement_was_lost_is_stored_once() {
     cluster.await_connected().unwrap();
 
     // As if it had crashed before the answer came: the device is as it was, and hands the message in again with its next.
+    sender.agent().kill().unwrap();
     fs::remove_dir_all(sender.profile()).unwrap();
     fs::rename(&kept, sender.profile()).unwrap();
+    sender.unlock().unwrap();
     sender.send(&conversation, "the next message").unwrap();
     for person in cluster.people() {
         person.await_message(&conversation, "the next message").unwrap();
