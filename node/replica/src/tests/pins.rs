@@ -38,7 +38,9 @@ fn scene() -> Scene {
     }
     scene.enrolled(6).unwrap();
     assert_eq!(scene.ask(PinRequest::Try), Err("no-pin".into()));
-    assert!(!state(&scene.world.nodes[0].store, &device, scene.world.now).unwrap().is_set);
+    assert!(
+        !state(&scene.world.nodes[0].store, &device, &PinPolicy::default(), scene.world.now).unwrap().is_set
+    );
     scene.set(7, 1, Some(6)).unwrap();
     scene
 }
