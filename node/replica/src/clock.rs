@@ -102,10 +102,12 @@ impl Voices {
     fn bound(&self, others: usize) -> Option<Timestamp> {
         let mut reached: Vec<Timestamp> = self.newest.values().copied().collect();
         reached.sort_unstable_by(|a, b| b.cmp(a));
-        let place = match () {
-            () if mutation::is(Mutation::BelieveOneClock) => 0,
-            () if mutation::is(Mutation::CountTheHeard) => reached.len() / 2,
-            () => others / 2,
+        let place = if mutation::is(Mutation::BelieveOneClock) {
+            0
+        } else if mutation::is(Mutation::CountTheHeard) {
+            reached.len() / 2
+        } else {
+            others / 2
         };
         reached.get(place).map(|at| at.minus_secs(CLOCK_SKEW_SECS_MAX))
     }
