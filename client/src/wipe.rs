@@ -29,8 +29,8 @@ use crate::profile::{Device, Profile, ProfileError};
 const KEPT_BYTES_MAX: usize = 4096;
 /// What begins so holds something: the vault, what SQLite has beside it, its keys, and what was being written when a process was killed.
 const VAULT_PREFIXES: [&str; 2] = ["vault.", ".tmp"];
-/// The same of single files: what the device knows of its network.
-const KNOWN: [&str; 2] = ["charter.cbor", "crls.cbor"];
+/// The same of single files: what the device knows of its network, and when it was locked.
+const KNOWN: [&str; 4] = ["charter.cbor", "crls.cbor", "heard.cbor", "locked"];
 /// The certificate and what proves it, in the order in which they go.
 const IDENTITY: [&str; 3] = ["device.json", "chain.pem", "device.key"];
 

@@ -98,7 +98,7 @@ impl Node {
         let announce = format!(
             "announce = [\"/ip4/{front}/udp/{PEER_PORT}/quic-v1\", \"/ip4/{front}/tcp/{PEER_PORT}\"]"
         );
-        self.configure("[gateway]", &format!("{announce}\n\n[gateway]"))?;
+        self.configure("[peer]", &format!("[peer]\n{announce}"))?;
         self.front = Some(front);
         Ok(())
     }

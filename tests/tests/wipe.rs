@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use lanyard_client::agent;
 use lanyard_client::profile::Profile;
 use lanyard_tests::cluster::REGION;
-use lanyard_tests::process::{self, Daemon, Outcome};
+use lanyard_tests::person::PIN;
+use lanyard_tests::process::{self, Outcome, Surroundings};
 use lanyard_tests::traces::copy_dir;
 use lanyard_tests::wait::{self, SOON};
-use lanyard_tests::{Cluster, HarnessError, Node, Person, Programs, python};
+use lanyard_tests::{Agent, Cluster, Node, Person, Programs, python};
 use serde_json::{Value, json};
-
-const PIN: &str = "482917";
 
 fn typing(cluster: &Cluster, profile: &Path, arguments: &[&str], line: &str) -> Outcome {
     let profile = profile.display().to_string();
@@ -27,28 +26,14 @@ fn said(cluster: &Cluster, profile: &Path, arguments: &[&str]) -> String {
     typing(cluster, profile, arguments, "").refused().unwrap()
 }
 
-/// The process that keeps a device unlocked, and listens for news.
-fn agent(cluster: &Cluster, person: &Person) -> Daemon {
-    let log = person.profile().with_extension("agent");
-    let profile = person.profile().display().to_string();
-    let arguments = ["--profile", &profile, "agent"];
-    let daemon = Daemon::start(person.name(), &cluster.programs.client(), &arguments, &log).unwrap();
-    wait::until("the agent runs", SOON, || {
-        Ok(agent::runs(&Profile::at(person.profile())).then_some(()).ok_or("not yet"))
+/// Waits until the process that keeps a device unlocked, and listens for news, has ended by itself; returns what it said.
+fn await_end(person: &Person) -> String {
+    wait::until("the agent ends", SOON, || {
+        Ok(if agent::runs(&Profile::at(person.profile())) { Err("it runs") } else { Ok(()) })
     })
     .unwrap();
-    daemon
-}
-
-/// Waits until a process has ended by itself; returns what it said.
-fn await_end(mut daemon: Daemon) -> String {
-    wait::until("the process ends", SOON, || {
-        Ok(match daemon.check() {
-            Err(HarnessError::Ended { log, .. }) => Ok(log),
-            other => Err(other),
-        })
-    })
-    .unwrap()
+    person.agent().kill().unwrap();
+    fs::read_to_string(Agent::log(person.profile())).unwrap()
 }
 
 fn device_of(person: &Person) -> String {
@@ -97,8 +82,6 @@ fn a_lost_device_is_closed_at_once_and_destroys_itself_when_it_hears_of_it() {
     for person in [&colleague, &other] {
         person.await_joined(&conversation, 3).unwrap();
     }
-    let running = agent(&cluster, &ada);
-    typing(&cluster, ada.profile(), &["pin", "set"], PIN).json().unwrap();
     let text = "the potassium is 6.9";
     other.send(&conversation, text).unwrap();
     ada.await_message(&conversation, text).unwrap();
@@ -124,7 +107,7 @@ fn a_lost_device_is_closed_at_once_and_destroys_itself_when_it_hears_of_it() {
     assert_eq!(wiped["wiped"], json!([device]));
 
     // The device hears of it by itself, destroys what it has, and says so.
-    let log = await_end(running);
+    let log = await_end(&ada);
     assert!(log.contains("your trust has revoked this device"), "{log}");
     assert_eq!(names(ada.profile()), ["wiped.cbor"]);
     let shown = wait::until("the report has the receipt", SOON, || {
@@ -183,7 +166,7 @@ fn a_lost_device_is_closed_at_once_and_destroys_itself_when_it_hears_of_it() {
     assert_eq!(report(node, &device), shown);
     // The device can be used again, by whoever is invited.
     let line = node.invite(ada.plan()).unwrap();
-    ada.json(&["enrol", &line]).unwrap();
+    ada.enrol_by(&line).unwrap().json().unwrap();
     assert_ne!(device_of(&ada), device);
     assert!(!names(ada.profile()).contains(&"wiped.cbor".to_owned()), "{:?}", names(ada.profile()));
 }
@@ -194,11 +177,9 @@ fn a_pin_that_was_tried_too_often_wipes_the_device() {
     cluster.enrol_all().unwrap();
     let ada = cluster.trusts[0].people[0].clone();
     let device = device_of(&ada);
-    let running = agent(&cluster, &ada);
-    typing(&cluster, ada.profile(), &["pin", "set"], PIN).json().unwrap();
     ada.json(&["lock"]).unwrap();
     cluster.trusts[0].node.stop().unwrap();
-    cluster.trusts[0].node.configure("[gateway]", "[policy.pin]\ntries_max = 3\n\n[gateway]").unwrap();
+    cluster.trusts[0].node.configure("idle_secs", "tries_max = 3\nidle_secs").unwrap();
     cluster.trusts[0].node.start().unwrap();
     for left in ["2 attempts are left", "one attempt is left", "that was the last attempt"] {
         let said = typing(&cluster, ada.profile(), &["unlock"], "000000").refused().unwrap();
@@ -212,7 +193,7 @@ fn a_pin_that_was_tried_too_often_wipes_the_device() {
         entry["event"] == "wipe-ordered" && entry["code"] == "pin-tried-too-often"
     })
     .unwrap();
-    let log = await_end(running);
+    let log = await_end(&ada);
     assert!(log.contains("your trust has revoked this device"), "{log}");
     assert_eq!(names(ada.profile()), ["wiped.cbor"]);
     let shown = report(node, &device);
@@ -229,8 +210,12 @@ fn a_device_is_handed_over_one_is_replaced_and_who_leaves_leaves_with_all() {
     let again = |name: &str| ada.profile().with_extension(name);
     let invitation =
         |arguments: &[&str]| node.json(arguments).unwrap()["invitation"].as_str().unwrap().to_owned();
-    let enrolled = |line: &str, profile: &Path| {
-        let whoami = typing(&cluster, profile, &["enrol", line], "").json().unwrap();
+    let mut agents = Vec::new();
+    let mut enrolled = |line: &str, profile: &Path| {
+        let agent = Agent::default();
+        agent.start("a device", &cluster.programs, &Surroundings::default(), profile).unwrap();
+        agents.push(agent);
+        let whoami = typing(&cluster, profile, &["enrol", line], PIN).json().unwrap();
         whoami["device"].as_str().unwrap().to_owned()
     };
     let devices = || -> Vec<String> {
@@ -280,6 +265,7 @@ fn a_device_is_handed_over_one_is_replaced_and_who_leaves_leaves_with_all() {
     assert!(devices().contains(&bens), "nothing is wiped for an invitation that cannot be made");
     let line = redeploy("Sister, ward 4").json_text("/invited/invitation").unwrap();
     assert!(!devices().contains(&bens));
+    await_end(&ben);
     let next = enrolled(&line, ben.profile());
     assert!(devices().contains(&next));
     let shown = report(node, &bens);
@@ -309,6 +295,8 @@ fn a_wipe_that_breaks_off_goes_on_and_a_receipt_is_handed_in_later() {
     ada.json(&["sync"]).unwrap();
     let device = device_of(&ada);
     let node = &cluster.trusts[0].node;
+    // It is locked, and hears of nothing by itself.
+    ada.agent().kill().unwrap();
     node.json(&["staff", "leave", "--registration", ada.plan().registration, "--reference", "HR-1"]).unwrap();
     let shown = report(node, &device);
     assert!(
@@ -321,7 +309,7 @@ fn a_wipe_that_breaks_off_goes_on_and_a_receipt_is_handed_in_later() {
 
     // As processes that were killed leave it: after the mark was written, after the vault has gone, and as the key was about to go.
     let copies = ["marked", "emptied", "signed"].map(|name| copied(&ada, name));
-    let told = said(&cluster, ada.profile(), &["sync"]);
+    let told = typing(&cluster, ada.profile(), &["unlock"], PIN).refused().unwrap();
     assert!(told.contains("your trust has revoked this device"), "{told}");
     let confirmed = report(node, &device);
     assert!(confirmed["wiped"].is_string() && confirmed["receipt"].is_string(), "{confirmed}");
@@ -334,7 +322,7 @@ fn a_wipe_that_breaks_off_goes_on_and_a_receipt_is_handed_in_later() {
     }
     for copy in &copies[1..] {
         fs::remove_file(copy.join("vault.db")).unwrap();
-        fs::remove_file(copy.join("vault.key")).unwrap();
+        fs::remove_file(copy.join("vault.sealed")).unwrap();
     }
     fs::write(copies[2].join("wiped.cbor"), &receipt).unwrap();
     set_private(&copies[2].join("wiped.cbor"));

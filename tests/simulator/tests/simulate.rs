@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use lanyard_simulator::mutations::Bug;
@@ -91,12 +92,17 @@ struct Regression {
     test: Option<String>,
 }
 
+/// All files in and below a directory.
+fn texts(dir: &Path) -> String {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    paths.map(|path| if path.is_dir() { texts(&path) } else { fs::read_to_string(path).unwrap() }).collect()
+}
+
 #[test]
 fn every_regression_holds() {
     let regressions: Regressions = toml::from_str(include_str!("../regressions.toml")).unwrap();
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../node/replica/src/tests");
-    let tests: String =
-        fs::read_dir(tests).unwrap().map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let tests = texts(Path::new(tests));
     for Regression { name, seed, scenario, found, bug, test } in regressions.regression {
         assert!(!found.is_empty(), "{name}");
         assert!(bug.is_some() || test.is_some(), "{name}: nothing shows that it would be found again");
