@@ -59,6 +59,7 @@ fn a_conversation_that_nobody_reviews_is_overdue_then_read_only_at_every_trust()
 
     clock.set(21 * DAY_SECS).unwrap();
     for person in [admin, other] {
+        person.unlock().unwrap();
         assert_eq!(review(person, &id)["state"], "overdue");
         for command in [&["conversation", "list"][..], &["conversation", "show", &id], &["read", &id]] {
             let shown = person.command(command).unwrap().done().unwrap().stdout;
@@ -70,6 +71,7 @@ fn a_conversation_that_nobody_reviews_is_overdue_then_read_only_at_every_trust()
 
     clock.set(26 * DAY_SECS).unwrap();
     for person in [admin, other] {
+        person.unlock().unwrap();
         let said = person.command(&["send", &id, "too late"]).unwrap().refused().unwrap();
         assert!(said.contains("an administrator must review: lanyard conversation review"), "{said}");
         assert!(said.contains("they are Dr Amara Holt"), "{said}");
@@ -78,6 +80,8 @@ fn a_conversation_that_nobody_reviews_is_overdue_then_read_only_at_every_trust()
     let refused = other.command(&["conversation", "review", &id, "--confirm"]).unwrap().refused().unwrap();
     assert!(refused.contains("only its administrators from RZ1"), "{refused}");
 
+    // What was shown is what can be confirmed.
+    admin.json(&["conversation", "review", &id]).unwrap();
     // The reviewer's own clock: hours ahead, the owner trust's node refuses it; by minutes, it does not matter.
     let wrong = clocks.clock("wrong").unwrap();
     let mut hasty = people[0].clone();

@@ -1,7 +1,7 @@
 //! A trust whose node asks for a sign-in, an identity provider, and browsers.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -12,9 +12,10 @@ use lanyard_crypto::gateway::{EnrolRequest, EnrolResponse, Invitation, SignedIn}
 use lanyard_crypto::x509::SecretKey;
 use lanyard_crypto::x509::request::CertificateRequest;
 use lanyard_tests::cluster::REGION;
-use lanyard_tests::process::Daemon;
+use lanyard_tests::person::PIN;
+use lanyard_tests::process::{Daemon, Surroundings};
 use lanyard_tests::wait::{self, SOON};
-use lanyard_tests::{Cluster, Node, PersonPlan, Programs, oidc};
+use lanyard_tests::{Agent, Cluster, Node, PersonPlan, Programs, oidc};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -142,24 +143,27 @@ pub struct Enrolling {
     child: Child,
     stderr: BufReader<ChildStderr>,
     pub url: String,
+    _agent: Agent,
 }
 
 impl Enrolling {
     pub fn start(cluster: &Cluster, profile: &str, line: &str) -> Self {
-        let profile = cluster.path().join(profile);
+        let (profile, agent) = (cluster.path().join(profile), Agent::default());
+        agent.start("a device", &cluster.programs, &Surroundings::default(), &profile).unwrap();
         let mut child = Command::new(cluster.programs.client())
             .args(["--json", "--profile", &profile.display().to_string(), "enrol", line])
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{PIN}").unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         // Ends with the address, or with the program.
         while stderr.read_line(&mut said).unwrap() > 0 {
             if let Some(url) = said.lines().last().filter(|line| line.starts_with("https://")) {
-                return Self { url: url.to_owned(), child, stderr };
+                return Self { url: url.to_owned(), child, stderr, _agent: agent };
             }
         }
         child.wait().unwrap();
