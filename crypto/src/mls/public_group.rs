@@ -107,6 +107,9 @@ pub struct Accepted {
     pub removed: Vec<DeviceIdentity>,
 }
 
+/// A certificate and those above it, DER, the leaf first.
+pub type Chain = Vec<Vec<u8>>;
+
 /// See the module. Made by [`PublicGroup::observe`] or [`PublicGroup::load`]; fed by
 /// [`PublicGroup::accept_commit`]; [`PublicGroup::snapshot`] is stored with each accepted commit.
 pub struct PublicGroup<V: ChainVerifier> {
@@ -218,7 +221,7 @@ impl<V: ChainVerifier> PublicGroup<V> {
     ///
     /// # Errors
     /// As [`PublicGroup::members`].
-    pub fn member_chains(&self) -> Result<Vec<(PublicMember, Vec<Vec<u8>>)>, PublicGroupError> {
+    pub fn member_chains(&self) -> Result<Vec<(PublicMember, Chain)>, PublicGroupError> {
         let roster = self.group.roster();
         let member = |m: mls_rs::group::Member| {
             let chain = chain_of(&m.signing_identity)?.into_iter().map(<[u8]>::to_vec).collect();
