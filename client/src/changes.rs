@@ -21,6 +21,10 @@ pub enum Kind {
     DeviceRemoved,
     /// The same device with another certificate.
     Certificate,
+    /// A member who is an administrator, and was none.
+    Administrator,
+    /// One who was, and is none any more.
+    NotAdministrator,
 }
 
 impl Kind {
@@ -33,6 +37,8 @@ impl Kind {
             Kind::DeviceAdded => "device-added",
             Kind::DeviceRemoved => "device-removed",
             Kind::Certificate => "certificate",
+            Kind::Administrator => "administrator",
+            Kind::NotAdministrator => "not-administrator",
         }
     }
 }
@@ -63,6 +69,21 @@ pub fn between(before: &[Certificate], after: &[Certificate]) -> Vec<Change> {
     let gone = before.iter().filter(|(person, _)| !after.contains_key(*person));
     changes.extend(gone.map(|(_, devices)| whole(Kind::Left, devices[0])));
     changes.sort_by_cached_key(|c| (c.kind, c.subject.common_name.to_lowercase(), c.device));
+    changes
+}
+
+/// Who of the members has become an administrator, or is none any more, by kind and then by name. `before`: [`PersonKey::as_bytes`] of those who
+/// were.
+pub fn of_admins(before: &[[u8; 32]], after: &[PersonKey], members: &[Certificate]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (person, devices) in by_person(members) {
+        match (before.contains(person.as_bytes()), after.contains(&person)) {
+            (false, true) => changes.push(whole(Kind::Administrator, devices[0])),
+            (true, false) => changes.push(whole(Kind::NotAdministrator, devices[0])),
+            (true, true) | (false, false) => {}
+        }
+    }
+    changes.sort_by_cached_key(|c| (c.kind, c.subject.common_name.to_lowercase()));
     changes
 }
 
@@ -159,6 +180,27 @@ mod tests {
             let issuer = issue::Issuer::new(&self.certificate, &self.key).unwrap();
             issuer.device(subject, &key.public(), &issue::Term::starting(NOW, secs).unwrap()).unwrap()
         }
+    }
+
+    #[test]
+    fn who_became_an_administrator_or_is_none_any_more_is_told_once() {
+        let registrar = Registrar::new();
+        let keys = [(); 5].map(|()| SecretKey::generate().unwrap());
+        let device =
+            |name, key| registrar.device(&subject(name, "Nurse", Some(&format!("NMC {name}"))), key, 500);
+        let [ada, ben, cem, dan, phone] = [("Ada", 0), ("Ben", 1), ("Cem", 2), ("Dan", 3), ("Ben", 4)]
+            .map(|(name, key): (&str, usize)| device(name, &keys[key]));
+        let person = |of: &Certificate| {
+            let subject = of.subject();
+            PersonKey::of(&subject.trust, subject.registration.as_deref(), of.public_key())
+        };
+        let bytes = |of: &Certificate| *person(of).as_bytes();
+        // Dan has left, and is told of as that.
+        let (before, after) = ([bytes(&ada), bytes(&cem), bytes(&dan)], [person(&ada), person(&ben)]);
+        let changes = of_admins(&before, &after, &[ada, ben, cem, phone]);
+        let said: Vec<_> =
+            changes.iter().map(|c| (c.kind.name(), c.subject.common_name.as_str(), c.device)).collect();
+        assert_eq!(said, [("administrator", "Ben", None), ("not-administrator", "Cem", None)]);
     }
 
     #[test]

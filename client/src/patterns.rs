@@ -51,16 +51,18 @@ pub fn found_in(text: &str, of_trust: &[TextPattern]) -> Vec<Found> {
 /// A trust's pattern, ready to look for. It takes time in proportion to the text.
 ///
 /// # Errors
-/// Why it cannot be used: too long, too large, or no regular expression. The node's fault, which has checked it.
+/// Why it cannot be used: too long, too large, no regular expression, or one that finds what every text holds. The node's fault, which has
+/// checked it.
 pub fn usable(pattern: &TextPattern) -> Result<Regex, String> {
     if pattern.name.len() > PATTERN_NAME_BYTES_MAX || pattern.regex.len() > PATTERN_BYTES_MAX {
         return Err("it is too long".into());
     }
     let built = RegexBuilder::new(&pattern.regex).size_limit(PATTERN_COMPILED_BYTES_MAX).build();
-    built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "it takes too much memory".into(),
-        _ => "it is no regular expression".into(),
-    })
+    let regex = built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it takes too much memory",
+        _ => "it is no regular expression",
+    })?;
+    if regex.is_match("") { Err("it finds something in every text".into()) } else { Ok(regex) }
 }
 
 /// What was found, as one reads it: "an NHS number and a date of birth".
@@ -186,6 +188,7 @@ mod tests {
             pattern("huge", r"((a\w{50}){50}){50}"),
             pattern("long", &"R".repeat(PATTERN_BYTES_MAX + 1)),
             pattern(&"n".repeat(PATTERN_NAME_BYTES_MAX + 1), "RYJ"),
+            pattern("every text", "x*"),
             pattern("a ward", "(?i)ward é"),
         ];
         let found = found_in("WARD É, ryj1234567, RYJ1234567, 9990000018", &added);
@@ -195,7 +198,8 @@ mod tests {
         assert_eq!(found_in("RYJ12345678", &added), []);
         let why: Vec<_> = added.iter().filter_map(|p| usable(p).err()).collect();
         let long = "it is too long";
-        assert_eq!(why, ["it is no regular expression", "it takes too much memory", long, long]);
+        let every = "it finds something in every text";
+        assert_eq!(why, ["it is no regular expression", "it takes too much memory", long, long, every]);
         // What would make a backtracking matcher count for ever.
         let slow = [pattern("slow", "(a+)+$")];
         assert_eq!(found_in(&("a".repeat(60_000) + "b"), &slow), []);

@@ -164,7 +164,7 @@ impl App {
             Err(error) => synced.notices.push(error.to_string()),
             Ok(()) => {
                 self.keep_retention(&told.retention)?;
-                self.keep_review_terms(told.review)?;
+                synced.notices.extend(self.keep_review_terms(told.review)?);
                 synced.notices.extend(self.keep_patterns(&told.patterns)?);
             }
         }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::charter::TrustRetention;
-use crate::limits::PATTERNS_MAX;
 use crate::mls::ReviewTerms;
 use crate::record::{Class, Reason, ReceiptItem};
 use crate::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
@@ -144,12 +143,9 @@ pub struct TrustResponse {
     /// How often this trust asks for reviews of the members of its own conversations.
     #[serde(skip_serializing_if = "ReviewTerms::is_default", default)]
     pub review: ReviewTerms,
-    /// What, beside the patterns of every client, this trust takes for what identifies a patient; at most [`PATTERNS_MAX`].
-    #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        default,
-        deserialize_with = "crate::cbor::at_most::<_, _, PATTERNS_MAX>"
-    )]
+    /// What, beside the patterns of every client, this trust takes for what identifies a patient. A client takes
+    /// [`crate::limits::PATTERNS_MAX`] of them, and all else that the response says whatever these are.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub patterns: Vec<TextPattern>,
 }
 

@@ -30,11 +30,7 @@ impl App {
             admins.retain(|admin| *admin != person);
         }
         // Who has gone for good does not keep a place.
-        let is_member = |admin: &PersonKey| members.iter().any(|m| m.device.person == *admin);
-        let is_succession = self.owners_admins(&conversation)?.is_empty();
-        if !is_succession {
-            admins.retain(is_member);
-        }
+        admins.retain(|admin| members.iter().any(|m| m.device.person == *admin));
         let now = clock::now();
         let expires = now.plus_secs(self.retention_secs_max());
         self.session.set_admins(&conversation.id, &admins, expires, now)?;

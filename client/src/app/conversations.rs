@@ -101,8 +101,7 @@ impl App {
     /// # Errors
     /// [`AppError`]: as for a new one; not an administrator; another change is waiting.
     pub fn add_members(&mut self, typed: &str, with: &[String]) -> Result<ConversationView, AppError> {
-        let conversation = self.conversation_joined(typed)?;
-        self.check_reviewed(&conversation)?;
+        let conversation = self.conversation_written(typed)?;
         let members = self.session.members(&conversation.id)?;
         let mut people = Vec::new();
         for typed in with {

@@ -153,6 +153,18 @@ pub enum AppError {
         /// Who they are.
         admins: Vec<String>,
     },
+    /// Nobody has seen the members as they are now.
+    #[error(
+        "nothing was recorded: the members were not shown on this device as they are now, and only what was looked through can be \
+         confirmed{}\nlook through them first: {next}",
+        changed(.changes)
+    )]
+    NotShown {
+        /// What has changed since the last review, one a line.
+        changes: Vec<String>,
+        /// The command that shows them.
+        next: String,
+    },
     /// It was asked for, and not made.
     #[error("the review was not recorded{}; look at the members again, and repeat it", because(.why))]
     NotReviewed {
@@ -167,8 +179,9 @@ pub enum AppError {
     },
     /// Members have not been reviewed for too long.
     #[error(
-        "nothing was done: the members of [{class}] {title:?} were to be reviewed by {due}, and since {read_only} it can only be \
-         read; an administrator must review: {next}"
+        "nothing was done: {}the members of [{class}] {title:?} were to be reviewed by {due}, and since {read_only} it can only be \
+         read; an administrator must review: {next}",
+        if *.offline { "as of the last sync, " } else { "" }
     )]
     ReadOnly {
         /// What the conversation is for.
@@ -179,6 +192,8 @@ pub enum AppError {
         due: Moment,
         /// Since when nothing can be sent.
         read_only: Moment,
+        /// Whether the node could not be asked for what came since.
+        offline: bool,
         /// By which command, and who the administrators are.
         next: String,
     },
@@ -264,6 +279,13 @@ pub(super) fn named(admins: &[String], owner: &str) -> String {
         );
     }
     format!("; they are {}", admins.join(", "))
+}
+
+fn changed(changes: &[String]) -> String {
+    if changes.is_empty() {
+        return String::new();
+    }
+    format!("; what has changed since the last review:{}", listed(changes))
 }
 
 fn because(why: &str) -> String {

@@ -48,8 +48,7 @@ impl App {
         if text.trim().is_empty() {
             return Err(AppError::Empty);
         }
-        let conversation = self.conversation_joined(typed)?;
-        self.check_reviewed(&conversation)?;
+        let conversation = self.conversation_written(typed)?;
         let (allowed, max_secs) = (self.life_secs_max(&conversation)?, self.retention_secs_max());
         let life_secs = match life_secs {
             Some(secs) if secs > allowed => return Err(AppError::TooLong { max_secs: allowed }),

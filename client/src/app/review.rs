@@ -31,7 +31,8 @@ const GRACE: &str = "review/grace";
 const ID_DIGITS: usize = 12;
 
 impl App {
-    /// The members of a conversation, and what has changed since they were last reviewed.
+    /// The members of a conversation, and what has changed since they were last reviewed. It is noted that they were shown as they are now:
+    /// that alone can be confirmed.
     ///
     /// # Errors
     /// [`AppError`]: no such conversation, not a member any more; or the disk's.
@@ -39,14 +40,17 @@ impl App {
         let conversation = self.conversation_joined(typed)?;
         let view = self.conversation_view(&conversation)?;
         let reviewed = self.reviewed(&conversation, clock::now())?;
-        self.review_view(&conversation, view, &reviewed)
+        let view = self.review_view(&conversation, view, &reviewed)?;
+        let epoch = self.session.epoch(&conversation.id)?;
+        self.session.vault().set_cursor(&shown(&conversation), epoch.saturating_add(1))?;
+        Ok(view)
     }
 
     /// Records that the holder has reviewed the members, and takes people out with all their devices: all of it, or nothing.
     ///
     /// # Errors
-    /// [`AppError`]: not an administrator of the owner trust, not a member, or several fit; another change is waiting; or the owner trust
-    /// has refused it.
+    /// [`AppError`]: not an administrator of the owner trust, or the members are not those that [`App::review`] has shown; not a member, or
+    /// several fit; another change is waiting; or the owner trust has refused it.
     pub fn confirm_review(&mut self, typed: &str, without: &[String]) -> Result<ReviewView, AppError> {
         let conversation = self.conversation_joined(typed)?;
         let before = self.reviewed(&conversation, clock::now())?;
@@ -55,6 +59,13 @@ impl App {
                 owner: conversation.id.owner().to_string(),
                 admins: self.owners_admins(&conversation)?,
             });
+        }
+        let shown = self.session.vault().cursor(&shown(&conversation))?;
+        if shown != self.session.epoch(&conversation.id)?.saturating_add(1) {
+            let view = self.conversation_view(&conversation)?;
+            let changes = self.review_view(&conversation, view, &before)?.changes;
+            let changes = changes.iter().map(MemberChange::to_string).collect();
+            return Err(AppError::NotShown { changes, next: command(&conversation) });
         }
         let leaving = self.leaving(&conversation, without)?;
         let devices: Vec<_> = leaving.iter().map(|m| m.device.fingerprint).collect();
@@ -72,22 +83,37 @@ impl App {
         Ok(ReviewView { recorded, could_read, ..self.review_view(&conversation, view, &before)? })
     }
 
-    /// Refuses to write to a conversation whose members have not been reviewed for too long.
-    pub(super) fn check_reviewed(&self, conversation: &Conversation) -> Result<(), AppError> {
+    /// The conversation that was typed, if this device is still in it and its members have not gone without a review for too long. A review
+    /// may have come since the last sync, so the node is asked once before it is refused.
+    pub(super) fn conversation_written(&mut self, typed: &str) -> Result<Conversation, AppError> {
+        let conversation = self.conversation_joined(typed)?;
+        if self.check_reviewed(&conversation, false).is_ok() {
+            return Ok(conversation);
+        }
+        let offline = match self.sync() {
+            Err(AppError::Node(error)) if error.is_offline() => true,
+            synced => synced.map(|_| false)?,
+        };
+        let conversation = self.conversation_joined(typed)?;
+        self.check_reviewed(&conversation, offline)?;
+        Ok(conversation)
+    }
+
+    fn check_reviewed(&self, conversation: &Conversation, offline: bool) -> Result<(), AppError> {
         let now = clock::now();
-        let reviewed = self.reviewed(conversation, now)?;
-        let Reviewed { at, terms, .. } = reviewed;
+        let Reviewed { at, terms, .. } = self.reviewed(conversation, now)?;
         if terms.standing(at, now) != Standing::ReadOnly {
             return Ok(());
         }
-        let (id, owner) = (conversation.id.to_string(), conversation.id.owner().to_string());
+        let owner = conversation.id.owner().to_string();
         let admins = named(&self.owners_admins(conversation)?, &owner);
         Err(AppError::ReadOnly {
             class: conversation.class.name(),
             title: conversation.title.clone(),
             due: Moment(terms.due(at)),
             read_only: Moment(terms.read_only(at)),
-            next: format!("lanyard conversation review {} --confirm{admins}", &id[..ID_DIGITS]),
+            offline,
+            next: command(conversation) + &admins,
         })
     }
 
@@ -117,15 +143,24 @@ impl App {
         Ok(overdue)
     }
 
-    /// Notes how often this device's trust asks for reviews, if it is something else than before.
-    pub(crate) fn keep_review_terms(&mut self, told: ReviewTerms) -> Result<(), VaultError> {
+    /// Notes how often this device's trust asks for reviews, if it is something else than before, and something that a trust can ask for.
+    /// Returns what the person should know of it.
+    pub(crate) fn keep_review_terms(&mut self, told: ReviewTerms) -> Result<Option<String>, VaultError> {
+        if !told.are_possible() {
+            let ReviewTerms { every_secs, grace_secs } = told;
+            return Ok(Some(format!(
+                "your trust asks for reviews every {every_secs} seconds, with a grace of {grace_secs}, which is not possible: what it asked \
+                 for before goes on; tell your trust's IT"
+            )));
+        }
         let vault = self.session.vault_mut();
         let noted = [(EVERY, told.every_secs), (GRACE, told.grace_secs)];
         let noted = noted.map(|(name, secs)| (name, secs.saturating_add(1)));
         if noted.iter().all(|(name, secs)| vault.cursor(name).is_ok_and(|known| known == *secs)) {
-            return Ok(());
+            return Ok(None);
         }
-        vault.transaction(|vault| noted.iter().try_for_each(|(name, secs)| vault.set_cursor(name, *secs)))
+        vault.transaction(|vault| noted.iter().try_for_each(|(name, secs)| vault.set_cursor(name, *secs)))?;
+        Ok(None)
     }
 
     /// Begins to count for conversations whose state says nothing of a review.
@@ -155,9 +190,11 @@ impl App {
         }
         let is_own = *conversation.id.owner() == self.device.trust;
         let terms = if is_own { self.review_terms()? } else { ReviewTerms::default() };
+        let admins =
+            self.session.policy(&conversation.id)?.admins().iter().map(|admin| *admin.as_bytes()).collect();
         let leaf = |member: SessionMember| member.chain.into_iter().next();
         let seen = self.session.members(&conversation.id)?.into_iter().filter_map(leaf).collect();
-        let reviewed = Reviewed { at: now, terms, by: None, seen_at: now, seen };
+        let reviewed = Reviewed { at: now, terms, by: None, seen_at: now, seen, admins };
         self.session.vault().put_reviewed(&conversation.id, &reviewed)?;
         Ok(reviewed)
     }
@@ -205,8 +242,10 @@ impl App {
         let before: Vec<Certificate> = since.seen.iter().filter_map(parse).collect();
         let members = self.session.members(&conversation.id)?;
         let after: Vec<Certificate> = members.iter().filter_map(|m| parse(m.chain.first()?)).collect();
+        let admins =
+            changes::of_admins(&since.admins, self.session.policy(&conversation.id)?.admins(), &after);
         let mut changes: Vec<MemberChange> =
-            changes::between(&before, &after).into_iter().map(change_view).collect();
+            changes::between(&before, &after).into_iter().chain(admins).map(change_view).collect();
         for member in view.members.iter().filter(|m| !m.certification.holds) {
             changes.push(MemberChange {
                 kind: "not-valid",
@@ -245,12 +284,8 @@ fn change_view(change: Change) -> MemberChange {
 fn state(conversation: &Conversation, reviewed: Reviewed, now: Timestamp) -> ReviewState {
     let Reviewed { at, terms, by, .. } = reviewed;
     let (due, read_only) = (Moment(terms.due(at)), Moment(terms.read_only(at)));
-    let id = conversation.id.to_string();
-    let next = format!(
-        "an administrator from {} must look through the members: lanyard conversation review {}",
-        conversation.id.owner(),
-        &id[..ID_DIGITS]
-    );
+    let (owner, command) = (conversation.id.owner(), command(conversation));
+    let next = format!("an administrator from {owner} must look through the members: {command}");
     let (state, banner) = match terms.standing(at, now) {
         Standing::Current => ("current", None),
         Standing::Overdue => {
@@ -272,4 +307,14 @@ fn state(conversation: &Conversation, reviewed: Reviewed, now: Timestamp) -> Rev
         read_only,
         banner,
     }
+}
+
+/// What shows the members.
+fn command(conversation: &Conversation) -> String {
+    format!("lanyard conversation review {}", &conversation.id.to_string()[..ID_DIGITS])
+}
+
+/// The vault's cursor that holds the epoch whose members were shown for a review, and one more.
+fn shown(conversation: &Conversation) -> String {
+    format!("shown/{}", conversation.id)
 }

@@ -221,7 +221,7 @@ fn send(profile: &Profile, args: &SendArgs, out: &Out) -> Result<(), CommandErro
     let send = |app: &mut App| app.send_overriding(&args.conversation, &text, life_secs, reason);
     let sent = SentMessage(confirm::telling_apart(profile, &args.confirm, out, send)?);
     if let Some(reminder) = &sent.0.reminder {
-        eprintln!("lanyard: {reminder}");
+        eprintln!("lanyard: {}", text::one_line(reminder));
     }
     out.show(&sent)
 }

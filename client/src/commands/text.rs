@@ -138,7 +138,7 @@ impl Display for Text<'_, MessageView> {
         write!(f, "[{}] {sender}{own}  {id}, until {}", m.sent, m.expires)?;
         write!(f, "\n    {}", harmless(&m.text, "    "))?;
         if let Some(o) = &m.overridden {
-            let patterns = o.patterns.join(", ");
+            let patterns = one_line(&o.patterns.join(", "));
             write!(
                 f,
                 "\n    (override of {patterns}, kept on this device: {})",

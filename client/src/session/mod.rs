@@ -303,7 +303,8 @@ impl<V: ChainVerifier> Session<V> {
             }
         }
         let by = Some(Reviewer { person: *review.by().as_bytes(), known });
-        let reviewed = Reviewed { at: review.at(), terms: review.terms(), by, seen_at: at, seen };
+        let admins = policy.admins().iter().map(|admin| *admin.as_bytes()).collect();
+        let reviewed = Reviewed { at: review.at(), terms: review.terms(), by, seen_at: at, seen, admins };
         Ok(self.vault.put_reviewed(conversation, &reviewed)?)
     }
 

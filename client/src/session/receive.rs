@@ -300,6 +300,7 @@ impl<V: ChainVerifier> Session<V> {
         let devices: Vec<_> = before.iter().map(|m| m.device.fingerprint).collect();
         self.vault.members_were(conversation, &devices)?;
         let (pending, own_leaf) = (group.has_pending_commit(), group.current_member_index());
+        let policy_before = Policy::of(&group.context().extensions)?;
         let received = group.process_incoming_message_with_time(message, mls_time(incoming.issued))?;
         let ReceivedMessage::Commit(CommitMessageDescription { committer, effect, .. }) = received else {
             return Err(MlsError::UnexpectedMessageType.into());
@@ -313,7 +314,7 @@ impl<V: ChainVerifier> Session<V> {
             CommitEffect::ReInit(_) => return Err(MlsError::UnexpectedMessageType.into()),
         };
         let policy = Policy::of(&group.context().extensions)?;
-        check_review(&policy, incoming)?;
+        check_review(&policy_before, &policy, incoming)?;
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
         self.note_retention(conversation, &policy)?;
@@ -376,7 +377,6 @@ impl<V: ChainVerifier> Session<V> {
             return Err(MlsError::GroupIdMismatch.into());
         }
         let policy: Policy = self.rules.check_context(&group.context().extensions)?;
-        check_review(&policy, incoming)?;
         let title = info.group_info_extensions().get(TITLE_EXTENSION);
         let title = title.and_then(|t| String::from_utf8(t.extension_data).ok());
         // What was left of an earlier time in this conversation does not continue.
@@ -465,11 +465,14 @@ fn heals(error: &SessionError) -> bool {
     false
 }
 
-/// A review's moment is held against the one at which the owner trust's node published it, as that node has: so no member's own clock
-/// matters, and all of them come to the same result.
-fn check_review(policy: &Policy, incoming: &Incoming) -> Result<(), SessionError> {
-    let is_from_the_future = policy.review().is_some_and(|review| review.is_from_the_future(incoming.issued));
-    if is_from_the_future { Err(SessionError::FutureReview) } else { Ok(()) }
+/// A new review's moment is held against the one at which the owner trust's node published it, as that node has: so no member's own clock
+/// matters, and all of them come to the same result. One that is in the group already stays as it is, so that no clock that once was wrong
+/// makes every later change refused.
+fn check_review(before: &Policy, after: &Policy, incoming: &Incoming) -> Result<(), SessionError> {
+    match after.review().filter(|review| before.review() != Some(*review)) {
+        Some(review) if review.is_from_the_future(incoming.issued) => Err(SessionError::FutureReview),
+        _ => Ok(()),
+    }
 }
 
 /// The MLS message in an envelope, if it is what the envelope says.

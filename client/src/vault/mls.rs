@@ -35,7 +35,8 @@ impl Vault {
         MlsStore { connection: self.connection.clone() }
     }
 
-    /// Forgets a group: its state and every secret of it.
+    /// Forgets a group: its state and every secret of it, and since when its members are counted as reviewed, which begins anew for who
+    /// comes back.
     ///
     /// # Errors
     /// The disk's.
@@ -43,6 +44,7 @@ impl Vault {
         let connection = self.lock();
         connection.execute("DELETE FROM mls_epoch WHERE group_id = ?", [group])?;
         connection.execute("DELETE FROM mls_group WHERE id = ?", [group])?;
+        connection.execute("DELETE FROM review WHERE conversation = ?", [group])?;
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct Reviewed {
     pub seen_at: Timestamp,
     /// The certificates of the members' devices at that moment, DER.
     pub seen: Vec<Vec<u8>>,
+    /// [`PersonKey::as_bytes`] of the administrators at that moment.
+    pub admins: Vec<[u8; 32]>,
 }
 
 /// Who made a review, as their certificate said then.
@@ -51,8 +53,8 @@ impl Vault {
         let seen: Vec<ByteBuf> = of.seen.iter().map(|der| ByteBuf::from(der.clone())).collect();
         let known = of.by.as_ref().and_then(|by| by.known.as_ref());
         self.lock().execute(
-            "INSERT OR REPLACE INTO review (conversation, at, every, grace, person, name, role, trust, seen_at, seen)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO review (conversation, at, every, grace, person, name, role, trust, seen_at, seen,
+             admins) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 conversation.to_bytes(),
                 seconds(of.at),
@@ -64,6 +66,7 @@ impl Vault {
                 known.map(|(.., trust)| trust),
                 seconds(of.seen_at),
                 cbor::to_vec(&seen),
+                of.admins.concat(),
             ],
         )?;
         Ok(())
@@ -76,7 +79,8 @@ impl Vault {
     pub fn reviewed(&self, conversation: &ConversationId) -> Result<Option<Reviewed>, VaultError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT at, every, grace, person, name, role, trust, seen_at, seen FROM review WHERE conversation = ?",
+            "SELECT at, every, grace, person, name, role, trust, seen_at, seen, admins FROM review
+             WHERE conversation = ?",
         )?;
         statement.query_row([conversation.to_bytes()], raw).optional()?.map(Raw::check).transpose()
     }
@@ -90,6 +94,7 @@ struct Raw {
     known: Option<(String, Option<String>, String)>,
     seen_at: i64,
     seen: Vec<u8>,
+    admins: Vec<u8>,
 }
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
@@ -103,6 +108,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         known: name.zip(trust).map(|(name, trust)| (name, role, trust)),
         seen_at: row.get(7)?,
         seen: row.get(8)?,
+        admins: row.get(9)?,
     })
 }
 
@@ -113,12 +119,14 @@ impl Raw {
         let terms = ReviewTerms { every_secs: secs(self.every)?, grace_secs: secs(self.grace)? };
         let person = self.person.map(|bytes| bytes.try_into().map_err(|_| damaged())).transpose()?;
         let seen: Vec<ByteBuf> = cbor::from_slice(&self.seen, SEEN_BYTES_MAX).map_err(|_| damaged())?;
+        let admins = self.admins.chunks(32).map(|key| key.try_into().map_err(|_| damaged()));
         Ok(Reviewed {
             at: moment(self.at),
             terms,
             by: person.map(|person| Reviewer { person, known: self.known }),
             seen_at: moment(self.seen_at),
             seen: seen.into_iter().map(ByteBuf::into_vec).collect(),
+            admins: admins.collect::<Result<_, _>>()?,
         })
     }
 }

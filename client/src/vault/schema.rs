@@ -120,10 +120,11 @@ CREATE TABLE IF NOT EXISTS overridden (
 );
 
 -- The last review of each conversation's members; person, name, role, trust: who made it (person NULL: none was made, and it counts from
--- at). seen: the members' certificates at the moment seen_at.
+-- at). seen, admins: the members' certificates and the administrators' keys at the moment seen_at. Goes with the group's state.
 CREATE TABLE IF NOT EXISTS review (
     conversation BLOB PRIMARY KEY, at INTEGER NOT NULL, every INTEGER NOT NULL, grace INTEGER NOT NULL, person BLOB,
-    name TEXT, role TEXT, trust TEXT, seen_at INTEGER NOT NULL, seen BLOB NOT NULL
+    name TEXT, role TEXT, trust TEXT, seen_at INTEGER NOT NULL, seen BLOB NOT NULL,
+    admins BLOB NOT NULL
 ) WITHOUT ROWID;
 
 -- What this device's trust takes for what identifies a patient.

@@ -426,7 +426,8 @@ fn reviews_and_patterns_are_kept_also_in_a_vault_of_an_earlier_format() {
     assert_eq!(vault.reviewed(&conversation()).unwrap(), None);
     let terms = ReviewTerms { every_secs: 10, grace_secs: 0 };
     let by = Reviewer { person: [7; 32], known: Some(("Ada".into(), None, "RYJ".into())) };
-    let first = Reviewed { at: NOW, terms, by: Some(by), seen_at: LATER, seen: vec![vec![1], vec![2, 3]] };
+    let (seen, admins) = (vec![vec![1], vec![2, 3]], vec![[7; 32], [8; 32]]);
+    let first = Reviewed { at: NOW, terms, by: Some(by), seen_at: LATER, seen, admins };
     let unknown = Reviewer { person: [7; 32], known: None };
     for reviewed in
         [first.clone(), Reviewed { by: Some(unknown), ..first.clone() }, Reviewed { by: None, ..first }]
@@ -434,6 +435,8 @@ fn reviews_and_patterns_are_kept_also_in_a_vault_of_an_earlier_format() {
         vault.put_reviewed(&conversation(), &reviewed).unwrap();
         assert_eq!(vault.reviewed(&conversation()).unwrap(), Some(reviewed), "in place of the one before");
     }
+    vault.forget_group(&conversation().to_bytes()).unwrap();
+    assert_eq!(vault.reviewed(&conversation()).unwrap(), None, "it goes with the group");
     let pattern = |name: &str| TextPattern { name: name.into(), regex: "x".into() };
     for patterns in [vec![pattern("b"), pattern("a")], vec![pattern("c")], vec![]] {
         vault.put_patterns(&patterns).unwrap();

@@ -122,7 +122,7 @@ pub struct PublicGroup<V: ChainVerifier> {
 
 impl<V: ChainVerifier> PublicGroup<V> {
     /// Begins to observe a conversation from its GroupInfo with the ratchet tree. Every member is verified at
-    /// this moment, and the signer of the GroupInfo must administer the conversation.
+    /// this moment, and the signer of the GroupInfo must administer the conversation. Its founding may count as a review: the signer's.
     ///
     /// # Errors
     /// [`PublicGroupError`], all of them the sender's fault.
@@ -151,8 +151,12 @@ impl<V: ChainVerifier> PublicGroup<V> {
         for member in group.group.roster().members_iter() {
             group.identities.verify(&member.signing_identity, Some(at))?;
         }
-        let by_admin = members.iter().any(|m| m.index == signer && group.policy.is_admin(&m.device.person));
-        if by_admin { Ok(group) } else { Err(RuleError::NotAdmin("found a conversation").into()) }
+        let founder = members.iter().find(|m| m.index == signer && group.policy.is_admin(&m.device.person));
+        let founder = founder.ok_or(RuleError::NotAdmin("found a conversation"))?;
+        match group.policy.review() {
+            Some(review) if *review.by() != founder.device.person => Err(RuleError::WrongReview.into()),
+            _ => Ok(group),
+        }
     }
 
     /// Continues from [`PublicGroup::snapshot`]. With a `signer`, the node can propose removals.

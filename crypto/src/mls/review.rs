@@ -56,10 +56,9 @@ impl ReviewTerms {
         }
     }
 
-    fn check(self) -> Result<Self, PolicyError> {
-        let fits = (1..=REVIEW_EVERY_SECS_MAX).contains(&self.every_secs)
-            && self.grace_secs <= REVIEW_GRACE_SECS_MAX;
-        if fits { Ok(self) } else { Err(PolicyError::Review) }
+    /// Whether a trust can have them.
+    pub fn are_possible(&self) -> bool {
+        (1..=REVIEW_EVERY_SECS_MAX).contains(&self.every_secs) && self.grace_secs <= REVIEW_GRACE_SECS_MAX
     }
 }
 
@@ -88,7 +87,7 @@ impl Review {
     /// # Errors
     /// [`PolicyError::Review`] if the terms are not possible.
     pub fn new(at: Timestamp, by: PersonKey, terms: ReviewTerms) -> Result<Self, PolicyError> {
-        Ok(Self { at, by, terms: terms.check()? })
+        if terms.are_possible() { Ok(Self { at, by, terms }) } else { Err(PolicyError::Review) }
     }
 
     /// When it was made.

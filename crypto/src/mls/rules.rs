@@ -4,13 +4,14 @@
 //! - Only administrators (see [`Policy`]) add and remove members and change the policy; its class never
 //!   changes.
 //! - Of the policy, only administrators of the owner trust change how long messages live, and record that they have reviewed the
-//!   members ([`super::Review`]): each in their own name, and never for an earlier moment than the last one.
+//!   members ([`super::Review`]): each in their own name, and never for an earlier moment than the last one. Beside that, such a commit only
+//!   removes members.
 //! - Any member may commit: to renew its own keys, or to carry out what is listed next.
 //! - A node among the group's external senders (RFC 9420, section 12.1.8.1) may propose to remove members of
 //!   its own trust, such as a revoked device; the owner trust's node, any member.
 //! - Nobody joins by an external commit, and nothing is re-initialised or joined by pre-shared keys.
-//! - An administrator of the owner trust stays in the group, unless the last one is removed by a trust. Then any member of the
-//!   owner trust may become one.
+//! - An administrator of the owner trust stays in the group, unless the last one is removed by a trust; whoever carries that out takes out no
+//!   other one beside it. Then any member of the owner trust may become one, in place of those who are gone.
 //!
 //! Handshakes travel as PublicMessage, since the ordering node must read them; every commit has a path, so
 //! that it renews keys; application messages are padded in steps, so that their length says little.
@@ -32,6 +33,7 @@ use mls_rs::{ExtensionList, MlsRules};
 
 use super::identity::{ChainVerifier, CredentialError, DeviceIdentity, X509Identities};
 use super::policy::{POLICY_EXTENSION, Policy, PolicyError};
+use super::review::Review;
 use crate::{ConversationId, TrustId, limits};
 
 /// Devices in one group.
@@ -70,6 +72,9 @@ pub enum RuleError {
         "a review is recorded in the reviewer's own name, and none is taken back or dated before the last one"
     )]
     WrongReview,
+    /// What was looked through is what is committed to.
+    #[error("a review of the members is recorded alone, or with the removal of some of them")]
+    ReviewAlone,
     /// The class is set once.
     #[error("the class of a conversation cannot be changed")]
     ClassChanged,
@@ -177,7 +182,13 @@ impl<V: ChainVerifier> Rules<V> {
                 }
                 if after.review() != policy.review() {
                     let by = self.owners(proposal.sender, roster, context)?;
-                    check_review(&by.ok_or(RuleError::NotOwnersReview(owner(context)?))?, policy, &after)?;
+                    let by = by.ok_or(RuleError::NotOwnersReview(owner(context)?))?;
+                    let review = check_review(&by, policy, &after)?;
+                    let mut allowed = context.extensions.clone();
+                    allowed.set(policy.clone().with_review(review).to_extension());
+                    if allowed != **extensions {
+                        return Err(RuleError::ReviewAlone);
+                    }
                 }
                 if after.class() == policy.class() { Ok(()) } else { Err(RuleError::ClassChanged) }
             }
@@ -208,7 +219,8 @@ impl<V: ChainVerifier> Rules<V> {
         }
     }
 
-    /// Whether a member from the owner trust becomes an administrator, and changes nothing else, where none from there is left.
+    /// Whether a member from the owner trust becomes an administrator, and changes nothing else, where none from there is left. Those who have
+    /// gone keep no place, so that there is one.
     fn is_succession(
         &self,
         sender: Sender,
@@ -218,13 +230,17 @@ impl<V: ChainVerifier> Rules<V> {
     ) -> Result<bool, RuleError> {
         let Some(member) = self.owners(sender, roster, context)? else { return Ok(false) };
         let before = Policy::of(&context.extensions)?;
+        let mut admins = vec![member.person];
         for other in roster.members_iter() {
             let other = self.identities.read(&other.signing_identity)?;
-            if other.trust == member.trust && before.is_admin(&other.person) {
+            if !before.is_admin(&other.person) {
+                continue;
+            }
+            if other.trust == member.trust {
                 return Ok(false);
             }
+            admins.push(other.person);
         }
-        let admins = before.admins().iter().copied().chain([member.person]);
         let mut allowed = context.extensions.clone();
         allowed.set(before.clone().with_admins(admins)?.to_extension());
         Ok(allowed == *after)
@@ -266,21 +282,27 @@ impl<V: ChainVerifier> Rules<V> {
         let changed = proposals.group_context_ext_proposals().first();
         let policy_after = changed.map(|c| Policy::of(&c.proposal)).transpose()?;
         let policy_after = policy_after.as_ref().unwrap_or(policy);
-        let by_trust = removes.iter().any(|r| matches!(r.sender, Sender::External(_)));
+        if policy_after.review() != policy.review() && !proposals.add_proposals().is_empty() {
+            return Err(RuleError::ReviewAlone);
+        }
         let owner = owner(context)?;
         let is_theirs =
-            |member: &DeviceIdentity| member.trust == owner && policy_after.is_admin(&member.person);
-        // Where none was, as after a removal by a trust, none can stay.
-        let had = roster.members_iter().map(|m| self.identities.read(&m.signing_identity));
-        let had = had
-            .collect::<Result<Vec<_>, _>>()?
+            |member: &DeviceIdentity, by: &Policy| member.trust == owner && by.is_admin(&member.person);
+        // Whom a trust takes out is not the committer's doing, and counts as if they stayed.
+        let by_trust: BTreeSet<u32> = removes
             .iter()
-            .any(|m| m.trust == owner && policy.is_admin(&m.person));
-        if by_trust || !had || after.iter().any(is_theirs) {
-            Ok(())
-        } else {
-            Err(RuleError::NoAdminLeft(owner))
+            .filter(|r| matches!(r.sender, Sender::External(_)))
+            .map(|r| r.proposal.to_remove())
+            .collect();
+        // Where none was, as after a removal by a trust, none can stay.
+        let mut had = false;
+        let mut has = after.iter().any(|member| is_theirs(member, policy_after));
+        for member in roster.members_iter() {
+            let identity = self.identities.read(&member.signing_identity)?;
+            had |= is_theirs(&identity, policy);
+            has |= by_trust.contains(&member.index) && is_theirs(&identity, policy_after);
         }
+        if has || !had { Ok(()) } else { Err(RuleError::NoAdminLeft(owner)) }
     }
 
     fn member(&self, roster: &Roster<'_>, index: u32) -> Result<DeviceIdentity, RuleError> {
@@ -346,10 +368,10 @@ fn owner(context: &GroupContext) -> Result<TrustId, RuleError> {
     Ok(id.owner().clone())
 }
 
-fn check_review(by: &DeviceIdentity, before: &Policy, after: &Policy) -> Result<(), RuleError> {
-    let is_earlier = |review: &super::Review| before.review().is_some_and(|last| review.at() < last.at());
+fn check_review(by: &DeviceIdentity, before: &Policy, after: &Policy) -> Result<Review, RuleError> {
+    let is_earlier = |review: &Review| before.review().is_some_and(|last| review.at() < last.at());
     match after.review() {
-        Some(review) if *review.by() == by.person && !is_earlier(review) => Ok(()),
+        Some(review) if *review.by() == by.person && !is_earlier(review) => Ok(*review),
         _ => Err(RuleError::WrongReview),
     }
 }

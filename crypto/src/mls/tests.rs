@@ -1,5 +1,7 @@
 //! Groups of real members, with certificates that are only text: what is tested is who may do what.
 
+mod reviews;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
@@ -347,97 +349,6 @@ fn administrators_keep_the_class_and_one_of_them() {
     );
     let (commit, _) = s.cem.commit(&[], &[0]);
     assert!(s.hub.accept_commit(&commit, NOW).is_err());
-}
-
-/// Commits a policy, and leaves it pending: what the member's own rules say first.
-fn committed<R: MlsRules + Clone>(member: &mut Member<R>, policy: &Policy) -> Option<Vec<u8>> {
-    let mut extensions = member.group().context().extensions.clone();
-    extensions.set(policy.to_extension());
-    let builder = member.group().commit_builder().commit_time(mls_time(NOW));
-    let built = builder.set_group_context_ext(extensions).unwrap().build();
-    Some(built.ok()?.commit_message().to_bytes().unwrap())
-}
-
-#[test]
-fn the_owner_trusts_administrators_alone_review_in_their_own_name_and_forwards() {
-    let mut s = Scene::new();
-    let (ada, ben, cem) = (s.ada.device.person, s.ben.device.person, s.cem.device.person);
-    let plain = Policy::new(Class::Clinical, [ada, ben, cem]).unwrap();
-    let reviewed = |by, at| plain.clone().with_review(Review::new(at, by, ReviewTerms::default()).unwrap());
-    let first = committed(&mut s.ada, &reviewed(ada, NOW)).unwrap();
-    s.hub.accept_commit(&first, NOW).unwrap();
-    s.ada.group().apply_pending_commit().unwrap();
-    s.ben.receive(&first).unwrap();
-    s.cem.receive(&first).unwrap();
-    assert_eq!(s.hub.policy().review().unwrap().by(), &ada);
-
-    let later = NOW.plus_secs(60);
-    // In Ada's name or in their own; and what Ada has recorded is not taken back.
-    for wrong in [reviewed(ada, later), reviewed(ben, later), reviewed(cem, later), plain.clone()] {
-        assert!(committed(&mut s.ben, &wrong).is_none(), "his own client does not make it");
-        let commit = committed(&mut s.cem, &wrong).unwrap();
-        s.cem.group().clear_pending_commit();
-        assert!(s.hub.accept_commit(&commit, NOW).is_err());
-        assert!(s.ada.receive(&commit).is_err() && s.ben.receive(&commit).is_err());
-    }
-    for wrong in [reviewed(ben, later), reviewed(ada, NOW.minus_secs(1)), plain.clone()] {
-        assert!(committed(&mut s.ada, &wrong).is_none());
-    }
-    // Others administer on without touching it, and Ada reviews again.
-    let fewer = Policy::new(Class::Clinical, [ada, ben]).unwrap();
-    let fewer = fewer.with_review(*reviewed(ada, NOW).review().unwrap());
-    let commit = committed(&mut s.ben, &fewer).unwrap();
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    s.ada.receive(&commit).unwrap();
-    let again = fewer.with_review(Review::new(later, ada, ReviewTerms::default()).unwrap());
-    let commit = committed(&mut s.ada, &again).unwrap();
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    assert_eq!(s.hub.policy().review().unwrap().at(), later);
-}
-
-#[test]
-fn where_no_administrator_of_the_owner_trust_is_left_a_member_of_it_becomes_one() {
-    let mut s = Scene::new();
-    let (ada, ben) = (s.ada.device.person, s.ben.device.person);
-    let rules = || Rules::new(s.chains.clone());
-    let mut dora = Member::new(&s.chains, "RYJ", "Dora", rules());
-    let both = Policy::new(Class::Clinical, [ada, ben]).unwrap();
-    let commit = committed(&mut s.ada, &both).unwrap();
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    s.ada.group().apply_pending_commit().unwrap();
-    s.ben.receive(&commit).unwrap();
-    let (commit, welcome) = s.ada.commit(&[dora.key_package()], &[]);
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    s.ada.group().apply_pending_commit().unwrap();
-    s.ben.receive(&commit).unwrap();
-    dora.join(&welcome.unwrap());
-    let takes_over = Policy::new(Class::Clinical, [ada, ben, dora.device.person]).unwrap();
-    assert!(committed(&mut dora, &takes_over).is_none(), "Ada is there");
-
-    // Ada's trust has her removed; Ben, who administers for another trust, carries it out.
-    let (chain, key) = (s.node_chain.clone(), s.node_key.clone());
-    let mut hub = s.reload(&chain, &key);
-    let proposal = hub.propose_remove(0).unwrap();
-    s.hub = hub;
-    s.ben.receive(&proposal).unwrap();
-    dora.receive(&proposal).unwrap();
-    let (commit, _) = s.ben.commit(&[], &[]);
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    s.ben.group().apply_pending_commit().unwrap();
-    dora.receive(&commit).unwrap();
-
-    // Nothing else goes with it, and nobody else does it.
-    let more = takes_over.clone().with_retention(60).unwrap();
-    let alone = Policy::new(Class::Clinical, [dora.device.person]).unwrap();
-    assert!(committed(&mut dora, &more).is_none() && committed(&mut dora, &alone).is_none());
-    let builder = dora.group().commit_builder();
-    let without_nodes =
-        builder.set_group_context_ext(vec![takes_over.to_extension()].into()).unwrap().build();
-    assert!(without_nodes.is_err());
-    let commit = committed(&mut dora, &takes_over).unwrap();
-    s.hub.accept_commit(&commit, NOW).unwrap();
-    s.ben.receive(&commit).unwrap();
-    assert!(s.hub.policy().is_admin(&dora.device.person));
 }
 
 #[test]

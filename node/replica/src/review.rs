@@ -10,6 +10,10 @@ use lanyard_crypto::mls::{Policy, ReviewTerms};
 use crate::Replica;
 use crate::verdict::Refusal;
 
+/// How long ago a review may have been made that is handed in, in seconds (a week): a device may have been offline since. One that is dated years
+/// ago would make the conversation read-only at once.
+const REVIEW_AGE_SECS_MAX: u64 = 7 * 24 * 3600;
+
 impl Replica {
     /// Sets how often the members of this trust's own conversations are to be reviewed. To be said whenever the replica is opened; it
     /// counts from the next review of each.
@@ -30,6 +34,11 @@ impl Replica {
         };
         if review.is_from_the_future(now) {
             let why = "the review is dated in the future: the clock of the device that made it is wrong";
+            return Err(Refusal::Change(why.into()));
+        }
+        if review.at().plus_secs(REVIEW_AGE_SECS_MAX) < now {
+            let why = "the review is dated more than a week ago: the clock of the device that made it is wrong, or it was kept for long; do it \
+                       again";
             return Err(Refusal::Change(why.into()));
         }
         if !review.terms().keep_to(&self.review) {

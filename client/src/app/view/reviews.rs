@@ -1,8 +1,14 @@
 //! Reviews of a conversation's members.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::Serialize;
 
 use super::{ConversationView, CouldRead, Moment};
+use crate::lines::one_line;
+
+/// Digits of a device's fingerprint that are shown.
+const ID_DIGITS: usize = 12;
 
 /// When the members of a conversation were reviewed, and until when that holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,8 +59,8 @@ pub struct ReviewView {
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemberChange {
-    /// `joined`, `left`, `described`, `device-added`, `device-removed`, `certificate`, or `not-valid`: the certificate was revoked or has
-    /// ended.
+    /// `joined`, `left`, `described`, `device-added`, `device-removed`, `certificate`, `administrator`, `not-administrator` (any more), or
+    /// `not-valid`: the certificate was revoked or has ended.
     pub kind: &'static str,
     /// The display name.
     pub name: String,
@@ -68,6 +74,38 @@ pub struct MemberChange {
     pub device: Option<String>,
     /// What is different, a phrase each.
     pub differences: Vec<String>,
+}
+
+impl Display for MemberChange {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            "joined" => "joined",
+            "left" => "left",
+            "described" => "is described otherwise",
+            "device-added" => "has one more device",
+            "device-removed" => "has one device less",
+            "certificate" => "has another certificate",
+            "administrator" => "is an administrator now",
+            "not-administrator" => "is no administrator any more",
+            _ => "CERTIFICATE DOES NOT HOLD",
+        };
+        let mut line = self.name.clone();
+        if let Some(role) = &self.role {
+            line += &format!(", {role}");
+        }
+        line += &format!(" ({})", self.trust);
+        if let Some(registration) = &self.registration {
+            line += &format!(" · {registration}");
+        }
+        line += &format!(": {what}");
+        if let Some(device) = &self.device {
+            line += &format!(", device {}", &device[..ID_DIGITS]);
+        }
+        if !self.differences.is_empty() {
+            line += &format!(": {}", self.differences.join(", "));
+        }
+        f.write_str(&one_line(&line))
+    }
 }
 
 /// A conversation whose members should have been reviewed, where its messages are shown.

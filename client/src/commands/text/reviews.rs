@@ -2,9 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use lanyard_client::app::view::{MemberChange, ReviewState, ReviewView};
+use lanyard_client::app::view::{ReviewState, ReviewView};
 
-use super::{ID_DIGITS, Text, harmless, one_line, person};
+use super::{ID_DIGITS, Text, harmless, person};
 
 /// A line that every member is shown where a review is overdue, after what stands before it; nothing elsewhere.
 pub(in crate::commands) fn banner(review: Option<&ReviewState>, indent: &str) -> String {
@@ -34,7 +34,7 @@ impl Display for Text<'_, ReviewView> {
             true => write!(f, "\nnothing has changed since {}", view.compared_with)?,
             false => write!(f, "\nwhat has changed since {}:", view.compared_with)?,
         }
-        view.changes.iter().try_for_each(|change| write!(f, "\n    {}", Text(change)))?;
+        view.changes.iter().try_for_each(|change| write!(f, "\n    {change}"))?;
         view.could_read.iter().try_for_each(|one| write!(f, "\n{}", Text(one)))?;
         if view.recorded {
             return write!(f, "\nthe review is recorded, and every member sees it");
@@ -53,32 +53,5 @@ impl Display for Text<'_, ReviewView> {
                 write!(f, "\nonly administrators from {} can record a review", view.conversation.owner)
             }
         }
-    }
-}
-
-impl Display for Text<'_, MemberChange> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let change = self.0;
-        let what = match change.kind {
-            "joined" => "joined",
-            "left" => "left",
-            "described" => "is described otherwise",
-            "device-added" => "has one more device",
-            "device-removed" => "has one device less",
-            "certificate" => "has another certificate",
-            _ => "CERTIFICATE DOES NOT HOLD",
-        };
-        let mut line = person(&change.name, change.role.as_deref(), &change.trust);
-        if let Some(registration) = &change.registration {
-            line += &format!(" · {}", one_line(registration));
-        }
-        line += &format!(": {what}");
-        if let Some(device) = &change.device {
-            line += &format!(", device {}", &device[..ID_DIGITS]);
-        }
-        if !change.differences.is_empty() {
-            line += &format!(": {}", change.differences.join(", "));
-        }
-        f.write_str(&one_line(&line))
     }
 }
