@@ -97,6 +97,13 @@ pub struct Kept {
     pub used_by: Option<String>,
 }
 
+impl Kept {
+    /// Whether somebody can still enrol with it.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.used_by.is_none() && self.tries_left > 0 && now < self.expires
+    }
+}
+
 /// What is handed to the invitee: shown once, kept nowhere.
 pub struct Made {
     /// Which invitation.
@@ -211,7 +218,7 @@ impl Invitations {
         let _turn = self.turn();
         let mut ended = Vec::new();
         for mut kept in self.all()?.into_iter().filter(|kept| of(&kept.invitee) && now < kept.expires) {
-            let was_open = kept.used_by.is_none() && kept.tries_left > 0;
+            let was_open = kept.is_open(now);
             // Also one that was used: the same key could have its certificate again.
             kept.expires = now;
             self.write(&kept)?;

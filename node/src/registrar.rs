@@ -12,11 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lanyard_crypto::ids::to_hex;
 use lanyard_crypto::limits::LIFE_SECS_MAX;
-use lanyard_crypto::record::{self, Body, Crl, DecodeError, Decoded, Entry, Header, WipeReceipt};
+use lanyard_crypto::record::{self, Body, DecodeError, Decoded, Entry, Header, WipeReceipt};
 use lanyard_crypto::x509::issue::{self, IssueError, Issuer, Term};
 use lanyard_crypto::x509::request::{CertificateRequest, RequestError};
 use lanyard_crypto::x509::{
-    Certificate, KeyError, PemError, Purpose, Revocation, RevocationList, SecretKey, Subject, chain_from_pem,
+    Certificate, KeyError, PemError, Purpose, RevocationList, SecretKey, Subject, chain_from_pem,
 };
 use lanyard_crypto::{Fingerprint, NetworkId, Timestamp};
 use serde_bytes::ByteBuf;
@@ -25,12 +25,14 @@ use crate::config::RegistrarFiles;
 use crate::files::{self, FileError};
 use crate::identity_provider::IdentityProvider;
 use crate::invitations::{InvitationError, Invitations, Invitee};
-use crate::wipes::{Order, Reason, Wipe, WipeError, Wipes};
+use crate::wipes::{Order, Reason, WipeError, Wipes};
+
+mod lists;
+#[cfg(test)]
+mod tests;
 
 /// Certificates of devices that one registrar keeps.
 pub const DEVICES_MAX: usize = 100_000;
-/// A list is replaced when this part of its life has passed: one half.
-const REFRESH_DIVISOR: u64 = 2;
 const LIST: &str = "list.crl.pem";
 
 /// Why the registrar does not do what is asked.
@@ -107,6 +109,13 @@ pub struct Registrar {
 struct State {
     list: Option<RevocationList>,
     devices: BTreeMap<Fingerprint, Certificate>,
+}
+
+impl State {
+    fn device(&self, certificate: &Certificate) -> Device {
+        let revoked = self.list.as_ref().and_then(|list| Some(list.revocation(certificate.serial())?.at));
+        Device { certificate: certificate.clone(), revoked }
+    }
 }
 
 /// A certified device, and whether it has been revoked.
@@ -245,102 +254,31 @@ impl Registrar {
         self.sign(network, body, now, leaf.not_after().max(now.plus_secs(1)))
     }
 
-    /// Revokes certificates of this registrar as of this moment, which wipes those of them that are devices'; the answer is the record of the new list. `held` is
-    /// the list that the network has: if this one's files come from a backup, its number and its entries may be ahead. It is never
-    /// refused for a clock that is behind: a list is dated no earlier than the one before, nor than what it revokes.
-    ///
-    /// # Errors [`RegistrarError::OtherRegistrar`], or that the list cannot be made or kept.
-    pub fn revoke(
-        &self,
-        certificates: &[Certificate],
-        (order, at): (&Order, Timestamp),
-        held: Option<&RevocationList>,
-        network: NetworkId,
-        now: Timestamp,
-    ) -> Result<Decoded, RegistrarError> {
-        if let Some(other) = certificates.iter().find(|c| c.verify_signature(&self.certificate).is_err()) {
-            return Err(RegistrarError::OtherRegistrar(other.subject().to_string()));
-        }
-        for device in certificates.iter().filter(|c| c.purpose() == Purpose::Device) {
-            self.wipes.order(device, order, now)?;
-        }
-        let serials = certificates.iter().map(|c| c.serial().to_vec());
-        let reason = Some(order.reason.in_list());
-        let new = serials.map(|serial| Revocation { serial, at, reason }).collect();
-        self.next_list(new, held, network, now)
-    }
-
-    /// The record of a list that must be spread now: the next one, if there is none, if half of its life has
-    /// passed, or if a wipe was ordered that is in none; or the present one, if the network does not have it.
-    ///
-    /// # Errors As [`Registrar::revoke`].
-    pub fn refresh(
-        &self,
-        held: Option<&RevocationList>,
-        network: NetworkId,
-        now: Timestamp,
-    ) -> Result<Option<Decoded>, RegistrarError> {
-        let pending = self.pending(now);
-        let current = self.state().list.clone();
-        let ahead = |list: &RevocationList| held.is_some_and(|held| held.number() > list.number());
-        let half = |list: &RevocationList| {
-            list.this_update()
-                .plus_secs((list.next_update().as_secs() - list.this_update().as_secs()) / REFRESH_DIVISOR)
-        };
-        match current {
-            Some(list) if pending.is_empty() && !ahead(&list) && now < half(&list) => match held {
-                Some(held) if held.number() == list.number() => Ok(None),
-                _ => Ok(Some(self.list_record(&list, network, now)?)),
-            },
-            _ => Ok(Some(self.next_list(pending, held, network, now)?)),
-        }
-    }
-
-    /// The devices that were ordered to be wiped, and stand in no list yet.
-    pub fn to_revoke(&self) -> Vec<Fingerprint> {
-        let state = self.state();
-        let is_listed = |c: &Certificate| state.list.as_ref().is_some_and(|list| list.is_revoked(c.serial()));
-        let ordered = self.wipes.all();
-        let certificate = |(device, _): &(Fingerprint, Wipe)| state.devices.get(device);
-        let unlisted = ordered.iter().filter(|order| certificate(order).is_some_and(|c| !is_listed(c)));
-        unlisted.map(|(device, _)| *device).collect()
-    }
-
-    /// What was ordered and is in no list: an order that broke off, or one that an enrolment has brought.
-    fn pending(&self, now: Timestamp) -> Vec<Revocation> {
-        let ordered = self.wipes.all();
-        let state = self.state();
-        let is_listed = |c: &Certificate| state.list.as_ref().is_some_and(|list| list.is_revoked(c.serial()));
-        let revocation = |(device, wipe): &(Fingerprint, Wipe)| {
-            let certificate = state.devices.get(device).filter(|c| !is_listed(c))?;
-            let reason = Some(wipe.reason.in_list());
-            Some(Revocation { serial: certificate.serial().to_vec(), at: now, reason })
-        };
-        ordered.iter().filter_map(revocation).collect()
-    }
-
     /// Takes a device's receipt for its wipe; tells whether it is the first.
     ///
     /// # Errors
     /// [`RegistrarError::Wipe`]: unknown, not the device's, or the disk.
     pub fn confirm(&self, receipt: &WipeReceipt, now: Timestamp) -> Result<bool, RegistrarError> {
-        let device = self.devices().into_iter().find(|d| d.certificate.fingerprint() == receipt.device());
         // One that was revoked by an earlier version has no order of its own.
-        if let Some(Device { certificate, revoked: Some(at) }) = device {
+        if let Some(Device { certificate, revoked: Some(at) }) = self.device(&receipt.device()) {
+            receipt.verify(&certificate).map_err(|_| WipeError::NotSigned)?;
             self.wipes.order(&certificate, &Order::because(Reason::Unspecified), at)?;
         }
         Ok(self.wipes.confirm(receipt, now)?)
     }
 
+    /// The device of this certificate, if this registrar has certified it.
+    pub fn device(&self, certificate: &Fingerprint) -> Option<Device> {
+        let state = self.state();
+        state.devices.get(certificate).map(|certificate| state.device(certificate))
+    }
+
     /// Every device that this registrar has certified, by name.
     pub fn devices(&self) -> Vec<Device> {
         let state = self.state();
-        let revoked = |c: &Certificate| Some(state.list.as_ref()?.revocation(c.serial())?.at);
-        let device = |c: &Certificate| Device { certificate: c.clone(), revoked: revoked(c) };
-        let mut devices: Vec<_> = state.devices.values().map(device).collect();
-        devices.sort_by(|a, b| {
-            let key = |d: &Device| (d.certificate.subject().common_name.clone(), d.certificate.not_before());
-            key(a).cmp(&key(b))
+        let mut devices: Vec<_> = state.devices.values().map(|c| state.device(c)).collect();
+        devices.sort_by_cached_key(|d| {
+            (d.certificate.subject().common_name.clone(), d.certificate.not_before())
         });
         devices
     }
@@ -380,45 +318,6 @@ impl Registrar {
         }
         devices.sort_by_key(|device| device.certificate.subject().common_name.clone());
         Ok(devices)
-    }
-
-    fn next_list(
-        &self,
-        new: Vec<Revocation>,
-        held: Option<&RevocationList>,
-        network: NetworkId,
-        now: Timestamp,
-    ) -> Result<Decoded, RegistrarError> {
-        let mut state = self.state();
-        let known: Vec<&RevocationList> = state.list.iter().chain(held).collect();
-        let mut entries = BTreeMap::new();
-        // The earliest word about a certificate stands: it keeps its time and reason.
-        for entry in known.iter().flat_map(|list| list.revocations()).cloned().chain(new) {
-            entries.entry(entry.serial.clone()).or_insert(entry);
-        }
-        let number = known.iter().map(|list| list.number()).max().map_or(1, |number| number + 1);
-        let entries: Vec<_> = entries.into_values().collect();
-        let dates = known.iter().map(|list| list.this_update()).chain(entries.iter().map(|entry| entry.at));
-        let this_update = dates.fold(now, Timestamp::max);
-        let next_update = this_update.plus_secs(issue::REVOCATION_LIST_SECS);
-        let list = self.issuer()?.revocation_list(number, this_update, next_update, &entries)?;
-        let record = self.list_record(&list, network, now)?;
-        files::replace(&self.directory.join(LIST), list.to_pem().as_bytes(), files::PUBLIC)?;
-        state.list = Some(list);
-        Ok(record)
-    }
-
-    /// A revocation outlives what it revokes: nothing that this registrar certified is valid longer than
-    /// itself.
-    fn list_record(
-        &self,
-        list: &RevocationList,
-        network: NetworkId,
-        now: Timestamp,
-    ) -> Result<Decoded, RegistrarError> {
-        let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: self.certificate.der().to_vec() });
-        let expires = self.certificate.not_after().max(list.next_update());
-        self.sign(network, body, now, expires)
     }
 
     fn sign(
@@ -505,5 +404,3 @@ fn read_devices(directory: &Path) -> Result<BTreeMap<Fingerprint, Certificate>, 
     }
     Ok(devices)
 }
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
 //! Wipes of devices: what was ordered, by whom and why, and what each device has confirmed by its own signature.
 //!
 //! Every revocation of a device is a wipe. Its order is a file of its own under `wipes/` in the data directory, written before the
-//! revocation list: after a crash in between, the registrar's next list takes it up ([`crate::registrar::Registrar::refresh`]). A device's
+//! revocation list: after a crash in between, the registrar's next list takes it up ([`crate::registrar::Registrar::pending`]). A device's
 //! receipt goes into the same file. The files name no person but by the certificate, and are readable by their owner alone.
 
 use std::collections::BTreeMap;
@@ -205,18 +205,17 @@ impl Wipes {
         Ok(Self { directory, known: Mutex::new(known) })
     }
 
-    /// Keeps an order. The first one about a device stands.
+    /// Keeps an order, and tells whether it is new: the first one about a device stands.
     ///
     /// # Errors
     /// [`WipeError::File`]; it is then as before.
-    pub fn order(&self, device: &Certificate, order: &Order, now: Timestamp) -> Result<(), WipeError> {
+    pub fn order(&self, device: &Certificate, order: &Order, now: Timestamp) -> Result<bool, WipeError> {
         let mut known = self.known();
-        if let Entry::Vacant(place) = known.entry(device.fingerprint()) {
-            let wipe = Wipe::new(device, order, now);
-            self.write(&device.fingerprint(), &wipe)?;
-            place.insert(wipe);
-        }
-        Ok(())
+        let Entry::Vacant(place) = known.entry(device.fingerprint()) else { return Ok(false) };
+        let wipe = Wipe::new(device, order, now);
+        self.write(&device.fingerprint(), &wipe)?;
+        place.insert(wipe);
+        Ok(true)
     }
 
     /// Takes a device's receipt; tells whether it is the first.
@@ -236,6 +235,16 @@ impl Wipes {
         self.write(&receipt.device(), &confirmed)?;
         *wipe = confirmed;
         Ok(true)
+    }
+
+    /// The one of this device.
+    pub fn get(&self, device: &Fingerprint) -> Option<Wipe> {
+        self.known().get(device).cloned()
+    }
+
+    /// The devices that are or were to be wiped.
+    pub fn devices(&self) -> Vec<Fingerprint> {
+        self.known().keys().copied().collect()
     }
 
     /// All of them, by when they were ordered.
@@ -275,8 +284,8 @@ mod tests {
         let receipt = WipeReceipt::sign(1, NOW, device.fingerprint(), &key);
         assert!(matches!(open().confirm(&receipt, NOW), Err(WipeError::Unknown)));
 
-        open().order(&device, &order(), NOW).unwrap();
-        open().order(&device, &Order::because(Reason::Left), NOW.plus_secs(5)).unwrap();
+        assert!(open().order(&device, &order(), NOW).unwrap());
+        assert!(!open().order(&device, &Order::because(Reason::Left), NOW.plus_secs(5)).unwrap());
         let forged = WipeReceipt::sign(1, NOW, device.fingerprint(), &trust.device("Eve", NOW, 3600).0);
         assert!(matches!(open().confirm(&forged, NOW), Err(WipeError::NotSigned)));
         assert!(open().confirm(&receipt, NOW.plus_secs(60)).unwrap());

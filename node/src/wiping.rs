@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lanyard_crypto::gateway::Refusal;
-use lanyard_crypto::x509::Certificate;
+use lanyard_crypto::x509::{Certificate, Purpose};
 use lanyard_crypto::{Fingerprint, RecordId, Timestamp};
 
 use crate::backend::{Backend, Note, refusal};
-use crate::registrar::{Registrar, RegistrarError};
+use crate::registrar::{Device, Registrar, RegistrarError};
 use crate::time::now;
 use crate::wipes::{Order, Reason};
 
@@ -23,11 +23,12 @@ pub async fn wipe(
     certificates: Vec<Certificate>,
     order: Order,
 ) -> Result<RecordId, Refusal> {
-    let devices: Vec<String> = certificates.iter().map(|c| c.fingerprint().to_string()).collect();
-    note(backend, "wipe-ordered", order.reason.name(), order_detail(&order, &devices)).await;
+    registrar.check_own(&certificates).map_err(refused)?;
+    note_ordered(backend, &order, &certificates).await;
     // Before the list is signed, so that no message of theirs is both accepted and dated after it.
     let at = backend.bar(certificates.iter().map(Certificate::fingerprint).collect()).await?;
     let network = backend.network();
+    let revoked = format!("revoked: {}", fingerprints(&certificates));
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
         registrar.revoke(&certificates, (&order, at), held, network.id(), now())
@@ -35,7 +36,7 @@ pub async fn wipe(
     let record = blocking(made).await?;
     let id = record.id();
     backend.submit(record).await?;
-    note(backend, "revoked", "", format!("revoked: {}", devices.join(", "))).await;
+    note(backend, "revoked", "", revoked).await;
     Ok(id)
 }
 
@@ -44,23 +45,31 @@ pub async fn wipe(
 /// # Errors
 /// As [`wipe`].
 pub async fn go_on(backend: &dyn Backend, registrar: Arc<Registrar>) -> Result<(), Refusal> {
-    let barred = registrar.to_revoke();
+    let ordered = registrar.clone();
+    let pending = blocking(move || Ok(ordered.pending(now()))).await?;
     let network = backend.network();
-    if barred.is_empty() && network.behind_secs(now()) > 0 {
+    if pending.is_empty() && network.behind_secs(now()) > 0 {
         tracing::warn!(
             "the revocation list is not renewed while this machine's clock is behind: set the clock"
         );
         return Ok(());
     }
-    let at = if barred.is_empty() { now() } else { backend.bar(barred).await? };
+    let at = match &pending[..] {
+        [] => now(),
+        pending => backend.bar(pending.iter().map(Certificate::fingerprint).collect()).await?,
+    };
+    let revoked = (!pending.is_empty()).then(|| format!("revoked: {}", fingerprints(&pending)));
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.refresh(held, network.id(), at)
+        registrar.refresh((&pending, at), held, network.id(), now())
     };
-    match blocking(made).await? {
-        Some(record) => backend.submit(record).await,
-        None => Ok(()),
+    if let Some(record) = blocking(made).await? {
+        backend.submit(record).await?;
     }
+    if let Some(revoked) = revoked {
+        note(backend, "revoked", "", revoked).await;
+    }
+    Ok(())
 }
 
 /// Wipes devices whose PIN was tried too often. Where no registrar is, or another one has certified the device, it says so once: `told`
@@ -75,41 +84,55 @@ pub async fn wipe_spent(
     told: &mut BTreeSet<Fingerprint>,
 ) -> Result<(), Refusal> {
     let spent = backend.spent_pins(started).await?;
-    if spent.is_empty() {
-        return Ok(());
-    }
-    let known = registrar.map_or_else(Vec::new, |registrar| registrar.devices());
+    let order = Order::because(Reason::PinTriedTooOften);
+    let mut ours = None;
     for device in spent {
-        let certified = known.iter().find(|known| known.certificate.fingerprint() == device);
-        match (registrar, certified) {
-            (Some(registrar), Some(certified)) => {
-                let order = Order::because(Reason::PinTriedTooOften);
-                wipe(backend, registrar.clone(), vec![certified.certificate.clone()], order).await?;
+        let certified = registrar.and_then(|registrar| Some((registrar, registrar.device(&device)?)));
+        if let Some((registrar, Device { certificate, revoked: _ })) = certified {
+            let (ordering, wiped, because) = (registrar.clone(), certificate.clone(), order.clone());
+            let is_new = blocking(move || Ok(ordering.wipes.order(&wiped, &because, now())?)).await?;
+            if is_new {
+                note_ordered(backend, &order, &[certificate]).await;
             }
-            _ if told.insert(device) => {
-                let code = Reason::PinTriedTooOften.name();
-                note(backend, "wipe-needed", code, needed(&device)).await;
-            }
-            _ => {}
+            ours = Some(registrar);
+        } else if told.insert(device) {
+            note(backend, "wipe-needed", order.reason.name(), needed(&device)).await;
         }
     }
-    Ok(())
+    match ours {
+        Some(registrar) => go_on(backend, registrar.clone()).await,
+        None => Ok(()),
+    }
 }
 
 /// What is said of a device that this node cannot revoke.
 pub fn needed(device: &Fingerprint) -> String {
     format!(
-        "the PIN of device {device} was tried too often, and this node has not certified it: wipe it at the trust's node that has          (lanyard-node device wipe)"
+        "the PIN of device {device} was tried too often, and this node has not certified it: wipe it at the trust's node that has (lanyard-node device wipe)"
     )
 }
 
-/// What the audit log says of an order. It is cut to what an entry holds, so that the list of devices comes last.
-fn order_detail(order: &Order, devices: &[String]) -> String {
+/// The audit log's word of an order. It is cut to what an entry holds, so that the list comes last.
+async fn note_ordered(backend: &dyn Backend, order: &Order, certificates: &[Certificate]) {
     let by = match &order.reference {
         Some(reference) => format!("reference {reference}: "),
         None => String::new(),
     };
-    format!("{by}{} devices are to be wiped: {}", devices.len(), devices.join(", "))
+    let (devices, others) =
+        certificates.iter().partition::<Vec<_>, _>(|certificate| certificate.purpose() == Purpose::Device);
+    let what = match (devices.len(), others.len()) {
+        (devices, 0) => format!("{devices} devices are to be wiped"),
+        (0, others) => format!("{others} certificates are to be revoked"),
+        (devices, others) => {
+            format!("{devices} devices are to be wiped, and {others} certificates to be revoked")
+        }
+    };
+    let detail = format!("{by}{what}: {}", fingerprints(certificates));
+    note(backend, "wipe-ordered", order.reason.name(), detail).await;
+}
+
+fn fingerprints(certificates: &[Certificate]) -> String {
+    certificates.iter().map(|c| c.fingerprint().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 async fn note(backend: &dyn Backend, event: &'static str, code: &'static str, detail: String) {
@@ -122,5 +145,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     let worked = tokio::task::spawn_blocking(work).await;
     let worked = worked.map_err(|error| refusal("internal", error.to_string()))?;
-    worked.map_err(|error| refusal("registrar", error.to_string()))
+    worked.map_err(refused)
+}
+
+fn refused(error: RegistrarError) -> Refusal {
+    refusal("registrar", error.to_string())
 }

@@ -1,5 +1,6 @@
 //! What the trust's officers ask of the node about devices: wiping them, handing them to others, people who leave, and what has come of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -7,8 +8,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use lanyard_crypto::Fingerprint;
 use lanyard_crypto::x509::Certificate;
+use lanyard_crypto::{Fingerprint, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
@@ -130,10 +131,7 @@ async fn wipe(State(admin): Shared, body: Body) -> Outcome<Wiped> {
     let WipeRequest { whose, reason, reference } = read(body).await?;
     let registrar = registrar(&admin)?;
     let order = Order { reason: reason_of(&reason)?, reference: Some(reference_of(reference)?) };
-    let devices = chosen(&registrar, &whose)?;
-    if devices.is_empty() {
-        return Err(nobody());
-    }
+    let devices = found(&registrar, &whose)?;
     Ok(Json(carry_out(&admin, registrar, devices, order).await?))
 }
 
@@ -144,7 +142,15 @@ async fn leave(State(admin): Shared, body: Body) -> Outcome<Wiped> {
     }
     let order = Order { reason: Reason::Left, reference: Some(reference_of(reference)?) };
     let registrar = registrar(&admin)?;
-    chosen(&registrar, &whose)?;
+    let leaving = chosen(&registrar, &whose)?;
+    if let Some(name) = &whose.name {
+        // Who is invited may be another person than who has the devices.
+        let listing = registrar.clone();
+        let kept = blocking(move || listing.invitations.list()).await?.map_err(RegistrarError::from)?;
+        let theirs = kept.iter().filter(|kept| kept.invitee.name == *name && kept.is_open(now()));
+        let devices = leaving.iter().map(|c| &c.subject().registration);
+        one_person(name, devices.chain(theirs.map(|kept| &kept.invitee.registration)))?;
+    }
     // The invitations first: a device that is enrolled with one meanwhile is among the devices afterwards.
     let (ending, person) = (registrar.clone(), whose.clone());
     let is_theirs = move |invitee: &Invitee| match (&person.registration, &person.name) {
@@ -193,6 +199,12 @@ async fn carry_out(
     Ok(wiped)
 }
 
+/// The devices that are meant, at least one: see [`chosen`].
+pub(super) fn found(registrar: &Registrar, whose: &Whose) -> Result<Vec<Certificate>, Refused> {
+    let devices = chosen(registrar, whose)?;
+    if devices.is_empty() { Err(nobody()) } else { Ok(devices) }
+}
+
 /// The devices that are meant: one by its fingerprint, revoked or not, or a person's that are not.
 fn chosen(registrar: &Registrar, whose: &Whose) -> Result<Vec<Certificate>, Refused> {
     let live = |fits: &dyn Fn(&Certificate) -> bool| -> Vec<Certificate> {
@@ -202,28 +214,33 @@ fn chosen(registrar: &Registrar, whose: &Whose) -> Result<Vec<Certificate>, Refu
     match (&whose.device, &whose.registration, &whose.name) {
         (Some(device), None, None) => {
             let device: Fingerprint = device.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
-            let found = registrar.devices().into_iter().find(|d| d.certificate.fingerprint() == device);
-            Ok(vec![found.map(|d| d.certificate).ok_or_else(nobody)?])
+            Ok(vec![registrar.device(&device).ok_or_else(nobody)?.certificate])
         }
         (None, Some(registration), None) => {
             Ok(live(&|c: &Certificate| c.subject().registration.as_ref() == Some(registration)))
         }
         (None, None, Some(name)) => {
             let found = live(&|c: &Certificate| c.subject().common_name == *name);
-            let mut people: Vec<_> = found.iter().map(|c| c.subject().registration.clone()).collect();
-            people.sort();
-            people.dedup();
-            if people.len() > 1 {
-                let message = format!(
-                    "{name:?} is the name of {} people here; name one by --registration or --device: see lanyard-node staff list",
-                    people.len()
-                );
-                return Err(refusal("ambiguous", message).into());
-            }
+            one_person(name, found.iter().map(|c| &c.subject().registration))?;
             Ok(found)
         }
         _ => Err(refusal("malformed", "one of `device`, `registration` and `name` is needed").into()),
     }
+}
+
+/// Refuses a name that several people have.
+fn one_person<'a>(
+    name: &str,
+    registrations: impl Iterator<Item = &'a Option<String>>,
+) -> Result<(), Refused> {
+    let people = registrations.collect::<BTreeSet<_>>().len();
+    if people > 1 {
+        let message = format!(
+            "{name:?} is the name of {people} people here; name one by --registration or --device: see lanyard-node staff list"
+        );
+        return Err(refusal("ambiguous", message).into());
+    }
+    Ok(())
 }
 
 fn nobody() -> Refused {
@@ -231,7 +248,7 @@ fn nobody() -> Refused {
         .into()
 }
 
-fn reason_of(text: &str) -> Result<Reason, Refused> {
+pub(super) fn reason_of(text: &str) -> Result<Reason, Refused> {
     let names = || Reason::ALL.map(Reason::name).join(", ");
     let unknown = || refusal("malformed", format!("{text:?} is no reason; possible are {}", names()));
     Ok(Reason::from_name(text).ok_or_else(unknown)?)
@@ -281,24 +298,21 @@ async fn report(
     Ok(Json(shown.collect()))
 }
 
-type Told = (Fingerprint, Certificate, Option<lanyard_crypto::Timestamp>, Option<Wipe>);
+type Told = (Fingerprint, Certificate, Option<Timestamp>, Option<Wipe>);
 
 /// Every wipe, and every device that was revoked before there were any.
 fn wipes(registrar: &Registrar) -> Vec<Told> {
-    let devices = registrar.devices();
-    let ordered = registrar.wipes.all();
-    let unordered = |d: &&Device| {
-        let device = d.certificate.fingerprint();
-        d.revoked.is_some() && ordered.iter().all(|(of, _)| *of != device)
-    };
-    let earlier = devices.iter().filter(unordered);
-    let mut told: Vec<Told> =
-        earlier.map(|d| (d.certificate.fingerprint(), d.certificate.clone(), d.revoked, None)).collect();
-    told.extend(ordered.iter().filter_map(|(device, wipe)| {
-        let known = devices.iter().find(|d| d.certificate.fingerprint() == *device);
+    let known = registrar.devices().into_iter().map(|d| (d.certificate.fingerprint(), d));
+    let mut known: BTreeMap<Fingerprint, Device> = known.collect();
+    let ordered = registrar.wipes.all().into_iter().filter_map(|(device, wipe)| {
         // What a registrar before this one has certified was in its list.
-        let ended = known.map_or(Some(wipe.ordered), |known| known.revoked);
-        Some((*device, wipe.certificate()?, ended, Some(wipe.clone())))
-    }));
-    told
+        let certificate = wipe.certificate()?;
+        let ended = known.remove(&device).map_or(Some(wipe.ordered), |known| known.revoked);
+        // A full list drops a device once its certificate has ended ([`Registrar::pending`]).
+        let ended = ended.or_else(|| (certificate.not_after() < now()).then_some(wipe.ordered));
+        Some((device, certificate, ended, Some(wipe)))
+    });
+    let ordered: Vec<Told> = ordered.collect();
+    let earlier = known.into_iter().filter(|(_, known)| known.revoked.is_some());
+    earlier.map(|(device, known)| (device, known.certificate, known.revoked, None)).chain(ordered).collect()
 }

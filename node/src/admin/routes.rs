@@ -29,6 +29,7 @@ use super::api::{
     RevokeRequest, Staff, Status,
 };
 use super::deletion::Deletion;
+use super::devices::Whose;
 use super::{Admin, devices, metrics, officer};
 use crate::address::{node_of, peer_id};
 use crate::audit_export::Beginning;
@@ -36,7 +37,7 @@ use crate::backend::{AuditChecked, AuditHeads, Note, refusal};
 use crate::invitations::{Invitee, Kept};
 use crate::registrar::{Device, Registrar, RegistrarError};
 use crate::time::{DAY_SECS, now, rfc3339};
-use crate::wipes::{Order, Reason};
+use crate::wipes::Order;
 use crate::wiping;
 
 /// A certificate or charter that ends within this time is worth a warning.
@@ -128,9 +129,8 @@ async fn status(State(admin): Shared) -> Outcome<Status> {
         lost => warnings.push(format!("{lost} refused peers since the start came too fast to be logged")),
     }
     let spent = admin.backend.spent_pins(admin.started).await?;
-    let known = admin.registrar.as_ref().filter(|_| !spent.is_empty());
-    let known = known.map_or_else(Vec::new, |registrar| registrar.devices());
-    let is_known = |device: &Fingerprint| known.iter().any(|k| k.certificate.fingerprint() == *device);
+    let is_known =
+        |device: &Fingerprint| admin.registrar.as_ref().is_some_and(|known| known.device(device).is_some());
     warnings.extend(spent.iter().filter(|device| !is_known(device)).map(wiping::needed));
     for found in admin.backend.audit_contradictions().await? {
         let (trust, node, code, detail) = (found.trust, found.peer_id, found.code, found.detail);
@@ -208,6 +208,11 @@ pub(super) async fn check_invite(
             refusal("out-of-bounds", format!("`hours` is {hours}; 1 to {HOURS_MAX} are possible")).into()
         );
     }
+    if admin.backend.network().behind_secs(now()) > 0 {
+        let why = "this machine's clock is behind that of the other trusts, and the invitation would end at a wrong time: set the clock \
+                   (lanyard-node status), then invite again";
+        return Err(refusal("clock-behind", why).into());
+    }
     let registrar = registrar.clone();
     Ok(blocking(move || registrar.check_invitee(&invitee, now())).await??)
 }
@@ -225,11 +230,6 @@ pub(super) async fn invited(admin: &Admin, request: InviteRequest) -> Result<Inv
     let InviteRequest { invitee, hours } = request;
     let (trust, root) = (admin.backend.trust().clone(), own_root(admin)?);
     let name = invitee.name.clone();
-    if admin.backend.network().behind_secs(now()) > 0 {
-        let why = "this machine's clock is behind that of the other trusts, and the invitation would end at a wrong time: set the clock \
-                   (lanyard-node status), then invite again";
-        return Err(refusal("clock-behind", why).into());
-    }
     let made = blocking(move || registrar.invitations.make(invitee, hours * 3600, now()));
     let made = made.await?.map_err(RegistrarError::from)?;
     let line = Invitation {
@@ -267,8 +267,8 @@ async fn staff(State(admin): Shared, which: Result<Query<Which>, QueryRejection>
 async fn revoke(State(admin): Shared, body: Body) -> Outcome<RevokeAnswer> {
     let request: RevokeRequest = read(body).await?;
     let registrar = registrar(&admin)?;
-    let reason = reason(&request.reason)?;
-    let certificates = chosen(&registrar, &request)?;
+    let reason = devices::reason_of(&request.reason)?;
+    let certificates = chosen(&registrar, request)?;
     let (revoked, names) =
         certificates.iter().map(|c| (c.fingerprint().to_string(), c.subject().common_name.clone())).unzip();
     let id = wiping::wipe(&*admin.backend, registrar, certificates, Order::because(reason)).await?;
@@ -327,15 +327,15 @@ async fn audit_check(State(admin): Shared) -> Outcome<AuditChecked> {
 
 /// Of whose log.
 #[derive(Deserialize)]
-struct Whose {
+struct WhoseLog {
     peer_id: Option<String>,
 }
 
 async fn audit_heads(
     State(admin): Shared,
-    whose: Result<Query<Whose>, QueryRejection>,
+    whose: Result<Query<WhoseLog>, QueryRejection>,
 ) -> Outcome<AuditHeads> {
-    let Query(Whose { peer_id }) = whose.map_err(|e| refusal("malformed", e.to_string()))?;
+    let Query(WhoseLog { peer_id }) = whose.map_err(|e| refusal("malformed", e.to_string()))?;
     let node = |id: String| node_of(&id).ok_or_else(|| refusal("malformed", format!("{id} is no peer id")));
     Ok(Json(admin.backend.audit_heads(peer_id.map(node).transpose()?).await?))
 }
@@ -410,37 +410,17 @@ pub(super) fn registrar(admin: &Admin) -> Result<Arc<Registrar>, Refused> {
 }
 
 /// The certificates that a request names; at least one.
-fn chosen(registrar: &Registrar, request: &RevokeRequest) -> Result<Vec<Certificate>, Refused> {
-    let devices = registrar.devices();
-    let found: Vec<_> = match (&request.device, &request.name, &request.certificate) {
-        (Some(device), None, None) => {
-            let device: Fingerprint = device.parse().map_err(|e| refusal("malformed", format!("{e}")))?;
-            devices
-                .into_iter()
-                .filter(|d| d.certificate.fingerprint() == device)
-                .map(|d| d.certificate)
-                .collect()
+fn chosen(registrar: &Registrar, request: RevokeRequest) -> Result<Vec<Certificate>, Refused> {
+    let RevokeRequest { device, name, certificate, reason: _ } = request;
+    match (certificate, device.is_none() && name.is_none()) {
+        (None, _) => devices::found(registrar, &Whose { device, name, registration: None }),
+        (Some(pem), true) => {
+            Ok(vec![Certificate::from_pem(&pem).map_err(|e| refusal("malformed", e.to_string()))?])
         }
-        (None, Some(name), None) => {
-            let named = |d: &Device| d.revoked.is_none() && d.certificate.subject().common_name == *name;
-            devices.into_iter().filter(named).map(|d| d.certificate).collect()
+        (Some(_), false) => {
+            Err(refusal("malformed", "one of `device`, `name` and `certificate` is needed").into())
         }
-        (None, None, Some(pem)) => {
-            vec![Certificate::from_pem(pem).map_err(|e| refusal("malformed", e.to_string()))?]
-        }
-        _ => return Err(refusal("malformed", "one of `device`, `name` and `certificate` is needed").into()),
-    };
-    if found.is_empty() {
-        return Err(
-            refusal("not-found", "no such device was certified here: see lanyard-node staff list").into()
-        );
     }
-    Ok(found)
-}
-
-fn reason(text: &str) -> Result<Reason, Refused> {
-    let unknown = || refusal("malformed", format!("{text:?} is no reason for a revocation"));
-    Ok(Reason::from_name(text).ok_or_else(unknown)?)
 }
 
 fn device_view(device: &Device) -> DeviceView {

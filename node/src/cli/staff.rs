@@ -20,7 +20,7 @@ pub enum StaffCommand {
     /// List invitations and enrolled devices
     #[command(after_help = "Example:\n  lanyard-node staff list --config node1/node.toml --json")]
     List(ListArgs),
-    /// Revoke a device, or all devices of a person, at once
+    /// Revoke a device, or all devices of a person, at once and for good: they are wiped
     #[command(after_help = "Examples:\n  \
         lanyard-node staff revoke --device 9f2c... --reason key-compromise --config node1/node.toml\n  \
         lanyard-node staff revoke --name \"Dr Ada Okafor\" --reason superseded --config node1/node.toml")]
@@ -28,8 +28,8 @@ pub enum StaffCommand {
     /// Wipe all devices of a person who leaves, and end their open invitations
     #[command(after_help = "Example:\n  \
         lanyard-node staff leave --registration \"GMC 1234567\" --reference HR-12 --config node1/node.toml\n\n\
-        Nothing of any conversation is served to them any more, in every trust. An administrator of each\n\
-        conversation takes them out of its list of members.")]
+        Nothing of any conversation is served to them any more, in every trust. They leave the lists of\n\
+        members by themselves, as soon as another member of each conversation is online.")]
     Leave(LeaveArgs),
 }
 

@@ -1,3 +1,5 @@
+use lanyard_crypto::x509::{CrlReason, Revocation};
+
 use super::*;
 use crate::testing::{NOW, Trust};
 
@@ -61,7 +63,7 @@ fn lists_grow_across_restarts_and_take_in_what_the_network_holds() {
     assert_eq!((list(&record).this_update(), record.header().issued), (NOW, behind));
 
     // The first registrar's memory is behind, as if it had been restored from a backup.
-    let third = registrar.refresh(Some(&second), network.id(), NOW).unwrap().unwrap();
+    let third = registrar.refresh((&[], NOW), Some(&second), network.id(), NOW).unwrap().unwrap();
     let third = list(&third);
     assert!(third.number() == 3 && third.is_revoked(ben.serial()));
 }
@@ -71,12 +73,12 @@ fn a_list_is_renewed_at_half_of_its_life() {
     let trust = Trust::new("RYJ");
     let registrar = trust.registrar();
     let id = trust.network().id();
-    assert!(registrar.refresh(None, id, NOW).unwrap().is_some(), "the first list");
+    assert!(registrar.refresh((&[], NOW), None, id, NOW).unwrap().is_some(), "the first list");
     let held = registrar.state().list.clone();
-    assert!(registrar.refresh(held.as_ref(), id, NOW).unwrap().is_none());
-    assert!(registrar.refresh(None, id, NOW).unwrap().is_some(), "the network lacks it");
+    assert!(registrar.refresh((&[], NOW), held.as_ref(), id, NOW).unwrap().is_none());
+    assert!(registrar.refresh((&[], NOW), None, id, NOW).unwrap().is_some(), "the network lacks it");
     let later = NOW.plus_secs(issue::REVOCATION_LIST_SECS / 2);
-    registrar.refresh(held.as_ref(), id, later).unwrap().unwrap();
+    registrar.refresh((&[], later), held.as_ref(), id, later).unwrap().unwrap();
     assert_eq!(registrar.state().list.as_ref().map(RevocationList::number), Some(2));
 }
 
@@ -100,14 +102,59 @@ fn an_order_that_broke_off_before_its_list_is_in_the_next_one() {
     let registrar = trust.registrar();
     let ada = enrolled(&trust, &registrar, "Ada");
     let id = trust.network().id();
-    registrar.refresh(None, id, NOW).unwrap().unwrap();
+    registrar.refresh((&[], NOW), None, id, NOW).unwrap().unwrap();
     registrar.wipes.order(&ada, &Order::because(Reason::Lost), NOW).unwrap();
     // As after a crash: the list does not know it, and half of its life has not passed.
     let restarted = trust.registrar();
     let held = restarted.state().list.clone();
     assert!(!held.as_ref().unwrap().is_revoked(ada.serial()));
-    restarted.refresh(held.as_ref(), id, NOW).unwrap().unwrap();
+    let pending = restarted.pending(NOW);
+    assert_eq!(pending, std::slice::from_ref(&ada));
+    restarted.refresh((&pending, NOW), held.as_ref(), id, NOW).unwrap().unwrap();
     let listed = restarted.state().list.clone().unwrap();
     assert!(listed.number() == 2 && listed.is_revoked(ada.serial()));
-    assert!(restarted.refresh(Some(&listed), id, NOW).unwrap().is_none(), "once is enough");
+    assert!(restarted.pending(NOW).is_empty());
+    assert!(restarted.refresh((&[], NOW), Some(&listed), id, NOW).unwrap().is_none(), "once is enough");
+}
+
+#[test]
+fn a_full_list_drops_devices_that_have_ended_and_no_others() {
+    let trust = Trust::new("RYJ");
+    let (registrar, id) = (trust.registrar(), trust.network().id());
+    let (ended, live) = (enrolled(&trust, &registrar, "Ada"), enrolled(&trust, &registrar, "Ben"));
+    // Entries whose certificates this registrar's files do not know, as after a restored backup.
+    let unknown = |n: u16| Revocation {
+        serial: [&[1; 14][..], &n.to_be_bytes()].concat(),
+        at: NOW,
+        reason: Some(CrlReason::Superseded),
+    };
+    let order = Order::because(Reason::Lost);
+    registrar.revoke(std::slice::from_ref(&ended), (&order, NOW), None, id, NOW).unwrap();
+    let later = ended.not_after().plus_secs(issue::REVOCATION_LIST_SECS + 1);
+    registrar.next_list((0..998).map(unknown).collect(), None, id, later).unwrap();
+    assert!(registrar.device(&ended.fingerprint()).unwrap().revoked.is_some(), "there is room");
+    registrar.next_list((998..1_100).map(unknown).collect(), None, id, later).unwrap();
+    assert_eq!(registrar.device(&ended.fingerprint()).unwrap().revoked, None);
+    assert!(registrar.pending(later).is_empty(), "nor is it ordered again");
+    let list = registrar.state().list.clone().unwrap();
+    assert_eq!(list.revocations().count(), 1_100, "nothing else goes");
+
+    // By a clock that was never ahead, a live device stays.
+    registrar.revoke(std::slice::from_ref(&live), (&order, NOW), None, id, NOW).unwrap();
+    assert!(registrar.device(&live.fingerprint()).unwrap().revoked.is_some());
+    assert_eq!(registrar.pending(NOW), [ended], "one that was dropped by a clock that is ahead comes back");
+}
+
+#[test]
+fn a_receipt_that_is_not_the_devices_leaves_no_trace() {
+    let trust = Trust::new("RYJ");
+    let (registrar, id) = (trust.registrar(), trust.network().id());
+    let ada = enrolled(&trust, &registrar, "Ada");
+    // Revoked by a version without wipes.
+    let entry = Revocation { serial: ada.serial().to_vec(), at: NOW, reason: None };
+    registrar.next_list(vec![entry], None, id, NOW).unwrap();
+    let forged = WipeReceipt::sign(1, NOW, ada.fingerprint(), &SecretKey::generate().unwrap());
+    let refused = registrar.confirm(&forged, NOW);
+    assert!(matches!(refused, Err(RegistrarError::Wipe(WipeError::NotSigned))));
+    assert!(registrar.wipes.all().is_empty());
 }
