@@ -354,6 +354,13 @@ pub(crate) fn setting(id: &ConversationId) -> Vec<u8> {
     [SETTINGS, &id.to_bytes()].concat()
 }
 
+/// Begins the names under which [`lanyard_storage::Tree::Meta`] notes devices whose last attempt at the PIN was taken, and not proved.
+pub(crate) const PIN_LAST: &[u8] = b"pin-last-";
+
+pub(crate) fn pin_last(device: &Fingerprint) -> Vec<u8> {
+    [PIN_LAST, device.as_bytes()].concat()
+}
+
 /// The name under which [`lanyard_storage::Tree::Meta`] notes whose removal from a conversation of this trust was proposed.
 pub(crate) fn leavers(id: &ConversationId) -> Vec<u8> {
     [b"leavers-".as_slice(), &id.to_bytes()].concat()

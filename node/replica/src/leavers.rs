@@ -75,13 +75,13 @@ impl Replica {
         if self.leavers.looked.is_some_and(lately) {
             return Ok(());
         }
-        let from = self.leavers.at.take();
+        let from = self.leavers.at.clone();
         let begin = from.as_deref().map_or(Bound::Included(keys::SETTINGS), Bound::Excluded);
         let rows = turn.rows.scan(Tree::Meta, (begin, Bound::Unbounded), LEAVERS_GROUPS_PER_TICK)?;
         let settings = rows.into_iter().map(|(key, _)| key).take_while(|key| key.starts_with(keys::SETTINGS));
         let settings: Vec<_> = settings.collect();
         if settings.is_empty() {
-            self.leavers.looked = Some(turn.now);
+            (self.leavers.looked, self.leavers.at) = (Some(turn.now), None);
         }
         for key in settings {
             if turn.is_full() {

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::Replica;
 use crate::audit::AuditEntry;
 use crate::input::Reply;
+use crate::keys;
 use crate::limits::SCAN_ROWS;
 use crate::query::for_each;
 use crate::turn::Turn;
@@ -39,7 +40,7 @@ const FIRST_PIN_SECS: u64 = 3600;
 /// destroy what nothing brings back.
 const KEPT_SECS: u64 = 400 * 24 * 3600;
 /// How long the last attempt may take until it is known to have been wrong, in seconds: longer than the driver holds what proves it right.
-const LAST_SECS: u64 = 150;
+pub const LAST_SECS: u64 = 300;
 /// How often it is looked for devices whose certificates have ended, in seconds.
 const LOOK_EVERY_SECS: u64 = 3600;
 
@@ -163,8 +164,16 @@ impl State {
         Ok(row.map(|row| cbor::from_slice(&row, row.len()).unwrap_or_else(|_| gone())))
     }
 
-    fn put(&self, turn: &mut Turn<'_>, device: &Fingerprint) {
+    /// Keeps it, and in [`Tree::Meta`] that nothing is left to try, if so.
+    fn put(&self, turn: &mut Turn<'_>, device: &Fingerprint) -> Result<(), StorageError> {
         turn.rows.put(Tree::Pins, *device.as_bytes(), cbor::to_vec(self));
+        let key = keys::pin_last(device);
+        if self.last && !self.destroyed {
+            turn.rows.put(Tree::Meta, key, Vec::new());
+        } else if turn.rows.contains(Tree::Meta, &key)? {
+            turn.rows.delete(Tree::Meta, key);
+        }
+        Ok(())
     }
 
     /// Whether a PIN was set, or none can be any more.
@@ -232,8 +241,9 @@ pub fn state(
 /// The view's alone.
 pub fn spent(view: &dyn View, started: Timestamp, now: Timestamp) -> Result<Vec<Fingerprint>, StorageError> {
     let mut spent = Vec::new();
-    for_each(view, Tree::Pins, &[], |key, row| {
-        let state = cbor::from_slice::<State>(row, row.len()).ok();
+    for_each(view, Tree::Meta, keys::PIN_LAST, |key, _| {
+        let Some(device) = key.last_chunk().copied().map(Fingerprint::new) else { return Ok(()) };
+        let state = State::of(view, &device)?;
         let is_over = |state: &State| {
             // In the second of the start, too: nobody proves a PIN before the next look.
             let is_of_before = state.tried <= started;
@@ -241,8 +251,8 @@ pub fn spent(view: &dyn View, started: Timestamp, now: Timestamp) -> Result<Vec<
             let is_late = state.tried.as_secs().abs_diff(now.as_secs()) >= LAST_SECS;
             state.last && !state.destroyed && (is_of_before || is_late)
         };
-        if let (true, Ok(device)) = (state.as_ref().is_some_and(is_over), <[u8; 32]>::try_from(key)) {
-            spent.push(Fingerprint::new(device));
+        if state.as_ref().is_some_and(is_over) {
+            spent.push(device);
         }
         Ok(())
     })?;
@@ -258,7 +268,7 @@ fn destroy_revoked(turn: &mut Turn<'_>, device: &Fingerprint) -> Result<(), Stor
     turn.rows.delete(Tree::PinRecords, *device.as_bytes());
     state.destroyed = true;
     state.close();
-    state.put(turn, device);
+    state.put(turn, device)?;
     let detail = format!("the PIN's record of device {device} was destroyed: the device is revoked");
     turn.audit(AuditEntry::new(EVENT, "revoked", detail))
 }
@@ -294,7 +304,7 @@ impl Replica {
                 }
                 state.not_after = not_after;
                 state.open(proof, now.plus_secs(FIRST_PIN_SECS));
-                state.put(turn, device);
+                state.put(turn, device)?;
             }
             PinRequest::Set { record, proof, shown } => {
                 let Some(not_after) = self.end_of(device) else {
@@ -312,7 +322,7 @@ impl Replica {
                 state.attempt += 1;
                 state.not_after = not_after;
                 state.open(proof, until);
-                state.put(turn, device);
+                state.put(turn, device)?;
                 turn.rows.put(Tree::PinRecords, *device.as_bytes(), record.0.to_vec());
                 turn.audit(AuditEntry::new(EVENT, "set", format!("device {device} has set its PIN")))?;
             }
@@ -337,13 +347,13 @@ impl Replica {
                     turn.audit(AuditEntry::new(EVENT, "proved", detail))?;
                 }
                 state.open(proof, until);
-                state.put(turn, device);
+                state.put(turn, device)?;
                 return Ok(Ok(Reply::PinPassed { failed }));
             }
             PinRequest::Lock => {
                 if let Some(mut state) = State::of(&turn.rows, device)? {
                     state.close();
-                    state.put(turn, device);
+                    state.put(turn, device)?;
                 }
             }
         }
@@ -373,7 +383,7 @@ impl Replica {
             // A clock that was ahead must not keep a device out for as long.
             if state.tried > turn.now {
                 state.tried = turn.now;
-                state.put(turn, device);
+                state.put(turn, device)?;
             }
             let passed = turn.now.as_secs() - state.tried.as_secs();
             if passed < wait_secs {
@@ -398,7 +408,7 @@ impl Replica {
                 format!("the PIN's record of device {device} is destroyed, unless this attempt was right");
             turn.audit(AuditEntry::new(EVENT, "destroyed", detail))?;
         }
-        state.put(turn, device);
+        state.put(turn, device)?;
         Ok(Ok(Reply::PinRecord { record: Hidden(Zeroizing::new(record)), attempt: state.attempt, left }))
     }
 
@@ -425,6 +435,7 @@ impl Replica {
                 if ended {
                     turn.rows.delete(Tree::PinRecords, *device.as_bytes());
                     turn.rows.delete(Tree::Pins, *device.as_bytes());
+                    turn.rows.delete(Tree::Meta, keys::pin_last(&device));
                 } else if self.network.is_revoked(&device) {
                     destroy_revoked(turn, &device)?;
                 }

@@ -20,7 +20,7 @@ use lanyard_crypto::pin::{
     Credential, NodeProof, PinError, PinRecord, ServerSecret, SessionProof, SessionToken, answer_setup,
 };
 use lanyard_replica::Reply;
-use lanyard_replica::pin::{Hidden, PinRequest, PinState};
+use lanyard_replica::pin::{Hidden, LAST_SECS, PinRequest, PinState};
 use lanyard_replica::verdict::Refusal;
 use tokio::sync::OnceCell;
 
@@ -33,6 +33,8 @@ use crate::time::now;
 
 /// How long an exchange waits for the client's proof: it takes the client's Argon2id in between.
 const PROOF_TIME_MAX: Duration = Duration::from_secs(120);
+/// The last attempt is not taken for a wrong one while it may still be proved: it began with one request and ends with another.
+const _: () = assert!(LAST_SECS > PROOF_TIME_MAX.as_secs() + 2 * limits::REQUEST_TIME_MAX.as_secs());
 
 /// The name of a set-up.
 const SETUP_BYTES: usize = 16;

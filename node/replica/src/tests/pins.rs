@@ -6,7 +6,7 @@ use lanyard_storage::{Tree, View};
 use zeroize::Zeroizing;
 
 use super::world::World;
-use crate::pin::{Hidden, PinPolicy, PinRequest, PinSession, spent, state};
+use crate::pin::{Hidden, LAST_SECS, PinPolicy, PinRequest, PinSession, spent, state};
 use crate::{Reply, Request};
 
 const POLICY: PinPolicy = PinPolicy { tries_max: 10, delay_secs: 30, session_secs: 3600 };
@@ -135,7 +135,7 @@ fn who_has_spent_the_last_attempt_is_told_once_nothing_can_prove_it_any_more() {
     }
     s.later(1000);
     assert_eq!(s.tried(), Ok(0));
-    s.later(149);
+    s.later(LAST_SECS - 1);
     assert!(spent(&s, started).is_empty(), "the proof may be under way");
     // A node that was started since has it no more.
     assert_eq!(spent(&s, s.world.now), [s.device]);
