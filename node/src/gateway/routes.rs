@@ -71,7 +71,7 @@ async fn wrong_method() -> Refused {
     Refused::new("method", "this path has another method; see docs/reference/http.md")
 }
 
-/// The one call without a device certificate: a device that was invited gets one.
+/// Needs no device certificate: a device that was invited gets one.
 async fn enrol(
     State(gateway): Shared,
     Extension(session): Extension<Arc<Session>>,
@@ -335,7 +335,9 @@ pub(super) fn enrolment_refusal(error: &RegistrarError) -> Refused {
             InvitationError::Wrong | InvitationError::Expired | InvitationError::TooManyTries,
         ) => Refused::new("invitation", error.to_string()),
         RegistrarError::Request(_) => Refused::new("malformed", error.to_string()),
-        RegistrarError::Issue(_) | RegistrarError::Full => Refused::new("cannot-certify", error.to_string()),
+        RegistrarError::Issue(_) | RegistrarError::Full | RegistrarError::NotReplaced(..) => {
+            Refused::new("cannot-certify", error.to_string())
+        }
         other => internal(other),
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn confirm(
     let confirmed = provider.complete(&request.invitation, &invited, signed_in).await;
     let (person, evidence) = confirmed.map_err(|error| sign_in_refusal(&error))?;
     // The provider's words go into the certificate: whether they can is found before the invitation is used.
-    let (registrar, checked) = (registrar.clone(), person.clone());
+    let (registrar, checked) = (registrar.clone(), Invitee { replaces: None, ..person.clone() });
     blocking(move || registrar.check_invitee(&checked, now()))
         .await?
         .map_err(|error| enrolment_refusal(&error))?;

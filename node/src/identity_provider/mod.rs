@@ -360,6 +360,10 @@ impl IdentityProvider {
             openidconnect::UserInfoError::ClaimsVerification(_) => {
                 SignInError::Token("its UserInfo is about somebody else, or is not to be believed".into())
             }
+            // It would quote what it cannot read.
+            openidconnect::UserInfoError::Parse(_) => {
+                SignInError::Token("its UserInfo cannot be read".into())
+            }
             other => provider(&other),
         })?;
         let more = serde_json::to_value(claims).map_err(|error| provider(&error))?;
