@@ -3,7 +3,8 @@
 //! [`Session`] is one device: its key, its certificate chain, and every conversation that it is in. Each call
 //! loads the group that it needs from the vault, and writes it back in the same transaction as what came of
 //! it (see [`crate::vault`]); nothing is kept in memory in between. So an error leaves everything as it was,
-//! also where the library has consumed a key already, and several processes may work on one vault.
+//! also where the library has consumed a key already, and several processes may work on one vault. What somebody wrote who has left since
+//! is read in the group as it was then, which is kept for some days.
 //!
 //! - [`change`]: founding a conversation, and changes of who is in it. A change is *pending* until the owner
 //!   trust's node has published it: another one may come first, and then ours is void.
@@ -31,8 +32,8 @@ use lanyard_crypto::mls::{
 use lanyard_crypto::x509::SecretKey;
 use lanyard_crypto::{ConversationId, Fingerprint, Timestamp, TrustId};
 use mls_rs::client_builder::{
-    BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider, WithKeyPackageRepo,
-    WithMlsRules,
+    BaseConfig, ClientBuilder, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
+    WithKeyPackageRepo, WithMlsRules,
 };
 use mls_rs::error::MlsError;
 use mls_rs::extension::recommended::LastResortKeyPackageExt;
@@ -41,7 +42,7 @@ use mls_rs::identity::SigningIdentity;
 use mls_rs::{Client, ExtensionList, Group};
 
 use crate::vault::mls::MlsStore;
-use crate::vault::reviews::{Reviewed, Reviewer};
+use crate::vault::reviews::{Reviewed, Reviewer, Seen};
 use crate::vault::{Vault, VaultError};
 
 pub use change::NodeSender;
@@ -170,15 +171,7 @@ impl<V: ChainVerifier> Session<V> {
             return Err(SessionError::KeyMismatch);
         }
         let rules = Rules::new(verifier);
-        let store = vault.mls_store();
-        let client = Client::builder()
-            .crypto_provider(Suite::new())
-            .identity_provider(identities.clone())
-            .mls_rules(rules.clone())
-            .group_state_storage(store.clone())
-            .key_package_repo(store)
-            .extension_types([POLICY_EXTENSION, TITLE_EXTENSION])
-            .key_package_lifetime(Duration::from_secs(KEY_PACKAGE_LIFE_SECS))
+        let client = client(&identities, &rules, vault.mls_store())
             .signing_identity(signing, key.to_seed().to_vec().into(), suite::LANYARD)
             .build();
         Ok(Self { vault, client, identities, rules, device })
@@ -294,18 +287,18 @@ impl<V: ChainVerifier> Session<V> {
         if noted.is_some_and(is_noted) && !anew {
             return Ok(());
         }
-        let (mut seen, mut known) = (Vec::new(), None);
+        let (mut certificates, mut known) = (Vec::new(), None);
         for member in group.roster().members_iter() {
             let device = self.identities.read(&member.signing_identity)?;
-            seen.extend(chain_of(&member.signing_identity)?.first().map(|leaf| leaf.to_vec()));
+            certificates.extend(chain_of(&member.signing_identity)?.first().map(|leaf| leaf.to_vec()));
             if device.person == *review.by() {
                 known = Some((device.name, device.role, device.trust.to_string()));
             }
         }
         let by = Some(Reviewer { person: *review.by().as_bytes(), known });
         let admins = policy.admins().iter().map(|admin| *admin.as_bytes()).collect();
-        let reviewed = Reviewed { at: review.at(), terms: review.terms(), by, seen_at: at, seen, admins };
-        Ok(self.vault.put_reviewed(conversation, &reviewed)?)
+        let reviewed = Reviewed { at: review.at(), terms: review.terms(), by };
+        Ok(self.vault.put_reviewed(conversation, &reviewed, &Seen { at, certificates, admins })?)
     }
 
     /// Notes who is in a group as it is now: in the transaction that stores its state.
@@ -348,12 +341,41 @@ impl<V: ChainVerifier> Session<V> {
         Ok(self.group(conversation)?.commit_required())
     }
 
+    /// A group as it was in this epoch, or in a later one before which nobody has left: if that was kept.
+    fn former_group(
+        &self,
+        conversation: &ConversationId,
+        epoch: u64,
+    ) -> Result<Option<Group<Config<V>>>, SessionError> {
+        let id = conversation.to_bytes();
+        let Some(kept) = self.vault.former_epoch(&id, epoch)? else { return Ok(None) };
+        // A state brings the key to sign with; nothing is written in this one.
+        let client = client(&self.identities, &self.rules, self.vault.former_mls_store(kept)).build();
+        Ok(Some(client.load_group(&id)?))
+    }
+
     fn group(&self, conversation: &ConversationId) -> Result<Group<Config<V>>, SessionError> {
         match self.client.load_group(&conversation.to_bytes()) {
             Err(MlsError::GroupNotFound) => Err(SessionError::NotIn(conversation.clone())),
             loaded => Ok(loaded?),
         }
     }
+}
+
+/// A client of the MLS library that keeps its state there.
+fn client<V: ChainVerifier>(
+    identities: &X509Identities<V>,
+    rules: &Rules<V>,
+    store: MlsStore,
+) -> ClientBuilder<Config<V>> {
+    Client::builder()
+        .crypto_provider(Suite::new())
+        .identity_provider(identities.clone())
+        .mls_rules(rules.clone())
+        .group_state_storage(store.clone())
+        .key_package_repo(store)
+        .extension_types([POLICY_EXTENSION, TITLE_EXTENSION])
+        .key_package_lifetime(Duration::from_secs(KEY_PACKAGE_LIFE_SECS))
 }
 
 /// The vault's cursor that holds a conversation's own setting of how long messages live, in seconds; 0 if it has none.

@@ -6,6 +6,7 @@
 //! loaded again. A failed message never stands in the way of the next one. What fails because a certificate
 //! does not hold yet is kept, and tried again ([`Session::retry`]): for that, no state may have moved on.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 
 use lanyard_crypto::mls::peek::{Content as Framed, Peek};
@@ -152,7 +153,7 @@ impl<V: ChainVerifier> Session<V> {
         }
         let read = self.transaction(|session| match incoming.envelope.class {
             Class::Application => session.application(incoming, now),
-            Class::Commit => session.commit(incoming),
+            Class::Commit => session.commit(incoming, now),
             Class::Welcome => session.welcome(incoming),
             Class::Submission => Ok(Received::Nothing),
         });
@@ -205,7 +206,15 @@ impl<V: ChainVerifier> Session<V> {
             return self.hold(incoming);
         };
         let message = framed(incoming, Framed::Application)?;
-        match group.process_incoming_message_with_time(message, mls_time(incoming.issued)) {
+        let at = mls_time(incoming.issued);
+        let mut processed = group.process_incoming_message_with_time(message, at);
+        if let Err(MlsError::MemberNotFound) = processed
+            && let Some(former) = self.former_group(conversation, envelope.epoch)?
+        {
+            group = former;
+            processed = group.process_incoming_message_with_time(framed(incoming, Framed::Application)?, at);
+        }
+        match processed {
             // A title of one's own, which is not kept as a message.
             Err(MlsError::CantProcessMessageFromSelf) => {
                 self.signed_by(&self.device.trust, incoming)?;
@@ -261,6 +270,7 @@ impl<V: ChainVerifier> Session<V> {
                     id: Some(incoming.id),
                     conversation,
                     epoch: incoming.envelope.epoch,
+                    place: read.unauthenticated_key_generation.unwrap_or_default(),
                     own: false,
                     sender: sender.fingerprint,
                     name: sender.name,
@@ -284,7 +294,7 @@ impl<V: ChainVerifier> Session<V> {
         }
     }
 
-    fn commit(&mut self, incoming: &Incoming) -> Result<Received, SessionError> {
+    fn commit(&mut self, incoming: &Incoming, now: Timestamp) -> Result<Received, SessionError> {
         let conversation = &incoming.envelope.conversation;
         let Some(mut group) = self.group_for(incoming)? else {
             return self.hold(incoming);
@@ -296,6 +306,7 @@ impl<V: ChainVerifier> Session<V> {
             Ok(message) => message,
             Err(_) => return self.proposal(incoming, group),
         };
+        let keys = keys_of(&group);
         let before = self.members(conversation)?;
         let devices: Vec<_> = before.iter().map(|m| m.device.fingerprint).collect();
         self.vault.members_were(conversation, &devices)?;
@@ -315,6 +326,11 @@ impl<V: ChainVerifier> Session<V> {
         };
         let policy = Policy::of(&group.context().extensions)?;
         check_review(&policy_before, &policy, incoming)?;
+        // The library reads nothing late of who has left, or has another key since: it would not know whose it is.
+        if !keys.is_subset(&keys_of(&group)) {
+            let ended = incoming.envelope.epoch;
+            self.vault.keep_former_group(&conversation.to_bytes(), ended, now)?;
+        }
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;
         self.note_retention(conversation, &policy)?;
@@ -451,6 +467,12 @@ impl<V: ChainVerifier> Session<V> {
         let why = format!("{error}; {next}");
         Ok(Received::Withheld { id: incoming.id, why })
     }
+}
+
+/// The leaves of a group, each with its holder's key.
+fn keys_of<V: ChainVerifier>(group: &Group<Config<V>>) -> BTreeSet<(u32, Vec<u8>)> {
+    let key = |m: mls_rs::group::Member| (m.index, m.signing_identity.signature_key.to_vec());
+    group.roster().members_iter().map(key).collect()
 }
 
 /// Whether what failed is a certificate that may hold later, whatever wraps the error.

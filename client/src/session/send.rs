@@ -34,6 +34,7 @@ impl<V: ChainVerifier> Session<V> {
         }
         self.transaction(|session| {
             let mut group = session.group(conversation)?;
+            let place = group.peek_next_key_generation()?;
             let sealed = match group.encrypt_application_message(&content.encode(now), Vec::new()) {
                 Err(MlsError::CommitRequired) => return Err(SessionError::CommitFirst(conversation.clone())),
                 sealed => sealed?.to_bytes()?,
@@ -42,7 +43,7 @@ impl<V: ChainVerifier> Session<V> {
             let epoch = group.current_epoch();
             let message = match content {
                 Content::Text(text) => {
-                    let message = session.own(conversation, epoch, text, expires, now);
+                    let message = session.own(conversation, (epoch, place), text, expires, now);
                     Some(session.vault.put_message(&message, &content_hash(&sealed))?)
                 }
                 Content::Title(title) => {
@@ -103,7 +104,7 @@ impl<V: ChainVerifier> Session<V> {
     fn own(
         &self,
         conversation: &ConversationId,
-        epoch: u64,
+        (epoch, place): (u64, u32),
         text: &str,
         expires: Timestamp,
         now: Timestamp,
@@ -113,6 +114,7 @@ impl<V: ChainVerifier> Session<V> {
             id: None,
             conversation: conversation.clone(),
             epoch,
+            place,
             own: true,
             sender: self.device.fingerprint,
             name: self.device.name.clone(),

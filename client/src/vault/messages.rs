@@ -16,6 +16,9 @@ pub struct Message {
     pub conversation: ConversationId,
     /// The epoch in which it was encrypted.
     pub epoch: u64,
+    /// Its place among those that its sender has encrypted in that epoch (MLS's generation): the node dates by the second, and what waited
+    /// for it may be taken in one.
+    pub place: u32,
     /// Whether this device sent it.
     pub own: bool,
     /// Of the sender's device certificate, verified when the message was read.
@@ -55,7 +58,7 @@ impl Vault {
         let connection = self.lock();
         let mut put = connection.prepare_cached(
             "INSERT INTO message (id, content_hash, conversation, epoch, own, sender, name, role, trust,
-             issued, expires, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             issued, expires, text, place) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?;
         let epoch = i64::try_from(m.epoch).unwrap_or(i64::MAX);
         Ok(put.insert(params![
@@ -71,10 +74,11 @@ impl Vault {
             seconds(m.issued),
             seconds(m.expires),
             m.text,
+            m.place,
         ])?)
     }
 
-    /// The newest `limit` messages of a conversation that have not expired, oldest first.
+    /// The newest `limit` messages of a conversation that have not expired, oldest first, in the same order on all devices.
     ///
     /// # Errors
     /// The disk's.
@@ -84,7 +88,8 @@ impl Vault {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Message>, VaultError> {
-        let condition = "conversation = ? AND expires > ? ORDER BY issued DESC, local DESC LIMIT ?";
+        let condition = "conversation = ? AND expires > ?
+            ORDER BY issued DESC, epoch DESC, sender DESC, place DESC, local DESC LIMIT ?";
         let values = params![conversation.to_bytes(), seconds(now), limit_of(limit)];
         let mut found = self.select(condition, values)?;
         found.reverse();
@@ -217,7 +222,7 @@ impl Vault {
         Ok(by_id.exists(named)? || by_moment.exists(params![whose, seconds(issued)])?)
     }
 
-    /// Drops what has expired: messages, held envelopes, unverified records, and notes of deletions that are no longer needed.
+    /// Drops what has expired: messages, held envelopes, unverified records, former states of groups, and notes of deletions that are no longer needed.
     /// Tells how many messages went.
     ///
     /// # Errors
@@ -225,7 +230,7 @@ impl Vault {
     pub fn expire(&mut self, now: Timestamp) -> Result<usize, VaultError> {
         self.transaction(|vault| {
             let connection = vault.lock();
-            for table in ["held", "unverified", "erased", "erased_up_to", "erased_after"] {
+            for table in ["held", "unverified", "erased", "erased_up_to", "erased_after", "former_group"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?"), [seconds(now)])?;
             }
             Ok(connection.execute("DELETE FROM message WHERE expires <= ?", [seconds(now)])?)
@@ -235,7 +240,7 @@ impl Vault {
     fn select(&self, condition: &str, values: impl rusqlite::Params) -> Result<Vec<Message>, VaultError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT local, id, conversation, epoch, own, sender, name, role, trust, issued, expires, text
+            "SELECT local, id, conversation, epoch, own, sender, name, role, trust, issued, expires, text, place
              FROM message WHERE {condition}"
         ))?;
         let rows = statement.query_map(values, raw)?.collect::<Result<Vec<_>, _>>()?;
@@ -251,7 +256,7 @@ struct Raw {
 }
 
 /// What needs no check beside what does.
-type Rest = (i64, i64, bool, String, Option<String>, i64, i64, String);
+type Rest = (i64, i64, bool, String, Option<String>, i64, i64, String, u32);
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<(Raw, Rest)> {
     let raw = Raw { id: row.get(1)?, conversation: row.get(2)?, sender: row.get(5)?, trust: row.get(8)? };
@@ -264,6 +269,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Raw, Rest)> {
         row.get(9)?,
         row.get(10)?,
         row.get(11)?,
+        row.get(12)?,
     );
     Ok((raw, rest))
 }
@@ -271,7 +277,7 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<(Raw, Rest)> {
 impl Raw {
     fn check(
         self,
-        (local, epoch, own, name, role, issued, expires, text): Rest,
+        (local, epoch, own, name, role, issued, expires, text, place): Rest,
     ) -> Result<Message, VaultError> {
         let id = self.id.map(|id| RecordId::try_from(id.as_slice())).transpose();
         let conversation = ConversationId::try_from(self.conversation.as_slice());
@@ -281,6 +287,7 @@ impl Raw {
             id: id.map_err(|_| VaultError::Damaged("a message's id"))?,
             conversation: conversation.map_err(|_| VaultError::Damaged("a message's conversation"))?,
             epoch: u64::try_from(epoch).unwrap_or(0),
+            place,
             own,
             sender: sender.map_err(|_| VaultError::Damaged("a message's sender"))?,
             name,

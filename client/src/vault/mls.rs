@@ -17,10 +17,18 @@ use super::{Vault, VaultError, seconds};
 /// weaken forward secrecy, fewer lose messages of a partitioned trust.
 pub const PRIOR_EPOCHS_MAX: u64 = 32;
 
+/// How long a group is kept as it was before somebody left, in seconds: for as long, what they wrote before can arrive late. It holds that
+/// epoch's secrets, from which those of later ones follow, so that more weakens forward secrecy.
+const FORMER_SECS: u64 = 7 * 24 * 3600;
+/// How many such states are kept of a group: one of a thousand members takes about two megabytes.
+const FORMER_MAX: u64 = 8;
+
 /// What the MLS library is given to keep its state with.
 #[derive(Clone, Debug)]
 pub struct MlsStore {
     connection: Arc<Mutex<Connection>>,
+    /// The epoch in which groups are looked at, if not the present one: [`Vault::keep_former_group`].
+    former: Option<u64>,
 }
 
 impl IntoAnyError for VaultError {
@@ -32,7 +40,50 @@ impl IntoAnyError for VaultError {
 impl Vault {
     /// The MLS library's view of this vault.
     pub fn mls_store(&self) -> MlsStore {
-        MlsStore { connection: self.connection.clone() }
+        MlsStore { connection: self.connection.clone(), former: None }
+    }
+
+    /// The same, of groups as they were kept in this epoch. Nothing but what was read in them can be written.
+    pub(crate) fn former_mls_store(&self, epoch: u64) -> MlsStore {
+        MlsStore { connection: self.connection.clone(), former: Some(epoch) }
+    }
+
+    /// Keeps a group as it is now, in this epoch, before the state of the next one takes its place.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn keep_former_group(
+        &self,
+        group: &[u8],
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        let connection = self.lock();
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO former_group (id, epoch, state, expires)
+                 SELECT id, ?, state, ? FROM mls_group WHERE id = ?",
+            )?
+            .execute(params![number(epoch)?, seconds(now.plus_secs(FORMER_SECS)), group])?;
+        connection
+            .prepare_cached(
+                "DELETE FROM former_group WHERE id = ?1 AND epoch NOT IN
+                 (SELECT epoch FROM former_group WHERE id = ?1 ORDER BY epoch DESC LIMIT ?2)",
+            )?
+            .execute(params![group, number(FORMER_MAX)?])?;
+        Ok(())
+    }
+
+    /// The first epoch from this one on in which a group was kept: nobody has left in between.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(crate) fn former_epoch(&self, group: &[u8], epoch: u64) -> Result<Option<u64>, VaultError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT min(epoch) FROM former_group WHERE id = ? AND epoch >= ?")?;
+        let found: Option<i64> = statement.query_row(params![group, number(epoch)?], |row| row.get(0))?;
+        found.map(|n| u64::try_from(n).map_err(|_| VaultError::Damaged("an epoch below 0"))).transpose()
     }
 
     /// Forgets a group: its state and every secret of it, and since when its members are counted as reviewed, which begins anew for who
@@ -45,6 +96,7 @@ impl Vault {
         connection.execute("DELETE FROM mls_epoch WHERE group_id = ?", [group])?;
         connection.execute("DELETE FROM mls_group WHERE id = ?", [group])?;
         connection.execute("DELETE FROM review WHERE conversation = ?", [group])?;
+        connection.execute("DELETE FROM former_group WHERE id = ?", [group])?;
         Ok(())
     }
 
@@ -88,7 +140,13 @@ impl GroupStateStorage for MlsStore {
     type Error = VaultError;
 
     fn state(&self, group: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-        self.blob("SELECT state FROM mls_group WHERE id = ?", [group])
+        match self.former {
+            None => self.blob("SELECT state FROM mls_group WHERE id = ?", [group]),
+            Some(epoch) => {
+                let values = params![group, number(epoch)?];
+                self.blob("SELECT state FROM former_group WHERE id = ? AND epoch = ?", values)
+            }
+        }
     }
 
     fn epoch(&self, group: &[u8], epoch: u64) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
@@ -104,9 +162,15 @@ impl GroupStateStorage for MlsStore {
     ) -> Result<(), VaultError> {
         let connection = self.lock();
         assert!(!connection.is_autocommit(), "MLS state is written inside a transaction of the vault alone");
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO mls_group (id, state) VALUES (?, ?)")?
-            .execute(params![state.id, *state.data])?;
+        match self.former {
+            None => connection
+                .prepare_cached("INSERT OR REPLACE INTO mls_group (id, state) VALUES (?, ?)")?
+                .execute(params![state.id, *state.data])?,
+            Some(_) if !inserts.is_empty() => return Err(VaultError::Damaged("a former group goes on")),
+            Some(epoch) => connection
+                .prepare_cached("UPDATE former_group SET state = ? WHERE id = ? AND epoch = ?")?
+                .execute(params![*state.data, state.id, number(epoch)?])?,
+        };
         let mut put = connection
             .prepare_cached("INSERT OR REPLACE INTO mls_epoch (group_id, epoch, state) VALUES (?, ?, ?)")?;
         let mut newest = None;

@@ -6,15 +6,22 @@ use super::VaultError;
 
 /// The format that this program writes (`PRAGMA user_version`). Since 2, there are standing orders, and what the node is yet to be told
 /// of erasures; since 3, who was a member when, to whom this device has written, and overrides; since 4, reviews of members, the
-/// trust's patterns, and whose devices members were. Tables that are missing are made.
-const VERSION: u32 = 4;
+/// trust's patterns, and whose devices members were; since 5, groups as they were before somebody left, and messages' places. Tables that are missing
+/// are made.
+const VERSION: u32 = 5;
 
 pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match found {
         // Another process may be making the same vault: tables are made only if they are missing.
-        0..VERSION => Ok(connection
-            .execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}PRAGMA user_version = {VERSION};COMMIT;"))?),
+        0..VERSION => {
+            connection.execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}"))?;
+            if connection.prepare("SELECT place FROM message").is_err() {
+                connection
+                    .execute_batch("ALTER TABLE message ADD COLUMN place INTEGER NOT NULL DEFAULT 0")?;
+            }
+            Ok(connection.execute_batch(&format!("PRAGMA user_version = {VERSION};COMMIT;"))?)
+        }
         VERSION => Ok(()),
         found => Err(VaultError::Newer { found, known: VERSION }),
     }
@@ -27,6 +34,10 @@ CREATE TABLE IF NOT EXISTS mls_group (id BLOB PRIMARY KEY, state BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS mls_epoch (
     group_id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (group_id, epoch)
 ) WITHOUT ROWID;
+-- Groups as they were in the last epoch of somebody who has left, or has another key since: for what they wrote and arrives late.
+CREATE TABLE IF NOT EXISTS former_group (
+    id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (id, epoch)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mls_key_package (
     id BLOB PRIMARY KEY, expires INTEGER NOT NULL, data BLOB NOT NULL
 ) WITHOUT ROWID;
@@ -36,12 +47,13 @@ CREATE TABLE IF NOT EXISTS conversation (
     id BLOB PRIMARY KEY, title TEXT NOT NULL, class TEXT NOT NULL, since INTEGER NOT NULL, left_epoch INTEGER
 ) WITHOUT ROWID;
 
--- id: the envelope's record id; NULL until the node has answered. content_hash: SHA-256 of the MLS message.
+-- id: the envelope's record id; NULL until the node has answered. content_hash: SHA-256 of the MLS message. place: among its sender's of
+-- the epoch.
 CREATE TABLE IF NOT EXISTS message (
     local INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE, content_hash BLOB NOT NULL,
     conversation BLOB NOT NULL, epoch INTEGER NOT NULL, own INTEGER NOT NULL,
     sender BLOB NOT NULL, name TEXT NOT NULL, role TEXT, trust TEXT NOT NULL,
-    issued INTEGER NOT NULL, expires INTEGER NOT NULL, text TEXT NOT NULL
+    issued INTEGER NOT NULL, expires INTEGER NOT NULL, text TEXT NOT NULL, place INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS message_order ON message (conversation, issued, local);
 CREATE INDEX IF NOT EXISTS message_expiry ON message (expires);

@@ -12,7 +12,7 @@ use super::membership::Span;
 use super::messages::Message;
 use super::outbox::Incoming;
 use super::overrides::Override;
-use super::reviews::{Reviewed, Reviewer};
+use super::reviews::{Reviewed, Reviewer, Seen};
 use super::*;
 use crate::limits::{HELD_PER_CONVERSATION_MAX, HELD_PER_TRUST_MAX, UNVERIFIED_PER_TRUST_MAX};
 
@@ -40,6 +40,7 @@ fn message(n: u8, text: &str) -> Message {
         id: Some(RecordId::new([n; 32])),
         conversation: conversation(),
         epoch: 1,
+        place: 0,
         own: false,
         sender: Fingerprint::new([9; 32]),
         name: "Ada".into(),
@@ -66,7 +67,7 @@ fn a_newer_format_is_refused() {
     let (_dir, path) = place();
     open(&path).lock().pragma_update(None, "user_version", 99).unwrap();
     let refused = Vault::open(&path, &VaultKey::new([3; 32]));
-    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 4 })));
+    assert!(matches!(refused, Err(VaultError::Newer { found: 99, known: 5 })));
 }
 
 #[test]
@@ -420,23 +421,25 @@ fn reviews_and_patterns_are_kept_also_in_a_vault_of_an_earlier_format() {
     let (_dir, path) = place();
     open(&path)
         .lock()
-        .execute_batch("DROP TABLE review; DROP TABLE pattern; PRAGMA user_version = 3;")
+        .execute_batch(
+            "DROP TABLE review; DROP TABLE pattern; ALTER TABLE message DROP COLUMN place; PRAGMA user_version = 3;",
+        )
         .unwrap();
     let mut vault = open(&path);
     assert_eq!(vault.reviewed(&conversation()).unwrap(), None);
     let terms = ReviewTerms { every_secs: 10, grace_secs: 0 };
     let by = Reviewer { person: [7; 32], known: Some(("Ada".into(), None, "RYJ".into())) };
-    let (seen, admins) = (vec![vec![1], vec![2, 3]], vec![[7; 32], [8; 32]]);
-    let first = Reviewed { at: NOW, terms, by: Some(by), seen_at: LATER, seen, admins };
+    let seen = Seen { at: LATER, certificates: vec![vec![1], vec![2, 3]], admins: vec![[7; 32], [8; 32]] };
+    let first = Reviewed { at: NOW, terms, by: Some(by) };
     let unknown = Reviewer { person: [7; 32], known: None };
-    for reviewed in
-        [first.clone(), Reviewed { by: Some(unknown), ..first.clone() }, Reviewed { by: None, ..first }]
-    {
-        vault.put_reviewed(&conversation(), &reviewed).unwrap();
+    for reviewed in [first.clone(), Reviewed { by: Some(unknown), ..first }, Reviewed { by: None, ..first }] {
+        vault.put_reviewed(&conversation(), &reviewed, &seen).unwrap();
         assert_eq!(vault.reviewed(&conversation()).unwrap(), Some(reviewed), "in place of the one before");
+        assert_eq!(vault.seen(&conversation()).unwrap().as_ref(), Some(&seen));
     }
     vault.forget_group(&conversation().to_bytes()).unwrap();
     assert_eq!(vault.reviewed(&conversation()).unwrap(), None, "it goes with the group");
+    assert_eq!(vault.seen(&conversation()).unwrap(), None);
     let pattern = |name: &str| TextPattern { name: name.into(), regex: "x".into() };
     for patterns in [vec![pattern("b"), pattern("a")], vec![pattern("c")], vec![]] {
         vault.put_patterns(&patterns).unwrap();

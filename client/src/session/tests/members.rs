@@ -58,6 +58,57 @@ fn removed_and_added_again() {
 }
 
 #[test]
+fn what_who_has_left_wrote_before_is_read_afterwards_and_nobody_elses() {
+    let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
+    let gone = cem.session.device().fingerprint;
+    let leaf = |of: &Device, device: &lanyard_crypto::Fingerprint| {
+        let members = of.session.members(&id).unwrap();
+        members.iter().find(|m| m.device.fingerprint == *device).map(|m| m.index)
+    };
+    let of_cem = leaf(&ben, &gone);
+    let [first, second] = ["before I left", "and this"].map(|text| {
+        let written = cem.text(&id, text);
+        world.publish(&mut cem, &written)
+    });
+    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(&mut ada, &removal).unwrap();
+    ada.receive(&commit);
+    ben.changed(&commit);
+    let read = ben.read(&first);
+    assert_eq!((read.text.as_str(), read.name.as_str(), read.sender), ("before I left", "Cem", gone));
+
+    // Somebody else takes the leaf.
+    let mut dora = world.device(1, "Dora", "dora.db");
+    let package = dora.session.key_package(NOW).unwrap();
+    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(&mut ada, &addition).unwrap();
+    ben.changed(&commit);
+    assert_eq!(leaf(&ben, &dora.session.device().fingerprint), of_cem);
+    ben.restart();
+    let read = ben.read(&second);
+    assert_eq!((read.text.as_str(), read.name.as_str(), read.sender), ("and this", "Cem", gone));
+}
+
+#[test]
+fn a_leafs_new_holder_is_not_taken_for_the_one_before() {
+    let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
+    let written = cem.text(&id, "mine");
+    let written = world.publish(&mut cem, &written);
+    let removal = ada.session.remove(&id, &[cem.session.device().fingerprint], EXPIRES, NOW).unwrap();
+    let (removal, _) = world.order(&mut ada, &removal).unwrap();
+    ada.receive(&removal);
+    let package = world.device(1, "Dora", "dora.db").session.key_package(NOW).unwrap();
+    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
+    let (addition, _) = world.order(&mut ada, &addition).unwrap();
+    ben.changed(&removal);
+    ben.changed(&addition);
+    // The state before is kept for some days.
+    ben.session.vault_mut().expire(NOW.plus_secs(8 * 24 * 3600)).unwrap();
+    let received = ben.receive(&written);
+    assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
+}
+
+#[test]
 fn a_change_that_came_second_is_void() {
     let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
     let first = ben.session.carry_out(&id, EXPIRES, NOW).unwrap();

@@ -80,6 +80,32 @@ fn what_arrives_too_early_waits() {
 }
 
 #[test]
+fn messages_of_one_second_are_in_their_senders_order_on_all_devices() {
+    let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
+    let sent: Vec<_> = (0..5)
+        .map(|n| {
+            let text = ada.text(&id, &format!("ada {n}"));
+            world.publish(&mut ada, &text)
+        })
+        .collect();
+    let between = ben.text(&id, "ben");
+    let between = world.publish(&mut ben, &between);
+    ada.read(&between);
+    sent.iter().for_each(|sent| drop(ben.read(sent)));
+    for sent in [3, 0, 4].map(|n| &sent[n]).into_iter().chain([&between]).chain([2, 1].map(|n| &sent[n])) {
+        cem.read(sent);
+    }
+    let shown = |of: &Device| {
+        let messages = of.session.vault().messages(&id, 9, NOW).unwrap();
+        messages.into_iter().map(|message| message.text).collect::<Vec<_>>()
+    };
+    let adas =
+        |all: &[String]| all.iter().filter(|text| text.starts_with("ada")).cloned().collect::<Vec<_>>();
+    assert_eq!(adas(&shown(&cem)), ["ada 0", "ada 1", "ada 2", "ada 3", "ada 4"]);
+    assert!(shown(&cem) == shown(&ada) && shown(&cem) == shown(&ben));
+}
+
+#[test]
 fn an_altered_message_burns_nothing() {
     let Scene { mut world, id, mut ada, mut ben, .. } = scene();
     let good = ada.text(&id, "true");
