@@ -25,6 +25,8 @@ pub enum Kind {
     Administrator,
     /// One who was, and is none any more.
     NotAdministrator,
+    /// A member whose certificate was revoked or has ended.
+    NotValid,
 }
 
 impl Kind {
@@ -39,6 +41,22 @@ impl Kind {
             Kind::Certificate => "certificate",
             Kind::Administrator => "administrator",
             Kind::NotAdministrator => "not-administrator",
+            Kind::NotValid => "not-valid",
+        }
+    }
+
+    /// For people, behind who it is.
+    pub fn said(self) -> &'static str {
+        match self {
+            Kind::Joined => "joined",
+            Kind::Left => "left",
+            Kind::Described => "is described otherwise",
+            Kind::DeviceAdded => "has one more device",
+            Kind::DeviceRemoved => "has one device less",
+            Kind::Certificate => "has another certificate",
+            Kind::Administrator => "is an administrator now",
+            Kind::NotAdministrator => "is no administrator any more",
+            Kind::NotValid => "CERTIFICATE DOES NOT HOLD",
         }
     }
 }
@@ -93,9 +111,7 @@ type People<'a> = BTreeMap<PersonKey, Vec<&'a Certificate>>;
 fn by_person(certificates: &[Certificate]) -> People<'_> {
     let mut people = People::new();
     for certificate in certificates {
-        let subject = certificate.subject();
-        let key = PersonKey::of(&subject.trust, subject.registration.as_deref(), certificate.public_key());
-        people.entry(key).or_default().push(certificate);
+        people.entry(PersonKey::of_certificate(certificate)).or_default().push(certificate);
     }
     people
         .values_mut()

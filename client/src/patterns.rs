@@ -51,8 +51,8 @@ pub fn found_in(text: &str, of_trust: &[TextPattern]) -> Vec<Found> {
 /// A trust's pattern, ready to look for. It takes time in proportion to the text.
 ///
 /// # Errors
-/// Why it cannot be used: too long, too large, no regular expression, or one that finds what every text holds. The node's fault, which has
-/// checked it.
+/// Why it cannot be used: too long, too large, no regular expression, or one that finds something in an empty or a harmless text. The node's
+/// fault, which has checked it.
 pub fn usable(pattern: &TextPattern) -> Result<Regex, String> {
     if pattern.name.len() > PATTERN_NAME_BYTES_MAX || pattern.regex.len() > PATTERN_BYTES_MAX {
         return Err("it is too long".into());
@@ -62,7 +62,8 @@ pub fn usable(pattern: &TextPattern) -> Result<Regex, String> {
         regex::Error::CompiledTooBig(_) => "it takes too much memory",
         _ => "it is no regular expression",
     })?;
-    if regex.is_match("") { Err("it finds something in every text".into()) } else { Ok(regex) }
+    let finds_all = regex.is_match("") || regex.is_match("ok");
+    if finds_all { Err("it finds something in every text".into()) } else { Ok(regex) }
 }
 
 /// What was found, as one reads it: "an NHS number and a date of birth".

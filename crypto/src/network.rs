@@ -416,7 +416,7 @@ fn device(certificate: &Certificate) -> DeviceIdentity {
     DeviceIdentity {
         trust: subject.trust.clone(),
         fingerprint: certificate.fingerprint(),
-        person: PersonKey::of(&subject.trust, subject.registration.as_deref(), certificate.public_key()),
+        person: PersonKey::of_certificate(certificate),
         name: subject.common_name.clone(),
         role: subject.title.clone(),
         key: *certificate.public_key(),

@@ -155,7 +155,7 @@ pub enum AppError {
     },
     /// Nobody has seen the members as they are now.
     #[error(
-        "nothing was recorded: the members were not shown on this device as they are now, and only what was looked through can be \
+        "nothing was recorded: the conversation was not shown on this device as it is now, and only what was looked through can be \
          confirmed{}\nlook through them first: {next}",
         changed(.changes)
     )]

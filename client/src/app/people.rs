@@ -201,12 +201,7 @@ impl App {
         }
         let mut people: BTreeMap<PersonKey, Person> = BTreeMap::new();
         for listed in devices.into_values() {
-            let subject = listed.certificate.subject();
-            let key = PersonKey::of(
-                &subject.trust,
-                subject.registration.as_deref(),
-                listed.certificate.public_key(),
-            );
+            let key = PersonKey::of_certificate(&listed.certificate);
             people.entry(key).or_insert_with(|| Person { key, devices: Vec::new() }).devices.push(listed);
         }
         let mut people: Vec<Person> = people.into_values().collect();

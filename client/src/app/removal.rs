@@ -26,6 +26,9 @@ impl App {
         leaving: &[SessionMember],
         now: &ConversationView,
     ) -> Result<Vec<CouldRead>, AppError> {
+        if leaving.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut people: BTreeMap<PersonKey, Vec<&SessionMember>> = BTreeMap::new();
         leaving.iter().for_each(|m| people.entry(m.device.person).or_default().push(m));
         let queued = self.queued()?;

@@ -36,7 +36,7 @@ pub(crate) struct Known {
 impl Known {
     pub fn new(certificate: &Certificate, from: &str) -> Self {
         let subject = certificate.subject().clone();
-        let key = PersonKey::of(&subject.trust, subject.registration.as_deref(), certificate.public_key());
+        let key = PersonKey::of_certificate(certificate);
         Self { key, device: certificate.fingerprint(), subject, from: from.into() }
     }
 

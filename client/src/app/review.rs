@@ -16,13 +16,13 @@ use super::view::{
     ReviewerView,
 };
 use super::{App, AppError};
-use crate::changes::{self, Change};
+use crate::changes::{self, Change, Kind};
 use crate::clock;
 use crate::lines::one_line;
 use crate::session::SessionMember;
 use crate::vault::VaultError;
 use crate::vault::conversations::Conversation;
-use crate::vault::reviews::Reviewed;
+use crate::vault::reviews::{Reviewed, Seen};
 
 /// The vault's cursors that hold what this device's trust asks for, in seconds and one more; 0 if it has said nothing yet.
 const EVERY: &str = "review/every";
@@ -39,8 +39,8 @@ impl App {
     pub fn review(&mut self, typed: &str) -> Result<ReviewView, AppError> {
         let conversation = self.conversation_joined(typed)?;
         let view = self.conversation_view(&conversation)?;
-        let reviewed = self.reviewed(&conversation, clock::now())?;
-        let view = self.review_view(&conversation, view, &reviewed)?;
+        let seen = self.seen(&conversation)?;
+        let view = self.review_view(&conversation, view, &seen)?;
         let epoch = self.session.epoch(&conversation.id)?;
         self.session.vault().set_cursor(&shown(&conversation), epoch.saturating_add(1))?;
         Ok(view)
@@ -53,7 +53,7 @@ impl App {
     /// several fit; another change is waiting; or the owner trust has refused it.
     pub fn confirm_review(&mut self, typed: &str, without: &[String]) -> Result<ReviewView, AppError> {
         let conversation = self.conversation_joined(typed)?;
-        let before = self.reviewed(&conversation, clock::now())?;
+        let before = self.seen(&conversation)?;
         if !self.may_review(&conversation)? {
             return Err(AppError::NotReviewer {
                 owner: conversation.id.owner().to_string(),
@@ -101,7 +101,7 @@ impl App {
 
     fn check_reviewed(&self, conversation: &Conversation, offline: bool) -> Result<(), AppError> {
         let now = clock::now();
-        let Reviewed { at, terms, .. } = self.reviewed(conversation, now)?;
+        let Reviewed { at, terms, by: _ } = self.reviewed(conversation, now)?;
         if terms.standing(at, now) != Standing::ReadOnly {
             return Ok(());
         }
@@ -193,10 +193,20 @@ impl App {
         let admins =
             self.session.policy(&conversation.id)?.admins().iter().map(|admin| *admin.as_bytes()).collect();
         let leaf = |member: SessionMember| member.chain.into_iter().next();
-        let seen = self.session.members(&conversation.id)?.into_iter().filter_map(leaf).collect();
-        let reviewed = Reviewed { at: now, terms, by: None, seen_at: now, seen, admins };
-        self.session.vault().put_reviewed(&conversation.id, &reviewed)?;
+        let certificates = self.session.members(&conversation.id)?.into_iter().filter_map(leaf).collect();
+        let reviewed = Reviewed { at: now, terms, by: None };
+        self.session.vault().put_reviewed(
+            &conversation.id,
+            &reviewed,
+            &Seen { at: now, certificates, admins },
+        )?;
         Ok(reviewed)
+    }
+
+    /// Who the members were at the last review, or when this device began to count.
+    fn seen(&self, conversation: &Conversation) -> Result<Seen, AppError> {
+        self.reviewed(conversation, clock::now())?;
+        Ok(self.session.vault().seen(&conversation.id)?.unwrap_or_default())
     }
 
     fn may_review(&self, conversation: &Conversation) -> Result<bool, AppError> {
@@ -236,10 +246,10 @@ impl App {
         &self,
         conversation: &Conversation,
         view: ConversationView,
-        since: &Reviewed,
+        since: &Seen,
     ) -> Result<ReviewView, AppError> {
         let parse = |der: &Vec<u8>| Certificate::parse(der).ok();
-        let before: Vec<Certificate> = since.seen.iter().filter_map(parse).collect();
+        let before: Vec<Certificate> = since.certificates.iter().filter_map(parse).collect();
         let members = self.session.members(&conversation.id)?;
         let after: Vec<Certificate> = members.iter().filter_map(|m| parse(m.chain.first()?)).collect();
         let admins =
@@ -248,7 +258,8 @@ impl App {
             changes::between(&before, &after).into_iter().chain(admins).map(change_view).collect();
         for member in view.members.iter().filter(|m| !m.certification.holds) {
             changes.push(MemberChange {
-                kind: "not-valid",
+                kind: Kind::NotValid.name(),
+                said: Kind::NotValid.said(),
                 name: member.name.clone(),
                 role: member.role.clone(),
                 trust: member.trust.clone(),
@@ -260,7 +271,7 @@ impl App {
         Ok(ReviewView {
             may_confirm: self.may_review(conversation)?,
             conversation: view,
-            compared_with: Moment(since.seen_at),
+            compared_with: Moment(since.at),
             changes,
             recorded: false,
             could_read: Vec::new(),
@@ -272,6 +283,7 @@ fn change_view(change: Change) -> MemberChange {
     let Change { kind, subject, device, differences } = change;
     MemberChange {
         kind: kind.name(),
+        said: kind.said(),
         name: subject.common_name,
         role: subject.title,
         trust: subject.trust.to_string(),
@@ -282,7 +294,7 @@ fn change_view(change: Change) -> MemberChange {
 }
 
 fn state(conversation: &Conversation, reviewed: Reviewed, now: Timestamp) -> ReviewState {
-    let Reviewed { at, terms, by, .. } = reviewed;
+    let Reviewed { at, terms, by } = reviewed;
     let (due, read_only) = (Moment(terms.due(at)), Moment(terms.read_only(at)));
     let (owner, command) = (conversation.id.owner(), command(conversation));
     let next = format!("an administrator from {owner} must look through the members: {command}");

@@ -20,10 +20,15 @@ pub struct Reviewed {
     pub terms: ReviewTerms,
     /// Who made it; none where none was.
     pub by: Option<Reviewer>,
-    /// Of when the members below are: the review, or when this device came, if that was later.
-    pub seen_at: Timestamp,
+}
+
+/// Who the members were, to compare with. Up to a megabyte, and wanted for that alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Of when they are: the review, or when this device came, if that was later.
+    pub at: Timestamp,
     /// The certificates of the members' devices at that moment, DER.
-    pub seen: Vec<Vec<u8>>,
+    pub certificates: Vec<Vec<u8>>,
     /// [`PersonKey::as_bytes`] of the administrators at that moment.
     pub admins: Vec<[u8; 32]>,
 }
@@ -49,8 +54,13 @@ impl Vault {
     ///
     /// # Errors
     /// The disk's.
-    pub fn put_reviewed(&self, conversation: &ConversationId, of: &Reviewed) -> Result<(), VaultError> {
-        let seen: Vec<ByteBuf> = of.seen.iter().map(|der| ByteBuf::from(der.clone())).collect();
+    pub fn put_reviewed(
+        &self,
+        conversation: &ConversationId,
+        of: &Reviewed,
+        members: &Seen,
+    ) -> Result<(), VaultError> {
+        let seen: Vec<ByteBuf> = members.certificates.iter().map(|der| ByteBuf::from(der.clone())).collect();
         let known = of.by.as_ref().and_then(|by| by.known.as_ref());
         self.lock().execute(
             "INSERT OR REPLACE INTO review (conversation, at, every, grace, person, name, role, trust, seen_at, seen,
@@ -64,9 +74,9 @@ impl Vault {
                 known.map(|(name, ..)| name),
                 known.and_then(|(_, role, _)| role.as_ref()),
                 known.map(|(.., trust)| trust),
-                seconds(of.seen_at),
+                seconds(members.at),
                 cbor::to_vec(&seen),
-                of.admins.concat(),
+                members.admins.concat(),
             ],
         )?;
         Ok(())
@@ -79,10 +89,31 @@ impl Vault {
     pub fn reviewed(&self, conversation: &ConversationId) -> Result<Option<Reviewed>, VaultError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT at, every, grace, person, name, role, trust, seen_at, seen, admins FROM review
-             WHERE conversation = ?",
+            "SELECT at, every, grace, person, name, role, trust FROM review WHERE conversation = ?",
         )?;
         statement.query_row([conversation.to_bytes()], raw).optional()?.map(Raw::check).transpose()
+    }
+
+    /// Who the members were when [`Vault::reviewed`] was noted.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn seen(&self, conversation: &ConversationId) -> Result<Option<Seen>, VaultError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT seen_at, seen, admins FROM review WHERE conversation = ?")?;
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let found: Option<(i64, Vec<u8>, Vec<u8>)> =
+            statement.query_row([conversation.to_bytes()], read).optional()?;
+        let Some((at, seen, admins)) = found else { return Ok(None) };
+        let damaged = || VaultError::Damaged("a review");
+        let seen: Vec<ByteBuf> = cbor::from_slice(&seen, SEEN_BYTES_MAX).map_err(|_| damaged())?;
+        let admins = admins.chunks(32).map(|key| key.try_into().map_err(|_| damaged()));
+        Ok(Some(Seen {
+            at: moment(at),
+            certificates: seen.into_iter().map(ByteBuf::into_vec).collect(),
+            admins: admins.collect::<Result<_, _>>()?,
+        }))
     }
 }
 
@@ -92,9 +123,6 @@ struct Raw {
     grace: i64,
     person: Option<Vec<u8>>,
     known: Option<(String, Option<String>, String)>,
-    seen_at: i64,
-    seen: Vec<u8>,
-    admins: Vec<u8>,
 }
 
 fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
@@ -106,9 +134,6 @@ fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
         grace: row.get(2)?,
         person: row.get(3)?,
         known: name.zip(trust).map(|(name, trust)| (name, role, trust)),
-        seen_at: row.get(7)?,
-        seen: row.get(8)?,
-        admins: row.get(9)?,
     })
 }
 
@@ -118,15 +143,10 @@ impl Raw {
         let secs = |secs: i64| u64::try_from(secs).map_err(|_| damaged());
         let terms = ReviewTerms { every_secs: secs(self.every)?, grace_secs: secs(self.grace)? };
         let person = self.person.map(|bytes| bytes.try_into().map_err(|_| damaged())).transpose()?;
-        let seen: Vec<ByteBuf> = cbor::from_slice(&self.seen, SEEN_BYTES_MAX).map_err(|_| damaged())?;
-        let admins = self.admins.chunks(32).map(|key| key.try_into().map_err(|_| damaged()));
         Ok(Reviewed {
             at: moment(self.at),
             terms,
             by: person.map(|person| Reviewer { person, known: self.known }),
-            seen_at: moment(self.seen_at),
-            seen: seen.into_iter().map(ByteBuf::into_vec).collect(),
-            admins: admins.collect::<Result<_, _>>()?,
         })
     }
 }

@@ -176,7 +176,8 @@ fn a_conversation_of_an_earlier_version_counts_from_when_it_is_first_seen() {
         let id = vault.conversations().unwrap()[0].id.clone();
         let mut noted = vault.reviewed(&id).unwrap().unwrap();
         (noted.at, noted.by) = (before, None);
-        vault.put_reviewed(&id, &noted).unwrap();
+        let seen = vault.seen(&id).unwrap().unwrap();
+        vault.put_reviewed(&id, &noted, &seen).unwrap();
     }
     let counted = state(&jo);
     assert_eq!((counted.state, counted.reviewed, counted.by), ("current", None, None));

@@ -18,6 +18,7 @@ use mls_rs_core::error::IntoAnyError;
 use mls_rs_core::identity::{CertificateChain, Credential, MemberValidationContext};
 use sha2::{Digest, Sha256};
 
+use crate::x509::Certificate;
 use crate::{Fingerprint, Timestamp, TrustId, labels};
 
 /// Decides whether certificate chains are to be believed. The network's charter and revocations stand behind
@@ -109,6 +110,12 @@ impl PersonKey {
             }
         }
         Self(hash.finalize().into())
+    }
+
+    /// [`PersonKey::of`] whom it names.
+    pub fn of_certificate(certificate: &Certificate) -> Self {
+        let subject = certificate.subject();
+        Self::of(&subject.trust, subject.registration.as_deref(), certificate.public_key())
     }
 
     /// Its 32 bytes.

@@ -62,6 +62,9 @@ pub struct MemberChange {
     /// `joined`, `left`, `described`, `device-added`, `device-removed`, `certificate`, `administrator`, `not-administrator` (any more), or
     /// `not-valid`: the certificate was revoked or has ended.
     pub kind: &'static str,
+    /// The same for people.
+    #[serde(skip)]
+    pub said: &'static str,
     /// The display name.
     pub name: String,
     /// The role.
@@ -78,17 +81,6 @@ pub struct MemberChange {
 
 impl Display for MemberChange {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            "joined" => "joined",
-            "left" => "left",
-            "described" => "is described otherwise",
-            "device-added" => "has one more device",
-            "device-removed" => "has one device less",
-            "certificate" => "has another certificate",
-            "administrator" => "is an administrator now",
-            "not-administrator" => "is no administrator any more",
-            _ => "CERTIFICATE DOES NOT HOLD",
-        };
         let mut line = self.name.clone();
         if let Some(role) = &self.role {
             line += &format!(", {role}");
@@ -97,7 +89,7 @@ impl Display for MemberChange {
         if let Some(registration) = &self.registration {
             line += &format!(" · {registration}");
         }
-        line += &format!(": {what}");
+        line += &format!(": {}", self.said);
         if let Some(device) = &self.device {
             line += &format!(", device {}", &device[..ID_DIGITS]);
         }
