@@ -10,7 +10,8 @@
 //!
 //! Crash order: the key is on the disk before the code is used, `device.json` is written before the PIN is set. An attempt that breaks off
 //! is repeated in the same profile with the same line: the node answers alike until it has a PIN of the device. With a later line, it is also
-//! how a device gets a PIN whose node has none of it: one of version 0.1.0, or of a node that lost its store. What it keeps stays then.
+//! how a device gets a PIN whose node has none of it: one of version 0.1.0, or of a node that lost its store. What it keeps stays then, if the
+//! trust certifies it as the same person by the same registrar ([`EnrolError::OtherDevice`] otherwise).
 
 use std::path::PathBuf;
 
@@ -185,7 +186,8 @@ fn chain_of(
     beliefs: &Beliefs,
     now: Timestamp,
 ) -> Result<Vec<Certificate>, EnrolError> {
-    let identity = beliefs.read().verify_chain(&response.chain, Purpose::Device, now)?;
+    let network = beliefs.read();
+    let identity = network.verify_chain(&response.chain, Purpose::Device, network.time(now))?;
     if *identity.certificate.public_key() != key.public() {
         return Err(EnrolError::OtherKey);
     }

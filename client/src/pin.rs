@@ -128,8 +128,6 @@ pub fn set(profile: &Profile, pin: Pin) -> Result<Opened, PinError> {
     if profile.new_sealed_path().exists() {
         return Err(PinError::Unfinished);
     }
-    // Whatever becomes of this, the PIN before does not open the device without the node.
-    agent::drop_offline(profile).map_err(PinError::Agent)?;
     put(profile, &device, &mut node, key, pin)
 }
 
@@ -165,6 +163,8 @@ fn put(
     key: Box<Zeroizing<[u8; VAULT_KEY_BYTES]>>,
     pin: Pin,
 ) -> Result<Opened, PinError> {
+    // Whatever becomes of this, a PIN before does not open the device without the node.
+    agent::drop_offline(profile).map_err(PinError::Agent)?;
     let (setup, message) = ClientSetup::begin(pin.clone())?;
     let answer = node.begin_pin(message)?;
     let fingerprint = device.certificate().fingerprint();
@@ -207,7 +207,8 @@ pub fn unlock(profile: &Profile, pin: Pin, begun: Mark) -> Result<Unlocked, PinE
     let _lock = profile.lock()?;
     let opened = by_node(profile, &pin);
     match &opened {
-        Err(PinError::Node(error)) if error.is_offline() => {
+        // A connection that the node has ended may be its answer to a revoked device.
+        Err(PinError::Node(error)) if error.is_offline() && !error.may_be_revocation() => {
             if let Some(opened) = offline(profile, &pin, begun)? {
                 return Ok(opened);
             }

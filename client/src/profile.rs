@@ -6,6 +6,7 @@
 //! | `device.key` | Ed25519 key (PKCS#8, PEM): TLS client key and MLS signature key in one | yes |
 //! | `chain.pem` | the device's certificate and its registrar's | no |
 //! | `charter.cbor`, `crls.cbor` | the last charter and revocation lists that were verified | no |
+//! | `heard.cbor` | when each trust has last signed anything that was verified ([`crate::heard`]) | no |
 //! | `vault.key` | of version 0.1.0 alone, until a PIN is set: 32 bytes, the key of the vault | yes |
 //! | `vault.sealed` | the key of the vault, sealed under what the PIN and the node give together | encrypted |
 //! | `vault.sealed.new` | the same, while a PIN is being set | encrypted |
@@ -21,6 +22,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use lanyard_crypto::pin::VAULT_KEY_BYTES;
 use lanyard_crypto::x509::{self, Certificate, CertificateError, KeyError, PemError, SecretKey};
 use lanyard_crypto::{Fingerprint, TrustId};
 use serde::{Deserialize, Serialize};
@@ -28,8 +30,6 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
 
-/// Length of the vault's key.
-const VAULT_KEY_BYTES: usize = 32;
 /// Longest of the small files, in bytes: a chain of two certificates in PEM.
 const SMALL_FILE_BYTES_MAX: usize = 64 * 1024;
 /// The format of `device.json` that this program writes and reads.
@@ -47,9 +47,7 @@ pub enum ProfileError {
     )]
     NoPlace,
     /// The device is not enrolled.
-    #[error(
-        "{0}: this device is not enrolled; ask your trust for an invitation, then run: lanyard enrol LINE"
-    )]
+    #[error("{0}: this device is not enrolled; ask your trust for an invitation, then run: lanyard enrol")]
     NotEnrolled(PathBuf),
     /// It already is.
     #[error(

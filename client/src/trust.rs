@@ -92,13 +92,10 @@ impl Beliefs {
             return Err(TrustError::NotAMember(trust.clone()));
         }
         files::write_private(&profile.charter_path(), charter.bytes())?;
-        Ok(Self {
-            profile: profile.clone(),
-            charter,
-            crls: BTreeMap::new(),
-            network: Arc::new(RwLock::new(network)),
-            heard: Heard::load(profile.heard_path()),
-        })
+        let (network, heard) = (Arc::new(RwLock::new(network)), Heard::load(profile.heard_path()));
+        let mut beliefs = Self { profile: profile.clone(), charter, crls: BTreeMap::new(), network, heard };
+        beliefs.judge_by_heard();
+        Ok(beliefs)
     }
 
     /// Loads what was kept.
@@ -220,8 +217,7 @@ impl Beliefs {
 
     /// By how many seconds this clock is behind what others have signed; none if it is not, or not by more than clocks may differ.
     pub fn clock_behind(&self, clock: Timestamp) -> Option<u64> {
-        let behind = self.read().time(clock).as_secs() - clock.as_secs();
-        Some(behind).filter(|behind| *behind > 0)
+        Some(self.read().behind_secs(clock)).filter(|behind| *behind > 0)
     }
 
     /// Whether the charter has ended, and when.

@@ -24,6 +24,7 @@ use crate::clock;
 use crate::files::{self, FileError};
 use crate::node::{Anchor, NodeClient, NodeError};
 use crate::profile::{Device, Profile, ProfileError};
+use crate::trust::Beliefs;
 
 /// What is kept of a wipe, in bytes.
 const KEPT_BYTES_MAX: usize = 4096;
@@ -54,6 +55,13 @@ pub enum WipeError {
     List(String),
 }
 
+impl WipeError {
+    /// Whether something that is to be destroyed may still be there.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Directory(..))
+    }
+}
+
 /// A device that was wiped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wiped {
@@ -75,7 +83,7 @@ impl fmt::Display for Wiped {
         write!(
             f,
             "your trust has revoked this device, and what it kept was destroyed at {}; {receipt}; to use it again, ask your trust for a \
-             new invitation, then run: lanyard enrol LINE",
+             new invitation, then run: lanyard enrol",
             clock::rfc3339(self.at)
         )
     }
@@ -89,10 +97,8 @@ struct Kept {
     address: String,
     #[serde(with = "serde_bytes")]
     receipt: Vec<u8>,
-    /// Whether it is still to be handed in.
-    pending: bool,
-    /// Whether the node has taken it.
-    taken: bool,
+    /// Whether the node has taken it; none until it was handed in.
+    taken: Option<bool>,
 }
 
 impl Kept {
@@ -111,7 +117,7 @@ impl Kept {
     }
 
     fn told(&self, receipt: &WipeReceipt) -> Wiped {
-        Wiped { at: receipt.wiped(), taken: (!self.pending).then_some(self.taken) }
+        Wiped { at: receipt.wiped(), taken: self.taken }
     }
 }
 
@@ -128,7 +134,7 @@ pub fn go_on(profile: &Profile) -> Result<(), WipeError> {
             carry_out(profile, cbor::from_slice(&list, KEPT_BYTES_MAX).unwrap_or_default())?;
         }
     }
-    if Kept::read(profile)?.is_some_and(|(kept, _)| kept.pending) {
+    if Kept::read(profile)?.is_some_and(|(kept, _)| kept.taken.is_none()) {
         let _lock = profile.lock()?;
         hand_in(profile)?;
     }
@@ -149,8 +155,9 @@ pub fn look(profile: &Profile) -> Result<Option<Wiped>, WipeError> {
         Err(ProfileError::NotEnrolled(_)) => {}
         Err(error) => return Err(error.into()),
         Ok(device) => {
-            let Some(list) = revoked_by(&device)? else { return Ok(None) };
-            // Without room for the mark, what is destroyed next makes some; until then, the next refusal begins anew.
+            let list = if is_withdrawn(profile, &device) { None } else { revoked_by(&device)? };
+            let Some(list) = list else { return Ok(None) };
+            // Without room for the mark, what is destroyed makes some.
             let _ = files::write_private(&profile.wipe_mark(), &cbor::to_vec(&list));
             carry_out(profile, list)?;
             hand_in(profile)?;
@@ -165,9 +172,17 @@ pub fn look(profile: &Profile) -> Result<Option<Wiped>, WipeError> {
 /// [`FileError::Io`].
 pub fn forget(profile: &Profile) -> Result<(), FileError> {
     match Kept::read(profile)? {
-        Some((kept, _)) if !kept.pending => files::destroy(&profile.wiped_path()),
+        Some((kept, _)) if kept.taken.is_some() => files::destroy(&profile.wiped_path()),
         _ => Ok(()),
     }
+}
+
+/// Whether the root has taken the registrar's right away, as far as is known here: its key orders nothing any more.
+fn is_withdrawn(profile: &Profile, device: &Device) -> bool {
+    let (Ok(beliefs), [_, registrar]) = (Beliefs::load(profile), &device.chain[..]) else { return false };
+    let network = beliefs.read();
+    let list = network.root(&device.trust).and_then(|root| network.revocation_list(&root.fingerprint()));
+    list.is_some_and(|list| list.is_revoked(registrar.serial()))
 }
 
 /// Asks the node, as a stranger, for the list of the device's registrar; returns its number if it names the device.
@@ -191,15 +206,18 @@ fn named_by(chain: &[Certificate], list: &[u8]) -> Result<Option<u64>, WipeError
 fn carry_out(profile: &Profile, list: u64) -> Result<(), WipeError> {
     // One that does not answer has nothing that opens anything once the vault is gone.
     let _ = agent::lock(profile);
+    let _ = agent::drop_offline(profile);
     let device = profile.load().ok();
-    destroy_contents(profile)?;
+    let destroyed = destroy_contents(profile);
+    files::write_private(&profile.wipe_mark(), &cbor::to_vec(&list))?;
+    destroyed?;
     if let Some(device) = device {
         let own = device.certificate().fingerprint();
         let is_signed = Kept::read(profile)?.is_some_and(|(_, receipt)| receipt.device() == own);
         if !is_signed {
             let receipt = WipeReceipt::sign(list, clock::now(), own, &device.key).bytes().to_vec();
             let Device { trust, root, address, .. } = device;
-            Kept { trust, root, address, receipt, pending: true, taken: false }.write(profile)?;
+            Kept { trust, root, address, receipt, taken: None }.write(profile)?;
         }
     }
     for name in IDENTITY {
@@ -210,21 +228,25 @@ fn carry_out(profile: &Profile, list: u64) -> Result<(), WipeError> {
 
 fn destroy_contents(profile: &Profile) -> Result<(), WipeError> {
     let failed = |error| WipeError::Directory(profile.dir().into(), error);
+    let mut destroyed = Ok(());
     for entry in std::fs::read_dir(profile.dir()).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let holds = VAULT_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || KNOWN.contains(&&*name);
-        if holds && entry.file_type().map_err(failed)?.is_file() {
-            files::destroy(&entry.path())?;
+        // One that cannot be destroyed keeps none of the others.
+        if holds && !entry.file_type().map_err(failed)?.is_dir() {
+            destroyed = destroyed.and(files::destroy(&entry.path()));
         }
     }
-    Ok(())
+    Ok(destroyed?)
 }
 
 /// Hands in the receipt that is kept, if the node can be reached.
 fn hand_in(profile: &Profile) -> Result<(), WipeError> {
-    let Some((kept, _)) = Kept::read(profile)?.filter(|(kept, _)| kept.pending) else { return Ok(()) };
+    let Some((kept, _)) = Kept::read(profile)?.filter(|(kept, _)| kept.taken.is_none()) else {
+        return Ok(());
+    };
     let asked = stranger(&kept.trust, kept.root, &kept.address)
         .and_then(|mut node| node.wiped(&WipedRequest { receipt: kept.receipt.clone() }));
     let taken = match asked {
@@ -232,7 +254,7 @@ fn hand_in(profile: &Profile) -> Result<(), WipeError> {
         Err(error) if error.is_final() => false,
         Err(_) => return Ok(()),
     };
-    Ok(Kept { pending: false, taken, ..kept }.write(profile)?)
+    Ok(Kept { taken: Some(taken), ..kept }.write(profile)?)
 }
 
 fn stranger(trust: &TrustId, root: Fingerprint, address: &str) -> Result<NodeClient, NodeError> {
@@ -344,7 +366,7 @@ mod tests {
         assert_eq!(names(&profile), ["wiped.cbor"]);
         let (kept, receipt) = Kept::read(&profile).unwrap().unwrap();
         receipt.verify(device.certificate()).unwrap();
-        assert!(receipt.list() == 7 && kept.pending);
+        assert!(receipt.list() == 7 && kept.taken.is_none());
         // The node cannot be reached; that is no error, and nothing is lost.
         go_on(&profile).unwrap();
         assert_eq!(look(&profile).unwrap().unwrap(), Wiped { at: receipt.wiped(), taken: None });
@@ -372,7 +394,7 @@ mod tests {
                 let receipt = WipeReceipt::sign(7, NOW, device.certificate().fingerprint(), &device.key);
                 let Device { trust, root, address, .. } = device.clone();
                 let receipt = receipt.bytes().to_vec();
-                Kept { trust, root, address, receipt, pending: true, taken: false }.write(&profile).unwrap();
+                Kept { trust, root, address, receipt, taken: None }.write(&profile).unwrap();
             }
             for name in &order[..gone] {
                 files::destroy(&profile.dir().join(name)).unwrap();
