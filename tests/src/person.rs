@@ -71,12 +71,12 @@ impl Person {
         })
     }
 
-    /// Types `enrol` with this line, and [`PIN`].
+    /// Types `enrol`, this line, and [`PIN`].
     ///
     /// # Errors
     /// As [`Person::typing`].
     pub fn enrol_by(&self, line: &str) -> Result<Outcome, HarnessError> {
-        self.typing(&["--json", "enrol", line], PIN)
+        self.typing(&["--json", "enrol"], &format!("{line}\n{PIN}"))
     }
 
     /// Unlocks their device.

@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 Example, from an invitation to the first message:
-  lanyard enrol lanyard1-a30163...
+  lanyard enrol
   lanyard find mira okafor
   lanyard conversation new --title \"Bed 4 transfer\" --class clinical --with \"GMC 7654321\"
   lanyard send \"Bed 4 transfer\" \"Accepted, ready from 14:00\"
@@ -47,11 +47,12 @@ If it breaks off, the same line again ends it. If your trust asks you to sign in
 provider as well, the address for your browser is printed.
 
 Example:
-  lanyard enrol lanyard1-a30163...")]
+  lanyard enrol")]
     Enrol {
-        /// The whole line that begins with lanyard1-
+        /// The whole line that begins with lanyard1- [default: typed, or the first line of standard input, where no
+        /// other user of the machine sees it]
         #[arg(value_name = "LINE")]
-        line: String,
+        line: Option<String>,
         /// The port of 127.0.0.1 to which your browser comes back, if your trust has one fixed [default: any]
         #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
         sign_in_port: u16,

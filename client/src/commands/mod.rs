@@ -110,7 +110,10 @@ impl CommandError {
 /// [`CommandError`], for the person to read.
 pub fn run(cli: Cli) -> Result<(), CommandError> {
     let profile = profile(cli.profile)?;
-    wipe::go_on(&profile)?;
+    // Nothing stands before a lock.
+    if !matches!(cli.command, Command::Lock) {
+        wipe::go_on(&profile)?;
+    }
     match carry_out(&profile, cli.command, &Out { json: cli.json }) {
         Err(CommandError::App(error)) if error.may_be_revocation() => Err(wiped_or(&profile, error)),
         other => other,
@@ -121,16 +124,24 @@ pub fn run(cli: Cli) -> Result<(), CommandError> {
 fn wiped_or(profile: &Profile, error: AppError) -> CommandError {
     match wipe::look(profile) {
         Ok(Some(wiped)) => CommandError::Wiped(wiped),
-        Err(failed @ (WipeError::File(_) | WipeError::Directory(..))) => failed.into(),
+        Err(failed) if failed.is_unfinished() => failed.into(),
         // The node cannot be asked, or does not say so: nothing is known but what went wrong.
         Ok(None) | Err(_) => error.into(),
     }
 }
 
-fn enrol(profile: &Profile, line: &str, sign_in: &SignIn<'_>, out: &Out) -> Result<(), CommandError> {
+fn enrol(
+    profile: &Profile,
+    line: Option<String>,
+    sign_in: &SignIn<'_>,
+    out: &Out,
+) -> Result<(), CommandError> {
     // What stands in the way may be a device that was revoked since it was used last.
     if profile.load().is_ok() {
-        let _ = wipe::look(profile);
+        match wipe::look(profile) {
+            Err(error) if error.is_unfinished() => return Err(error.into()),
+            _ => {}
+        }
     }
     pin::enrol(profile, line, sign_in, out)?;
     Ok(wipe::forget(profile).map_err(AppError::from)?)
@@ -140,7 +151,7 @@ fn carry_out(profile: &Profile, command: Command, out: &Out) -> Result<(), Comma
     match command {
         Command::Enrol { line, sign_in_port } => {
             let sign_in = SignIn { port: sign_in_port, show: &sign_in_at };
-            enrol(profile, &line, &sign_in, out)
+            enrol(profile, line, &sign_in, out)
         }
         Command::Whoami => out.show(&open(profile)?.whoami()?),
         Command::Find { words } => out.show(&open(profile)?.find(&words.join(" "))?),

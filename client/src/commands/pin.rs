@@ -24,8 +24,8 @@ use super::text::Text;
 use super::{CommandError, Out};
 use crate::cli::{PinCommand, UnlockArgs};
 
-/// A PIN on standard input, in bytes.
-const INPUT_BYTES_MAX: usize = 512;
+/// A line on standard input, a PIN or an invitation, in bytes.
+const INPUT_BYTES_MAX: usize = 2048;
 /// Until an agent that was started answers.
 const START_TIME_MAX: Duration = Duration::from_secs(10);
 const START_PAUSE: Duration = Duration::from_millis(20);
@@ -59,13 +59,18 @@ impl std::fmt::Display for Text<'_, State> {
     }
 }
 
-/// Enrols the device, with the PIN that it is locked by from the first.
+/// Enrols the device, with the PIN that it is locked by from the first. An invitation that was not given is typed.
 pub(super) fn enrol(
     profile: &Profile,
-    line: &str,
+    line: Option<String>,
     sign_in: &SignIn<'_>,
     out: &Out,
 ) -> Result<(), CommandError> {
+    let line = &match line {
+        Some(line) => Zeroizing::new(line),
+        // What is no text is no invitation either, and is refused as such.
+        None => typed("the line that begins with lanyard1-: ")?.unwrap_or_default(),
+    };
     // Before a PIN is typed for nothing.
     enrol::check_line(profile, line).map_err(AppError::from)?;
     let pin = chosen()?;
@@ -87,9 +92,9 @@ pub(super) fn pin(profile: &Profile, command: &PinCommand, out: &Out) -> Result<
 
 /// A new PIN, typed twice on a terminal.
 fn chosen() -> Result<Pin, CommandError> {
-    let first = typed("new PIN: ")?;
+    let first = typed_pin("new PIN: ")?;
     let pin = Pin::chosen(&first).map_err(CommandError::Pin)?;
-    if io::stdin().is_terminal() && *typed("the same again: ")? != *first {
+    if io::stdin().is_terminal() && *typed_pin("the same again: ")? != *first {
         return Err(CommandError::OtherPin);
     }
     Ok(pin)
@@ -99,7 +104,7 @@ pub(super) fn unlock(profile: &Profile, args: &UnlockArgs, out: &Out) -> Result<
     if args.stay && agent::runs(profile) {
         return Err(CommandError::Agent(AgentError::Runs));
     }
-    let pin = Pin::typed(&typed("PIN: ")?).map_err(CommandError::Pin)?;
+    let pin = Pin::typed(&typed_pin("PIN: ")?).map_err(CommandError::Pin)?;
     let begun = Mark::now(profile).map_err(AppError::from)?;
     let (opened, failed) = match pin::unlock(profile, pin, begun).map_err(AppError::from)? {
         Unlocked::ByNode(opened, failed) => (opened, failed),
@@ -233,22 +238,27 @@ fn agent_of(profile: &Profile) -> Result<Command, CommandError> {
     Ok(command)
 }
 
-/// A line from the terminal, without showing it, or else from standard input.
-fn typed(prompt: &str) -> Result<Zeroizing<String>, CommandError> {
+fn typed_pin(prompt: &str) -> Result<Zeroizing<String>, CommandError> {
+    typed(prompt)?.ok_or(CommandError::Pin(PinRefused::Length))
+}
+
+/// A line from the terminal, without showing it, or else from standard input; none if it is too long, or no text.
+fn typed(prompt: &str) -> Result<Option<Zeroizing<String>>, CommandError> {
     if io::stdin().is_terminal() {
-        return rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(CommandError::Input);
+        let line = rpassword::prompt_password(prompt).map_err(CommandError::Input)?;
+        return Ok(Some(Zeroizing::new(line)).filter(|line| line.len() <= INPUT_BYTES_MAX));
     }
     // One byte at a time and without a buffer of standard input's: what follows the line is not ours.
     let (mut line, mut byte) = (Zeroizing::new(Vec::with_capacity(INPUT_BYTES_MAX)), Zeroizing::new([0; 1]));
     let mut input = unbuffered_input()?;
     while input.read(&mut *byte).map_err(CommandError::Input)? == 1 && byte[0] != b'\n' {
         if line.len() == INPUT_BYTES_MAX {
-            return Err(CommandError::Pin(PinRefused::Length));
+            return Ok(None);
         }
         line.push(byte[0]);
     }
-    let text = std::str::from_utf8(&line).map_err(|_| CommandError::Pin(PinRefused::Control))?;
-    Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
+    let text = std::str::from_utf8(&line).ok();
+    Ok(text.map(|text| Zeroizing::new(text.trim_end_matches('\r').to_owned())))
 }
 
 /// Standard input without the buffer that would keep a copy of what was read.

@@ -316,7 +316,7 @@ pub fn run(profile: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Runs a command with a line at standard input.
-fn typing(profile: &Path, arguments: &[&str], line: &str) -> Output {
+pub fn typing(profile: &Path, arguments: &[&str], line: &str) -> Output {
     let mut child = program(profile, arguments);
     let mut child =
         child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

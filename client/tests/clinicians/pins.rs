@@ -5,7 +5,7 @@ use lanyard_client::node::NodeError;
 use lanyard_client::profile::Profile;
 use lanyard_crypto::mls::Class;
 
-use crate::conversations::{MARKER, enrol, keep, three};
+use crate::conversations::{MARKER, enrol, keep, three, typing};
 use crate::world::World;
 
 #[test]
@@ -64,4 +64,16 @@ fn a_pin_whose_answer_was_lost_is_not_set_twice() {
     assert_eq!(refusal.code, "pin-set");
     assert!(profile.new_sealed_path().exists());
     assert!(matches!(App::open(&profile), Err(AppError::Locked)), "lanyard unlock goes on");
+}
+
+#[test]
+fn what_is_typed_in_place_of_an_invitation_is_refused_as_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let too_long = format!("lanyard1-{}", "a".repeat(4096));
+    for typed in ["", "correct-horse-42", &too_long, "\u{0}\u{1b}[2J"] {
+        let refused = typing(&directory.path().join("new"), &["enrol"], typed);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && said.contains("not an invitation"), "{said}");
+        assert!(typed.is_empty() || !said.contains(typed), "what was typed may be secret");
+    }
 }
