@@ -82,6 +82,7 @@ fn a_device_with_a_pin_opens_by_it_alone_and_an_agent_forgets_when_locked() {
     // Locked: nothing is shown, nothing is in memory, and it is said that something has come.
     assert_eq!(ada.json(&["lock"]).unwrap()["unlocked"], false);
     assert_ne!(remembers(ada_agent, &key[..]), Some(true));
+    assert_ne!(remembers(ada_agent, b"before it is locked"), Some(true), "what she has read");
     for arguments in [&["read", &conversation][..], &["sync"], &["send", &conversation, "x"]] {
         let said = ada.command(arguments).unwrap().refused().unwrap();
         assert!(said.contains("this device is locked"), "{said}");
