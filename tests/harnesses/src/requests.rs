@@ -7,18 +7,20 @@ use std::sync::OnceLock;
 use lanyard_crypto::gateway::{
     DeleteRequest, DeletionResponse, DirectoryResponse, EnrolRequest, EnrolResponse, ErasuresRequest,
     InboxResponse, Invitation, KeyPackageRequest, PinAnswer, PinProof, PinRequest, PinSession, PinSetup,
-    PinUpload, RESPONSE_BYTES_MAX, Refusal, SeenRequest, SendRequest, SendResponse, SignInRequest,
-    SignInResponse, TicksResponse, TrustResponse,
+    PinUpload, RESPONSE_BYTES_MAX, Refusal, RevocationsResponse, SeenRequest, SendRequest, SendResponse,
+    SignInRequest, SignInResponse, TicksResponse, TrustResponse, WipedRequest,
 };
 use lanyard_crypto::pin::{
     ClientProof, ClientSetup, Credential, NodeProof, Pin, PinError, PinRecord, ServerSecret, answer_setup,
 };
-use lanyard_crypto::record::Submission;
+use lanyard_crypto::record::{Submission, WipeReceipt};
 use lanyard_crypto::residency::Country;
+use lanyard_crypto::x509::RevocationList;
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, TrustId, cbor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::fixtures;
 use crate::quiet::assert_quiet;
 
 /// Bodies by number: the first byte of the input, so that corpus files keep their meaning when one is added.
@@ -46,6 +48,8 @@ const BODIES: &[fn(&[u8]) -> bool] = &[
     body::<PinSetup>,
     body::<SignInRequest>,
     body::<SignInResponse>,
+    revocations,
+    wiped,
 ];
 
 /// A body of a request or an answer; the first byte says of which.
@@ -98,6 +102,37 @@ fn pin_proof(bytes: &[u8]) -> bool {
         assert!(begun.check(&proof).is_err(), "a proof was guessed");
     }
     body::<PinProof>(bytes)
+}
+
+/// The list by which a device learns that it was revoked: what its key has not signed revokes nothing.
+fn revocations(bytes: &[u8]) -> bool {
+    if let Ok(RevocationsResponse { list }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX) {
+        match RevocationList::parse(&list) {
+            Ok(list) => {
+                let trust = &fixtures::trusts()[0];
+                let is_signed = list.verify(&trust.registrar).is_ok();
+                assert!(!is_signed || list.is_revoked(trust.device.serial()), "a list was forged");
+            }
+            Err(why) => assert_quiet(&why, bytes),
+        }
+    }
+    body::<RevocationsResponse>(bytes)
+}
+
+/// A receipt of a device that was wiped, which nobody else can have signed.
+fn wiped(bytes: &[u8]) -> bool {
+    if let Ok(WipedRequest { receipt }) = cbor::from_slice(bytes, RESPONSE_BYTES_MAX) {
+        match WipeReceipt::from_bytes(&receipt) {
+            Ok(read) => {
+                assert_eq!(read.bytes(), receipt, "a receipt has one encoding");
+                let trust = &fixtures::trusts()[0];
+                let genuine = WipeReceipt::sign(read.list(), read.wiped(), read.device(), &trust.device_key);
+                assert!(read.verify(&trust.device).is_err() || read.bytes() == genuine.bytes(), "forged");
+            }
+            Err(why) => assert_quiet(&why, bytes),
+        }
+    }
+    body::<WipedRequest>(bytes)
 }
 
 fn pin_exchange(message: &[u8]) -> Result<NodeProof, PinError> {

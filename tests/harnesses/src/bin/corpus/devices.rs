@@ -1,7 +1,10 @@
-//! What devices and their node say about PINs.
+//! What devices and their node say about PINs and wipes.
 
-use lanyard_crypto::gateway::{PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload};
-use lanyard_harness::fixtures::{DAY, NOW};
+use lanyard_crypto::gateway::{
+    PinAnswer, PinProof, PinRequest, PinSession, PinSetup, PinUpload, RevocationsResponse, WipedRequest,
+};
+use lanyard_crypto::record::WipeReceipt;
+use lanyard_harness::fixtures::{self, DAY, NOW};
 
 use crate::inputs::body;
 
@@ -12,6 +15,8 @@ const GENERATOR: [u8; 32] = [
 
 /// Bodies of the target `gateway`.
 pub fn bodies() -> Vec<Vec<u8>> {
+    let trust = &fixtures::trusts()[0];
+    let receipt = WipeReceipt::sign(7, NOW, trust.device.fingerprint(), &trust.device_key);
     vec![
         // The generator of ristretto255 (RFC 9496, appendix A.1), which begins to set a PIN; and what begins to prove one.
         body(15, &PinRequest { message: GENERATOR.to_vec() }),
@@ -28,5 +33,7 @@ pub fn bodies() -> Vec<Vec<u8>> {
         body(18, &PinProof { proof: vec![4; 64] }),
         body(19, &PinSession { until: NOW.plus_secs(DAY), idle_secs: 300, failed: 1, offline_secs: 0 }),
         body(20, &PinSetup { message: vec![1; 64], setup: vec![5; 16] }),
+        body(23, &RevocationsResponse { list: trust.revocations(7, &[&trust.device]).der().to_vec() }),
+        body(24, &WipedRequest { receipt: receipt.bytes().to_vec() }),
     ]
 }

@@ -25,8 +25,8 @@ use lanyard_replica::audit::{AuditEntry, Place};
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
+use crate::devices;
 use crate::member::{Conversation, converse};
-use crate::pins;
 
 /// A file of the corpus is no longer than this, in bytes; a target may be content with less.
 const INPUT_BYTES_MAX: usize = 16 * 1024;
@@ -45,7 +45,7 @@ pub fn write(dir: &Path) {
         ("crl", lists()),
         ("request", requests()),
         ("pem", pems()),
-        ("gateway", [bodies(&made, &records), pins::bodies()].concat()),
+        ("gateway", [bodies(&made, &records), devices::bodies()].concat()),
         ("invitation", invitations()),
         ("name", names(&records)),
         ("peek", messages(&made)),

@@ -11,9 +11,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a tool for engineers fails by panicking")]
 
+mod devices;
 mod inputs;
 mod member;
-mod pins;
 
 use std::path::Path;
 
