@@ -26,7 +26,7 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// `POST /v1/enrol`: the one call that needs no device certificate.
+/// `POST /v1/enrol`, which needs no device certificate.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct EnrolRequest {
     /// Which invitation.

@@ -1,7 +1,7 @@
 //! TLS of the clients' gateway: version 1.3 alone, the node's certificate, and devices' certificates judged
 //! by the network as it is at that moment, not by a store of roots.
 //!
-//! A client may come without a certificate, since one that enrols has none; what it may then do is the
+//! A client may come without a certificate, since one that enrols has none, and that of a revoked one is not taken; what it may do is the
 //! gateway's to say. Sessions are not resumed: each connection proves its key.
 
 use std::fmt;

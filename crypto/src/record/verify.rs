@@ -2,7 +2,8 @@
 //!
 //! Validity in time is asked for at the moment that the record states it was issued (the engine refuses one that states a
 //! moment in the future), so that a replica which is added late takes what the others took while the certificate was
-//! valid. Revocation is asked for now, whatever the record states: who stole a key can also backdate.
+//! valid. Revocation is asked for now, whatever the record states: who stole a key can also backdate. Only what one's own node has dated
+//! is judged by the date that it gave ([`verify_accepted`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ impl Signer {
     }
 }
 
-/// A record whose signatures hold and whose signer may sign its kind. Made only by [`verify`] and [`verify_all`].
+/// A record whose signatures hold and whose signer may sign its kind. Made only by [`verify`], [`verify_all`] and [`verify_accepted`].
 #[derive(Clone, Debug)]
 pub struct Verified {
     decoded: Decoded,

@@ -178,7 +178,7 @@ pub enum ChainError {
 }
 
 /// What is asked of the revocation list of the authority that issued the leaf. What any list revokes is refused
-/// whatever the policy, however old the list is. The list of an authority above that one (the root's, which is
+/// whatever the policy but [`CrlPolicy::Dated`], however old the list is. The list of an authority above that one (the root's, which is
 /// kept offline) is used if there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrlPolicy {
