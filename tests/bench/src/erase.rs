@@ -10,25 +10,15 @@ use lanyard_crypto::record::{Decoded, Kind, Target};
 use lanyard_crypto::{RecordId, Timestamp};
 use lanyard_replica::chores::Chores;
 use lanyard_replica::fixtures;
-use lanyard_replica::frame::Frame;
 use lanyard_replica::{Input, Output, Source, arrival};
-use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
-use lanyard_storage::{SledOptions, SledStore, Tree};
+use lanyard_storage::Tree;
 use serde_json::json;
-use tempfile::TempDir;
-use zeroize::Zeroizing;
 
 use crate::Size;
-use crate::network::{DAY, NOW, Network, SPREAD, scattered};
-use crate::pair::Site;
+use crate::custodian::Custodian;
+use crate::network::{DAY, NOW, SPREAD, scattered};
 
 const RECORD_BYTES: usize = 1024;
-/// Records in one frame from a peer, at most, as the driver sends them.
-const FRAME_RECORDS: usize = 1024;
-/// Frames that wait when the driver begins a round: what one page of anti-entropy, or two peers, bring.
-const FRAMES: usize = 4;
-/// Records in one step: what a full step leaves would come again in time.
-const STEP_RECORDS: usize = 512;
 /// Messages a second that are stored while others expire, and how many are measured at each time.
 const OFFERED: u32 = 100;
 const MEASURED: u32 = 3000;
@@ -58,61 +48,7 @@ pub fn run(size: &Size, dir: &Path, only: Option<Scenario>) -> Result<(), Box<dy
     Ok(())
 }
 
-/// The replica of a custodian, on disk.
-struct Custodian {
-    site: Site,
-    network: Network,
-    _dir: TempDir,
-}
-
 impl Custodian {
-    fn new(dir: &Path) -> Result<Self, Box<dyn Error>> {
-        let dir = tempfile::tempdir_in(dir)?;
-        let store = SledStore::open(SledOptions {
-            dir: dir.path().join("store"),
-            owner: [1; 32],
-            store_key: Zeroizing::new([2; 32]),
-            cache_bytes: CACHE_BYTES_DEFAULT,
-        })?;
-        let network = Network::new();
-        let mut site = Site::new(Box::new(store), &network.trusts[1], &network)?;
-        let peer = network.trusts[0].own();
-        let input = Input::Connected { node: peer.node, trust: peer.trust, chain: peer.chain };
-        site.step(vec![input], NOW)?;
-        Ok(Self { site, network, _dir: dir })
-    }
-
-    /// Takes records as a driver does: decodes, verifies, steps and commits what waits. Returns the seconds.
-    fn take(&mut self, records: &[Decoded], now: Timestamp) -> Result<f64, Box<dyn Error>> {
-        let frames: Vec<_> = records
-            .chunks(FRAME_RECORDS)
-            .map(|some| Frame::Records(some.iter().map(|r| r.bytes().to_vec().into()).collect()).to_bytes())
-            .collect();
-        let begun = Instant::now();
-        for waiting in frames.chunks(FRAMES) {
-            let mut inputs = Vec::new();
-            for frame in waiting {
-                let Frame::Records(records) = Frame::from_bytes(frame)? else { unreachable!("made above") };
-                let looked = records.iter().map(|r| arrival::decode(r)).collect();
-                let mut arrivals = arrival::verify(looked, &self.site.replica.network());
-                while !arrivals.is_empty() {
-                    let from = Source::Peer(self.network.trusts[0].node_id());
-                    let rest = arrivals.split_off(arrivals.len().min(STEP_RECORDS));
-                    inputs.push(Input::Records { from, arrivals });
-                    arrivals = rest;
-                }
-            }
-            for output in self.site.step(inputs, now)? {
-                if let Output::Audit(entry) = output
-                    && entry.event == "refused"
-                {
-                    return Err(format!("a record was refused: {}", entry.detail).into());
-                }
-            }
-        }
-        Ok(begun.elapsed().as_secs_f64())
-    }
-
     /// What is held of a kind: how many records, and their bytes.
     fn held(&self, kind: Kind) -> Result<(usize, usize), Box<dyn Error>> {
         let (mut count, mut bytes) = (0, 0);

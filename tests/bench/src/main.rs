@@ -1,10 +1,13 @@
 //! Lanyard's benchmarks. Each measures against a yardstick of the same run, never against a remembered number; none is a test.
 
 mod compact;
+mod custodian;
 mod erase;
+mod ingest;
 mod network;
 mod pair;
 mod reconcile;
+mod report;
 mod restore;
 
 use std::path::PathBuf;
@@ -58,6 +61,28 @@ enum What {
         #[arg(long, value_enum)]
         only: Option<erase::Scenario>,
     },
+    /// Records of 1 KiB from the wire to the disk, on one core and on two, against verifying and writing alone.
+    Ingest {
+        #[command(flatten)]
+        size: Size,
+        /// Where the stores are made, and removed at the end: on the disk that is measured.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// On the cores that this process may use; prints bare figures.
+        #[arg(long, hide = true)]
+        here: bool,
+    },
+    /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
+    Report {
+        /// Which; all of them without it.
+        names: Vec<report::Name>,
+        /// A fiftieth of everything.
+        #[arg(long)]
+        quick: bool,
+        /// Where the reports are written.
+        #[arg(long, default_value = "bench")]
+        out: PathBuf,
+    },
 }
 
 #[derive(clap::Args)]
@@ -95,6 +120,9 @@ fn main() -> ExitCode {
         What::Restore { size, dir, cache_mib } => restore::run(&size, &dir, cache_mib << 20),
         What::Compact { size, dir } => compact::run(&size, &dir),
         What::Erase { size, dir, only } => erase::run(&size, &dir, only),
+        What::Ingest { size, dir, here: false } => ingest::run(&size, &dir),
+        What::Ingest { size, dir, here: true } => ingest::here(&size, &dir),
+        What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

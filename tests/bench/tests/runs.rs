@@ -61,3 +61,16 @@ fn a_conversation_is_attested_before_its_rows_are_gone() {
     let seconds = |name: &str| line[name].as_f64().unwrap();
     assert!(seconds("until the receipt, seconds") < seconds("until every row is gone, seconds"), "{line}");
 }
+
+#[test]
+fn records_are_taken_in_on_one_core_and_on_two() {
+    let lines = lines(&["ingest", "--records", "600", "--dir", env!("CARGO_TARGET_TMPDIR")]);
+    let [one, two, against] = &lines[..] else { panic!("{lines:?}") };
+    for figures in [one, two] {
+        assert_eq!(figures["records"], 600);
+        for name in ["time against the same store's", "time against the file's"] {
+            assert!(figures[name]["figure"].as_f64().unwrap() > 0.0, "{figures}");
+        }
+    }
+    assert!(against["rate on two against one"]["figure"].as_f64().unwrap() > 0.0, "{against}");
+}

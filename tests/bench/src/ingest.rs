@@ -1,0 +1,278 @@
+//! Ingest: records from the wire to the disk, against what cannot be left out.
+//!
+//! Measured is what a node does with frames of a peer: decode, hash, verify, decide, seal, index, write, sync; signatures are looked at in
+//! one thread while the other one steps and commits what was looked at before, as in the driver. The first yardstick is batches of 256
+//! Ed25519 signatures over as many bytes, and then the same rows written, sealed and synced by the same store, in the same commits, and
+//! nothing else. The second verifies and seals likewise, and appends the records' bytes to a plain file with two syncs for each commit, as
+//! the store needs (a key before its row). Each is taken several times, in turn, in a directory of its own; the median counts.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey, verify_batch};
+use lanyard_crypto::record::Decoded;
+use lanyard_replica::Arrival;
+use lanyard_storage::{Batch, MemoryStore, Range, Row, StorageError, Store, Tree, View};
+use serde_json::{Value, json};
+
+use crate::Size;
+use crate::custodian::{Custodian, FRAMES, frames, look_at, open};
+use crate::network::{NOW, SPREAD, scattered};
+use crate::report::{at_least, at_most};
+
+const RECORD_BYTES: usize = 1024;
+const BATCH: usize = 256;
+/// Times that each is taken.
+const TURNS: usize = 3;
+/// Frames that are looked at ahead of the engine, as the driver bounds it.
+const AHEAD: usize = 4;
+/// Of the yardsticks, at most.
+const GOAL_STORE: f64 = 1.3;
+const GOAL_FILE: f64 = 2.5;
+/// Of one core's, at least.
+const GOAL_CORES: f64 = 1.7;
+
+pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
+    let cores = allowed()?;
+    let [first, second, ..] = &cores[..] else { return Err("two cores are needed".into()) };
+    let one = on_cores(&first.to_string(), size, dir)?;
+    let two = on_cores(&format!("{first},{second}"), size, dir)?;
+    let number = |of: &Value, name: &str| of[name].as_f64().ok_or(format!("no figure {name:?}"));
+    for (cores, figures) in [("one", &one), ("two", &two)] {
+        let ours = number(figures, "ours")?;
+        let (store, file) = (number(figures, "store")?, number(figures, "file")?);
+        size.show(&json!({
+            "scenario": format!("{cores} core(s)"),
+            "records": figures["records"],
+            "commits": figures["commits"],
+            "rows of a record": figures["rows"],
+            "ours, records a second": rate(figures, ours),
+            "verified and written to the same store, records a second": rate(figures, store),
+            "of it verifying, seconds": figures["verifying"],
+            "verified, sealed and appended to a file, records a second": rate(figures, file),
+            "time against the same store's": at_most(rounded(ours / store), GOAL_STORE),
+            "time against the file's": at_most(rounded(ours / file), GOAL_FILE),
+            "spread of ours, seconds": figures["spread"],
+        }));
+    }
+    size.show(&json!({
+        "scenario": "two cores against one",
+        "rate on two against one": at_least(rounded(number(&one, "ours")? / number(&two, "ours")?), GOAL_CORES),
+    }));
+    Ok(())
+}
+
+/// The cores that this process may use.
+fn allowed() -> Result<Vec<usize>, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut cores = Vec::new();
+    for part in list.ok_or("/proc/self/status names no cores")?.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cores.extend(first.parse::<usize>()?..=last.parse()?);
+    }
+    Ok(cores)
+}
+
+fn rate(figures: &Value, seconds: f64) -> f64 {
+    (figures["records"].as_f64().unwrap_or_default() / seconds).round()
+}
+
+fn rounded(ratio: f64) -> f64 {
+    (ratio * 100.0).round() / 100.0
+}
+
+/// Runs this program again, on these cores alone; returns its figures.
+fn on_cores(cores: &str, size: &Size, dir: &Path) -> Result<Value, Box<dyn Error>> {
+    let mut command = Command::new("taskset");
+    command.args(["-c", cores]).arg(std::env::current_exe()?).args(["ingest", "--here", "--json"]);
+    command.args(["--records", &records(size).to_string(), "--dir"]).arg(dir);
+    let output = command.output().map_err(|error| format!("taskset (util-linux): {error}"))?;
+    if !output.status.success() {
+        return Err(format!("on cores {cores}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn records(size: &Size) -> usize {
+    size.records.unwrap_or(if size.quick { 5_000 } else { 100_000 })
+}
+
+/// Takes all figures on the cores that this process may use.
+pub fn here(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
+    let count = records(size);
+    let recorder = Recorder { store: MemoryStore::new(), batches: Arc::default() };
+    let mut dry = Custodian::with(Box::new(recorder.clone()), None)?;
+    let message = |n| dry.network.message(n, scattered(n, SPREAD), RECORD_BYTES);
+    let messages: Vec<_> = (0..count as u64).map(message).collect();
+    let (frames, bytes) =
+        (frames(&messages), messages.iter().map(|m| m.bytes().to_vec()).collect::<Vec<_>>());
+    // What is committed does not depend on the store.
+    let before = recorder.batches().len();
+    pipeline(&mut dry, &frames)?;
+    let batches = std::mem::take(&mut *recorder.batches());
+    let signed = Signed::new(&messages);
+    drop((dry, messages));
+
+    let (mut ours, mut store, mut file, mut verifying) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let mut custodian = Custodian::new(dir)?;
+        ours.push(pipeline(&mut custodian, &frames)?);
+        drop(custodian);
+        let verified = signed.verify()?;
+        verifying.push(verified);
+        store.push(verified + rewritten(dir, &batches, before)?);
+        file.push(verified + appended(dir, &bytes, batches.len() - before)?);
+    }
+    let rows: usize = batches[before..].iter().map(Batch::len).sum();
+    let spread = spread(&ours);
+    println!(
+        "{}",
+        json!({
+            "records": count, "commits": batches.len() - before, "rows": rounded(rows as f64 / count as f64),
+            "ours": median(ours), "store": median(store), "file": median(file),
+            "verifying": rounded(median(verifying)), "spread": spread,
+        })
+    );
+    Ok(())
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn spread(seconds: &[f64]) -> [f64; 2] {
+    let by = |which: fn(f64, f64) -> f64| rounded(seconds.iter().copied().fold(seconds[0], which));
+    [by(f64::min), by(f64::max)]
+}
+
+/// Takes the frames, looking at signatures in another thread; returns the seconds.
+fn pipeline(custodian: &mut Custodian, frames: &[Vec<u8>]) -> Result<f64, Box<dyn Error>> {
+    let network = custodian.site.replica.network();
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let (looked, waiting) = mpsc::sync_channel::<Result<Vec<Arrival>, String>>(AHEAD);
+        scope.spawn(move || {
+            for frame in frames {
+                let arrivals = look_at(frame, &network).map_err(|error| error.to_string());
+                if looked.send(arrivals).is_err() {
+                    return;
+                }
+            }
+        });
+        while let Ok(first) = waiting.recv() {
+            let mut arrivals = first?;
+            for more in waiting.try_iter().take(FRAMES - 1) {
+                arrivals.extend(more?);
+            }
+            custodian.step(arrivals, NOW)?;
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    })
+}
+
+/// As many signatures, over the same bytes.
+struct Signed {
+    messages: Vec<Vec<u8>>,
+    signatures: Vec<Signature>,
+    key: VerifyingKey,
+}
+
+impl Signed {
+    fn new(records: &[Decoded]) -> Self {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let messages: Vec<_> = records.iter().map(|record| record.bytes().to_vec()).collect();
+        let signatures = messages.iter().map(|message| key.sign(message)).collect();
+        Self { messages, signatures, key: key.verifying_key() }
+    }
+
+    /// The seconds to verify all.
+    fn verify(&self) -> Result<f64, Box<dyn Error>> {
+        let begun = Instant::now();
+        for (messages, signatures) in self.messages.chunks(BATCH).zip(self.signatures.chunks(BATCH)) {
+            let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+            verify_batch(&messages, signatures, &vec![self.key; signatures.len()])?;
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    }
+}
+
+/// The seconds to commit the batches from `from` on to a store of its own.
+fn rewritten(dir: &Path, batches: &[Batch], from: usize) -> Result<f64, Box<dyn Error>> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let store = open(dir.path())?;
+    for batch in &batches[..from] {
+        store.commit(batch.clone())?;
+    }
+    let batches = batches[from..].to_vec();
+    let begun = Instant::now();
+    for batch in batches {
+        store.commit(batch)?;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// The seconds to seal the records and append them to a file, in so many parts.
+fn appended(dir: &Path, records: &[Vec<u8>], parts: usize) -> Result<f64, Box<dyn Error>> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let mut file = File::create(dir.path().join("plain"))?;
+    let begun = Instant::now();
+    for (part, records) in records.chunks(records.len().div_ceil(parts.max(1))).enumerate() {
+        let mut sealed = Vec::new();
+        for (n, record) in records.iter().enumerate() {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&(part as u64).to_be_bytes());
+            key[8..16].copy_from_slice(&(n as u64).to_be_bytes());
+            let payload = Payload { msg: record, aad: b"row" };
+            let record = Aes256Gcm::new(&key.into()).encrypt(&[0; 12].into(), payload);
+            sealed.extend(record.map_err(|_| "sealing fails")?);
+        }
+        file.sync_data()?;
+        file.write_all(&sealed)?;
+        file.sync_data()?;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+/// A store in memory that keeps what was committed.
+#[derive(Clone)]
+struct Recorder {
+    store: MemoryStore,
+    batches: Arc<Mutex<Vec<Batch>>>,
+}
+
+impl Recorder {
+    fn batches(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl View for Recorder {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
+        self.store.get(tree, key)
+    }
+
+    fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
+        self.store.scan(tree, range, limit)
+    }
+
+    fn scan_back(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
+        self.store.scan_back(tree, range, limit)
+    }
+}
+
+impl Store for Recorder {
+    fn commit(&self, batch: Batch) -> Result<(), StorageError> {
+        self.batches().push(batch.clone());
+        self.store.commit(batch)
+    }
+}
