@@ -23,6 +23,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
 use lanyard_crypto::mls::identity::{CredentialError, chain_of, credential};
 use lanyard_crypto::mls::policy::{POLICY_EXTENSION, PolicyError};
 use lanyard_crypto::mls::rules::RuleError;
@@ -341,14 +342,18 @@ impl<V: ChainVerifier> Session<V> {
         Ok(self.group(conversation)?.commit_required())
     }
 
-    /// A group as it was in this epoch, or in a later one before which nobody has left: if that was kept.
+    /// A group as it was in this epoch, or in a later one before which nobody has left: if that was kept, and had not ended before the
+    /// moment `issued`, at which nobody who has left could write any more.
     fn former_group(
         &self,
         conversation: &ConversationId,
         epoch: u64,
+        (issued, now): (Timestamp, Timestamp),
     ) -> Result<Option<Group<Config<V>>>, SessionError> {
         let id = conversation.to_bytes();
-        let Some(kept) = self.vault.former_epoch(&id, epoch)? else { return Ok(None) };
+        let kept = self.vault.former_epoch(&id, epoch, now)?;
+        let had_not_ended = |(_, ended): &(u64, Timestamp)| issued <= ended.plus_secs(CLOCK_SKEW_SECS_MAX);
+        let Some((kept, _)) = kept.filter(had_not_ended) else { return Ok(None) };
         // A state brings the key to sign with; nothing is written in this one.
         let client = client(&self.identities, &self.rules, self.vault.former_mls_store(kept)).build();
         Ok(Some(client.load_group(&id)?))

@@ -208,10 +208,11 @@ impl<V: ChainVerifier> Session<V> {
         let message = framed(incoming, Framed::Application)?;
         let at = mls_time(incoming.issued);
         let mut processed = group.process_incoming_message_with_time(message, at);
+        let mut present = None;
         if let Err(MlsError::MemberNotFound) = processed
-            && let Some(former) = self.former_group(conversation, envelope.epoch)?
+            && let Some(former) = self.former_group(conversation, envelope.epoch, (incoming.issued, now))?
         {
-            group = former;
+            present = Some(std::mem::replace(&mut group, former));
             processed = group.process_incoming_message_with_time(framed(incoming, Framed::Application)?, at);
         }
         match processed {
@@ -224,7 +225,10 @@ impl<V: ChainVerifier> Session<V> {
             Ok(ReceivedMessage::ApplicationMessage(read)) => {
                 let sender = self.sender(incoming, &group, &read)?;
                 // Only now, since it uses up the message's key, which the genuine envelope still needs if this
-                // one is a copy.
+                // one is a copy. The present group has used it up, too, before it knew that the sender has left.
+                if let Some(mut present) = present {
+                    present.write_to_storage()?;
+                }
                 group.write_to_storage()?;
                 self.read(incoming, sender, &read, &content_hash, ends)
             }
@@ -329,7 +333,7 @@ impl<V: ChainVerifier> Session<V> {
         // The library reads nothing late of who has left, or has another key since: it would not know whose it is.
         if !keys.is_subset(&keys_of(&group)) {
             let ended = incoming.envelope.epoch;
-            self.vault.keep_former_group(&conversation.to_bytes(), ended, now)?;
+            self.vault.keep_former_group(&conversation.to_bytes(), ended, incoming.issued, now)?;
         }
         // Another's commit has cleared a pending one inside the library already.
         group.write_to_storage()?;

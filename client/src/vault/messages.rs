@@ -3,6 +3,7 @@
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::mls::former_end;
 use super::{Vault, VaultError, moment, seconds};
 
 /// One message.
@@ -233,6 +234,8 @@ impl Vault {
             for table in ["held", "unverified", "erased", "erased_up_to", "erased_after", "former_group"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE expires <= ?"), [seconds(now)])?;
             }
+            // By a clock that was ahead, or a group would be kept as it was for as long.
+            connection.execute("DELETE FROM former_group WHERE expires > ?", [seconds(former_end(now))])?;
             Ok(connection.execute("DELETE FROM message WHERE expires <= ?", [seconds(now)])?)
         })
     }

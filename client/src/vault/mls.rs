@@ -11,7 +11,7 @@ use mls_rs_core::key_package::KeyPackageData;
 use rusqlite::{Connection, OptionalExtension, params};
 use zeroize::Zeroizing;
 
-use super::{Vault, VaultError, seconds};
+use super::{Vault, VaultError, moment, seconds};
 
 /// Epochs whose secrets are kept for messages that arrive after the commit that ended them. More of them
 /// weaken forward secrecy, fewer lose messages of a partitioned trust.
@@ -20,6 +20,11 @@ pub const PRIOR_EPOCHS_MAX: u64 = 32;
 /// How long a group is kept as it was before somebody left, in seconds: for as long, what they wrote before can arrive late. It holds that
 /// epoch's secrets, from which those of later ones follow, so that more weakens forward secrecy.
 const FORMER_SECS: u64 = 7 * 24 * 3600;
+/// When what is kept so from now on goes.
+pub(super) fn former_end(now: Timestamp) -> Timestamp {
+    now.plus_secs(FORMER_SECS)
+}
+
 /// How many such states are kept of a group: one of a thousand members takes about two megabytes.
 const FORMER_MAX: u64 = 8;
 
@@ -48,7 +53,8 @@ impl Vault {
         MlsStore { connection: self.connection.clone(), former: Some(epoch) }
     }
 
-    /// Keeps a group as it is now, in this epoch, before the state of the next one takes its place.
+    /// Keeps a group as it is now, in this epoch, before the state of the next one takes its place: the commit was published when that
+    /// `ended`.
     ///
     /// # Errors
     /// The disk's.
@@ -56,15 +62,17 @@ impl Vault {
         &self,
         group: &[u8],
         epoch: u64,
+        ended: Timestamp,
         now: Timestamp,
     ) -> Result<(), VaultError> {
         let connection = self.lock();
+        let expires = seconds(former_end(now));
         connection
             .prepare_cached(
-                "INSERT OR REPLACE INTO former_group (id, epoch, state, expires)
-                 SELECT id, ?, state, ? FROM mls_group WHERE id = ?",
+                "INSERT OR REPLACE INTO former_group (id, epoch, state, ended, expires)
+                 SELECT id, ?, state, ?, ? FROM mls_group WHERE id = ?",
             )?
-            .execute(params![number(epoch)?, seconds(now.plus_secs(FORMER_SECS)), group])?;
+            .execute(params![number(epoch)?, seconds(ended), expires, group])?;
         connection
             .prepare_cached(
                 "DELETE FROM former_group WHERE id = ?1 AND epoch NOT IN
@@ -74,16 +82,26 @@ impl Vault {
         Ok(())
     }
 
-    /// The first epoch from this one on in which a group was kept: nobody has left in between.
+    /// The first epoch from this one on in which a group was kept, and when that ended: nobody has left in between.
     ///
     /// # Errors
     /// The disk's.
-    pub(crate) fn former_epoch(&self, group: &[u8], epoch: u64) -> Result<Option<u64>, VaultError> {
+    pub(crate) fn former_epoch(
+        &self,
+        group: &[u8],
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<Option<(u64, Timestamp)>, VaultError> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT min(epoch) FROM former_group WHERE id = ? AND epoch >= ?")?;
-        let found: Option<i64> = statement.query_row(params![group, number(epoch)?], |row| row.get(0))?;
-        found.map(|n| u64::try_from(n).map_err(|_| VaultError::Damaged("an epoch below 0"))).transpose()
+        let mut statement = connection.prepare_cached(
+            "SELECT epoch, ended FROM former_group WHERE id = ? AND epoch >= ? AND expires > ?
+             ORDER BY epoch LIMIT 1",
+        )?;
+        let values = params![group, number(epoch)?, seconds(now)];
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let found: Option<(i64, i64)> = statement.query_row(values, read).optional()?;
+        let epoch = |n: i64| u64::try_from(n).map_err(|_| VaultError::Damaged("an epoch below 0"));
+        found.map(|(n, ended)| Ok((epoch(n)?, moment(ended)))).transpose()
     }
 
     /// Forgets a group: its state and every secret of it, and since when its members are counted as reviewed, which begins anew for who

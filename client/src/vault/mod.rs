@@ -191,7 +191,7 @@ impl Vault {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic while the lock was held leaves SQLite's own state whole.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,13 @@ pub(super) fn prepare(connection: &Connection) -> Result<(), VaultError> {
     match found {
         // Another process may be making the same vault: tables are made only if they are missing.
         0..VERSION => {
-            connection.execute_batch(&format!("BEGIN IMMEDIATE;{TABLES}"))?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            // A newer program may have come in between.
+            let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            if found > VERSION {
+                return Err(VaultError::Newer { found, known: VERSION });
+            }
+            connection.execute_batch(TABLES)?;
             if connection.prepare("SELECT place FROM message").is_err() {
                 connection
                     .execute_batch("ALTER TABLE message ADD COLUMN place INTEGER NOT NULL DEFAULT 0")?;
@@ -34,9 +40,11 @@ CREATE TABLE IF NOT EXISTS mls_group (id BLOB PRIMARY KEY, state BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS mls_epoch (
     group_id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, PRIMARY KEY (group_id, epoch)
 ) WITHOUT ROWID;
--- Groups as they were in the last epoch of somebody who has left, or has another key since: for what they wrote and arrives late.
+-- Groups as they were in the last epoch of somebody who has left, or has another key since: for what they wrote and arrives late. ended:
+-- when the owner trust published the commit.
 CREATE TABLE IF NOT EXISTS former_group (
-    id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (id, epoch)
+    id BLOB NOT NULL, epoch INTEGER NOT NULL, state BLOB NOT NULL, ended INTEGER NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (id, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mls_key_package (
     id BLOB PRIMARY KEY, expires INTEGER NOT NULL, data BLOB NOT NULL

@@ -1,5 +1,7 @@
 //! Who is in a conversation, and who decides it.
 
+use lanyard_crypto::limits::CLOCK_SKEW_SECS_MAX;
+
 use super::*;
 
 #[test]
@@ -105,6 +107,38 @@ fn a_leafs_new_holder_is_not_taken_for_the_one_before() {
     // The state before is kept for some days.
     ben.session.vault_mut().expire(NOW.plus_secs(8 * 24 * 3600)).unwrap();
     let received = ben.receive(&written);
+    assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
+}
+
+#[test]
+fn who_has_left_writes_nothing_afterwards_and_nothing_is_read_twice() {
+    let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
+    let gone = cem.session.device().fingerprint;
+    let [before, after] = ["before", "after"].map(|text| {
+        let written = cem.text(&id, text);
+        world.publish(&mut cem, &written)
+    });
+    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
+    let (removal, _) = world.order(&mut ada, &removal).unwrap();
+    ada.receive(&removal);
+    ben.changed(&removal);
+    // Cem has not taken the removal, and its node takes what it writes.
+    let after = Incoming { issued: removal.issued.plus_secs(CLOCK_SKEW_SECS_MAX + 1), ..after };
+    let received = ben.receive(&after);
+    assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
+
+    // Once it was read, the key is gone, in the group as it was and in the present one.
+    assert_eq!(ben.read(&before).text, "before");
+    ben.session.vault().lock().execute("DELETE FROM message", []).unwrap();
+    let again = Incoming { id: lanyard_crypto::RecordId::new([99; 32]), ..before };
+    let received = ben.receive(&again);
+    assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
+    ben.session.vault().lock().execute("DELETE FROM former_group", []).unwrap();
+    let package = cem.session.key_package(NOW).unwrap();
+    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
+    let (addition, _) = world.order(&mut ada, &addition).unwrap();
+    ben.changed(&addition);
+    let received = ben.receive(&again);
     assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
 }
 
