@@ -111,13 +111,6 @@ struct State {
     devices: BTreeMap<Fingerprint, Certificate>,
 }
 
-impl State {
-    fn device(&self, certificate: &Certificate) -> Device {
-        let revoked = self.list.as_ref().and_then(|list| Some(list.revocation(certificate.serial())?.at));
-        Device { certificate: certificate.clone(), revoked }
-    }
-}
-
 /// A certified device, and whether it has been revoked.
 #[derive(Clone, Debug)]
 pub struct Device {
@@ -270,13 +263,25 @@ impl Registrar {
     /// The device of this certificate, if this registrar has certified it.
     pub fn device(&self, certificate: &Fingerprint) -> Option<Device> {
         let state = self.state();
-        state.devices.get(certificate).map(|certificate| state.device(certificate))
+        state.devices.get(certificate).map(|certificate| self.seen(&state, certificate))
+    }
+
+    fn seen(&self, state: &State, certificate: &Certificate) -> Device {
+        let listed = state.list.as_ref().and_then(|list| Some(list.revocation(certificate.serial())?.at));
+        // One that has made room in the list has its order.
+        let dropped = || {
+            let list =
+                state.list.as_ref().filter(|list| lists::has_ended(certificate, list.this_update()))?;
+            let ordered = self.wipes.get(&certificate.fingerprint())?.ordered;
+            (ordered <= list.this_update()).then_some(ordered)
+        };
+        Device { certificate: certificate.clone(), revoked: listed.or_else(dropped) }
     }
 
     /// Every device that this registrar has certified, by name.
     pub fn devices(&self) -> Vec<Device> {
         let state = self.state();
-        let mut devices: Vec<_> = state.devices.values().map(|c| state.device(c)).collect();
+        let mut devices: Vec<_> = state.devices.values().map(|c| self.seen(&state, c)).collect();
         devices.sort_by_cached_key(|d| {
             (d.certificate.subject().common_name.clone(), d.certificate.not_before())
         });

@@ -242,9 +242,9 @@ impl Wipes {
         self.known().get(device).cloned()
     }
 
-    /// The devices that are or were to be wiped.
-    pub fn devices(&self) -> Vec<Fingerprint> {
-        self.known().keys().copied().collect()
+    /// The devices that are or were to be wiped, and when that was ordered.
+    pub fn ordered(&self) -> Vec<(Fingerprint, Timestamp)> {
+        self.known().iter().map(|(device, wipe)| (*device, wipe.ordered)).collect()
     }
 
     /// All of them, by when they were ordered.

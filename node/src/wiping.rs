@@ -85,24 +85,26 @@ pub async fn wipe_spent(
 ) -> Result<(), Refusal> {
     let spent = backend.spent_pins(started).await?;
     let order = Order::because(Reason::PinTriedTooOften);
-    let mut ours = None;
+    let (mut ours, mut failed) = (None, None);
     for device in spent {
         let certified = registrar.and_then(|registrar| Some((registrar, registrar.device(&device)?)));
         if let Some((registrar, Device { certificate, revoked: _ })) = certified {
             let (ordering, wiped, because) = (registrar.clone(), certificate.clone(), order.clone());
-            let is_new = blocking(move || Ok(ordering.wipes.order(&wiped, &because, now())?)).await?;
-            if is_new {
-                note_ordered(backend, &order, &[certificate]).await;
+            match blocking(move || Ok(ordering.wipes.order(&wiped, &because, now())?)).await {
+                Ok(true) => note_ordered(backend, &order, &[certificate]).await,
+                Ok(false) => {}
+                // The others are not to wait for it.
+                Err(error) => failed = Some(error),
             }
             ours = Some(registrar);
         } else if told.insert(device) {
             note(backend, "wipe-needed", order.reason.name(), needed(&device)).await;
         }
     }
-    match ours {
-        Some(registrar) => go_on(backend, registrar.clone()).await,
-        None => Ok(()),
+    if let Some(registrar) = ours {
+        go_on(backend, registrar.clone()).await?;
     }
+    failed.map_or(Ok(()), Err)
 }
 
 /// What is said of a device that this node cannot revoke.

@@ -308,8 +308,6 @@ fn wipes(registrar: &Registrar) -> Vec<Told> {
         // What a registrar before this one has certified was in its list.
         let certificate = wipe.certificate()?;
         let ended = known.remove(&device).map_or(Some(wipe.ordered), |known| known.revoked);
-        // A full list drops a device once its certificate has ended ([`Registrar::pending`]).
-        let ended = ended.or_else(|| (certificate.not_after() < now()).then_some(wipe.ordered));
         Some((device, certificate, ended, Some(wipe)))
     });
     let ordered: Vec<Told> = ordered.collect();

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use lanyard_crypto::record::{Body, Crl, Decoded};
 use lanyard_crypto::x509::{Certificate, Purpose, Revocation, RevocationList, issue};
-use lanyard_crypto::{NetworkId, Timestamp};
+use lanyard_crypto::{Fingerprint, NetworkId, Timestamp};
 
 use super::{LIST, Registrar, RegistrarError, State};
 use crate::files;
-use crate::wipes::Order;
+use crate::wipes::{Order, Reason};
 
 /// A list is replaced when this part of its life has passed: one half.
 const REFRESH_DIVISOR: u64 = 2;
-/// A list with more entries drops those of devices whose certificates have ended (RFC 5280, section 3.3): about 1,200 fit into one.
+/// A list with more entries drops those of devices whose certificates have ended (RFC 5280, section 3.3) and that have confirmed their wipe:
+/// about 1,200 fit into one.
 const ENTRIES_KEPT: usize = 1_000;
+/// With more than so many, also those that have not, although the list is what a device believes.
+const UNCONFIRMED_KEPT: usize = 1_150;
 
 impl Registrar {
     /// Checks that this registrar has certified them all.
@@ -74,22 +77,37 @@ impl Registrar {
                 Some(held) if held.number() == list.number() => Ok(None),
                 _ => Ok(Some(self.list_record(&list, network, now)?)),
             },
-            _ => {
+            current => {
                 let reason =
                     |device: &Certificate| Some(self.wipes.get(&device.fingerprint())?.reason.in_list());
                 let new = |c: &Certificate| Revocation { serial: c.serial().to_vec(), at, reason: reason(c) };
-                Ok(Some(self.next_list(pending.iter().map(new).collect(), held, network, now)?))
+                let made = self.next_list(pending.iter().map(new).collect(), held, network, now);
+                match made {
+                    // What is in the list already goes on, whatever keeps the rest out of it.
+                    Err(error) if !pending.is_empty() && current.is_none_or(|list| half(&list) <= now) => {
+                        tracing::error!(%error, "devices that are to be wiped do not go into the revocation list");
+                        Ok(Some(self.next_list(Vec::new(), held, network, now)?))
+                    }
+                    made => Ok(Some(made?)),
+                }
             }
         }
     }
 
     /// The devices that were ordered to be wiped and stand in no list yet: an order that broke off, or one that an enrolment has brought.
     pub fn pending(&self, now: Timestamp) -> Vec<Certificate> {
-        let ordered = self.wipes.devices();
+        let ordered = self.wipes.ordered();
         let state = self.state();
-        let is_listed = |c: &Certificate| state.list.as_ref().is_some_and(|list| list.is_revoked(c.serial()));
-        let certificates = ordered.iter().filter_map(|device| state.devices.get(device));
-        certificates.filter(|c| !is_listed(c) && !has_ended(c, now)).cloned().collect()
+        let is_pending = |(device, at): &(Fingerprint, Timestamp)| {
+            let certificate = state.devices.get(device)?;
+            let listed = state.list.as_ref().is_some_and(|list| {
+                // Or it was, and has made room.
+                list.is_revoked(certificate.serial())
+                    || has_ended(certificate, now) && *at <= list.this_update()
+            });
+            (!listed).then(|| certificate.clone())
+        };
+        ordered.iter().filter_map(is_pending).collect()
     }
 
     pub(super) fn next_list(
@@ -107,7 +125,7 @@ impl Registrar {
             entries.entry(entry.serial.clone()).or_insert(entry);
         }
         let number = known.iter().map(|list| list.number()).max().map_or(1, |number| number + 1);
-        drop_ended(&mut entries, &state, now);
+        self.drop_ended(&mut entries, &state, now)?;
         let entries: Vec<_> = entries.into_values().collect();
         let dates = known.iter().map(|list| list.this_update()).chain(entries.iter().map(|entry| entry.at));
         let this_update = dates.fold(now, Timestamp::max);
@@ -117,6 +135,41 @@ impl Registrar {
         files::replace(&self.directory.join(LIST), list.to_pem().as_bytes(), files::PUBLIC)?;
         state.list = Some(list);
         Ok(record)
+    }
+
+    /// Makes room, if there are many entries: those of devices that ended first go first. Each keeps an order, which says that it was revoked.
+    fn drop_ended(
+        &self,
+        entries: &mut BTreeMap<Vec<u8>, Revocation>,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<(), RegistrarError> {
+        let surplus = entries.len().saturating_sub(ENTRIES_KEPT);
+        if surplus == 0 {
+            return Ok(());
+        }
+        let ended = state.devices.values().filter(|c| has_ended(c, now) && entries.contains_key(c.serial()));
+        let is_confirmed =
+            |c: &&Certificate| self.wipes.get(&c.fingerprint()).is_some_and(|wipe| wipe.confirmed.is_some());
+        let (mut confirmed, mut others): (Vec<&Certificate>, Vec<_>) = ended.partition(is_confirmed);
+        for some in [&mut confirmed, &mut others] {
+            some.sort_by_key(|c| c.not_after());
+        }
+        confirmed.truncate(surplus);
+        others.truncate((entries.len() - confirmed.len()).saturating_sub(UNCONFIRMED_KEPT));
+        if !others.is_empty() {
+            let dropped = others.len();
+            tracing::warn!(
+                dropped,
+                "the revocation list is full: devices that never confirmed their wipe are in it no more"
+            );
+        }
+        for certificate in confirmed.into_iter().chain(others) {
+            if let Some(entry) = entries.remove(certificate.serial()) {
+                self.wipes.order(certificate, &Order::because(Reason::Unspecified), entry.at)?;
+            }
+        }
+        Ok(())
     }
 
     /// A revocation outlives what it revokes: nothing that this registrar certified is valid longer than
@@ -134,20 +187,6 @@ impl Registrar {
 }
 
 /// Whether a certificate ended so long ago that it may have stood in a list since.
-fn has_ended(certificate: &Certificate, now: Timestamp) -> bool {
+pub(super) fn has_ended(certificate: &Certificate, now: Timestamp) -> bool {
     certificate.not_after().plus_secs(issue::REVOCATION_LIST_SECS) < now
-}
-
-/// Makes room, if there are many entries: those of devices that ended first go first.
-fn drop_ended(entries: &mut BTreeMap<Vec<u8>, Revocation>, state: &State, now: Timestamp) {
-    let surplus = entries.len().saturating_sub(ENTRIES_KEPT);
-    if surplus == 0 {
-        return;
-    }
-    let mut ended: Vec<&Certificate> =
-        state.devices.values().filter(|c| has_ended(c, now) && entries.contains_key(c.serial())).collect();
-    ended.sort_by_key(|c| c.not_after());
-    for certificate in ended.into_iter().take(surplus) {
-        entries.remove(certificate.serial());
-    }
 }

@@ -118,10 +118,10 @@ fn an_order_that_broke_off_before_its_list_is_in_the_next_one() {
 }
 
 #[test]
-fn a_full_list_drops_devices_that_have_ended_and_no_others() {
+fn a_full_list_drops_devices_that_have_ended_and_first_those_that_confirmed() {
     let trust = Trust::new("RYJ");
     let (registrar, id) = (trust.registrar(), trust.network().id());
-    let (ended, live) = (enrolled(&trust, &registrar, "Ada"), enrolled(&trust, &registrar, "Ben"));
+    let [wiped, silent] = ["Ada", "Ben"].map(|name| enrolled(&trust, &registrar, name));
     // Entries whose certificates this registrar's files do not know, as after a restored backup.
     let unknown = |n: u16| Revocation {
         serial: [&[1; 14][..], &n.to_be_bytes()].concat(),
@@ -129,20 +129,51 @@ fn a_full_list_drops_devices_that_have_ended_and_no_others() {
         reason: Some(CrlReason::Superseded),
     };
     let order = Order::because(Reason::Lost);
-    registrar.revoke(std::slice::from_ref(&ended), (&order, NOW), None, id, NOW).unwrap();
-    let later = ended.not_after().plus_secs(issue::REVOCATION_LIST_SECS + 1);
-    registrar.next_list((0..998).map(unknown).collect(), None, id, later).unwrap();
-    assert!(registrar.device(&ended.fingerprint()).unwrap().revoked.is_some(), "there is room");
-    registrar.next_list((998..1_100).map(unknown).collect(), None, id, later).unwrap();
-    assert_eq!(registrar.device(&ended.fingerprint()).unwrap().revoked, None);
-    assert!(registrar.pending(later).is_empty(), "nor is it ordered again");
-    let list = registrar.state().list.clone().unwrap();
-    assert_eq!(list.revocations().count(), 1_100, "nothing else goes");
+    registrar.revoke(&[wiped.clone(), silent.clone()], (&order, NOW), None, id, NOW).unwrap();
+    // As if its device had signed.
+    let file = trust.data_dir().join("wipes").join(format!("{}.json", wiped.fingerprint()));
+    let mut kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    kept["confirmed"] = serde_json::json!({ "wiped": NOW, "told": NOW, "receipt": "" });
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let registrar = trust.registrar();
+    let later = wiped.not_after().plus_secs(issue::REVOCATION_LIST_SECS + 1);
+    let listed = |of: &Registrar, c: &Certificate| of.state().list.as_ref().unwrap().is_revoked(c.serial());
 
-    // By a clock that was never ahead, a live device stays.
-    registrar.revoke(std::slice::from_ref(&live), (&order, NOW), None, id, NOW).unwrap();
-    assert!(registrar.device(&live.fingerprint()).unwrap().revoked.is_some());
-    assert_eq!(registrar.pending(NOW), [ended], "one that was dropped by a clock that is ahead comes back");
+    let fill = |to: u16, now| registrar.next_list((0..to).map(unknown).collect(), None, id, now).map(drop);
+    fill(998, later).unwrap();
+    assert!(listed(&registrar, &wiped) && listed(&registrar, &silent), "there is room");
+    fill(1_000, later).unwrap();
+    assert!(!listed(&registrar, &wiped) && listed(&registrar, &silent), "it still has to hear of it");
+    fill(1_150, later).unwrap();
+    assert!(!listed(&registrar, &silent), "a full list revokes nobody any more");
+    for device in [&wiped, &silent] {
+        assert_eq!(registrar.device(&device.fingerprint()).unwrap().revoked, Some(NOW), "it was revoked");
+    }
+    assert!(registrar.pending(later).is_empty(), "nor is it ordered again");
+    assert_eq!(registrar.state().list.as_ref().unwrap().revocations().count(), 1_150, "nothing else goes");
+}
+
+#[test]
+fn what_does_not_fit_into_a_list_does_not_keep_the_rest_from_being_renewed() {
+    let trust = Trust::new("RYJ");
+    let (registrar, id) = (trust.registrar(), trust.network().id());
+    let ada = enrolled(&trust, &registrar, "Ada");
+    let unknown = |n: u16| Revocation {
+        serial: [&[1; 14][..], &n.to_be_bytes()].concat(),
+        at: NOW,
+        reason: Some(CrlReason::Superseded),
+    };
+    registrar.next_list((0..1_100).map(unknown).collect(), None, id, NOW).unwrap();
+    let full = (1_100..2_000).find(|n| registrar.next_list(vec![unknown(*n)], None, id, NOW).is_err());
+    assert!(full.is_some());
+    let number = || registrar.state().list.as_ref().unwrap().number();
+    let (before, pending) = (number(), [ada.clone()]);
+    registrar.wipes.order(&ada, &Order::because(Reason::Lost), NOW).unwrap();
+    assert!(registrar.refresh((&pending, NOW), None, id, NOW).is_err(), "it is said");
+    let half = NOW.plus_secs(issue::REVOCATION_LIST_SECS / 2);
+    assert!(registrar.refresh((&pending, half), None, id, half).unwrap().is_some());
+    assert_eq!(number(), before + 1);
+    assert_eq!(registrar.pending(half), pending, "and it stays to be done");
 }
 
 #[test]
