@@ -1,5 +1,7 @@
 //! Messages in the clear (inside the vault), their deletion and their expiry.
 
+use std::collections::BTreeMap;
+
 use lanyard_crypto::{ConversationId, Fingerprint, RecordId, Timestamp, TrustId};
 use rusqlite::{OptionalExtension, Row, params};
 
@@ -79,7 +81,8 @@ impl Vault {
         ])?)
     }
 
-    /// The newest `limit` messages of a conversation that have not expired, oldest first, in the same order on all devices.
+    /// The newest `limit` messages of a conversation that have not expired, oldest first. Of one second, each sender's stand in the order in
+    /// which they were written, and otherwise as they arrived.
     ///
     /// # Errors
     /// The disk's.
@@ -89,11 +92,11 @@ impl Vault {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<Message>, VaultError> {
-        let condition = "conversation = ? AND expires > ?
-            ORDER BY issued DESC, epoch DESC, sender DESC, place DESC, local DESC LIMIT ?";
+        let condition = "conversation = ? AND expires > ? ORDER BY issued DESC, local DESC LIMIT ?";
         let values = params![conversation.to_bytes(), seconds(now), limit_of(limit)];
         let mut found = self.select(condition, values)?;
         found.reverse();
+        found.chunk_by_mut(|a, b| a.issued == b.issued).for_each(as_written);
         Ok(found)
     }
 
@@ -300,6 +303,21 @@ impl Raw {
             expires: moment(expires),
             text,
         })
+    }
+}
+
+/// Exchanges each sender's messages of one second among the places that these have.
+fn as_written(second: &mut [Message]) {
+    let mut places: BTreeMap<Fingerprint, Vec<usize>> = BTreeMap::new();
+    for (place, message) in second.iter().enumerate() {
+        places.entry(message.sender).or_default().push(place);
+    }
+    for places in places.into_values().filter(|places| places.len() > 1) {
+        let mut written: Vec<Message> = places.iter().map(|place| second[*place].clone()).collect();
+        written.sort_by_key(|m| (m.epoch, m.place, m.local));
+        for (place, message) in places.into_iter().zip(written) {
+            second[place] = message;
+        }
     }
 }
 
