@@ -137,11 +137,11 @@ fn enrol(
     out: &Out,
 ) -> Result<(), CommandError> {
     // What stands in the way may be a device that was revoked since it was used last.
-    if profile.load().is_ok() {
-        match wipe::look(profile) {
-            Err(error) if error.is_unfinished() => return Err(error.into()),
-            _ => {}
-        }
+    if profile.load().is_ok()
+        && let Err(error) = wipe::look(profile)
+        && error.is_unfinished()
+    {
+        return Err(error.into());
     }
     pin::enrol(profile, line, sign_in, out)?;
     Ok(wipe::forget(profile).map_err(AppError::from)?)

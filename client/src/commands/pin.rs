@@ -15,7 +15,7 @@ use lanyard_client::enrol;
 use lanyard_client::pin::{self, PinError, Unlocked};
 use lanyard_client::profile::Profile;
 use lanyard_client::sign_in::SignIn;
-use lanyard_client::wipe::{self, WipeError};
+use lanyard_client::wipe;
 use lanyard_crypto::pin::{Pin, PinRefused};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -180,7 +180,7 @@ fn end_if_wiped(profile: &Profile, error: &AppError) {
             let _ = std::fs::remove_file(profile.agent_socket());
             std::process::exit(1);
         }
-        Some(Err(error @ (WipeError::File(_) | WipeError::Directory(..)))) => eprintln!("lanyard: {error}"),
+        Some(Err(error)) if error.is_unfinished() => eprintln!("lanyard: {error}"),
         _ => {}
     }
 }

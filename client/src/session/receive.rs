@@ -6,7 +6,6 @@
 //! loaded again. A failed message never stands in the way of the next one. What fails because a certificate
 //! does not hold yet is kept, and tried again ([`Session::retry`]): for that, no state may have moved on.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 
 use lanyard_crypto::mls::peek::{Content as Framed, Peek};
@@ -22,7 +21,7 @@ use mls_rs::group::{
 use mls_rs::{Group, MlsMessage};
 
 use super::content::{Content, TITLE_BYTES_MAX};
-use super::{Config, Session, SessionError, TITLE_EXTENSION};
+use super::{Config, Session, SessionError, SessionMember, TITLE_EXTENSION};
 use crate::limits::EPOCHS_AHEAD_MAX;
 use crate::trust::may_heal;
 use crate::vault::content_hash;
@@ -310,7 +309,6 @@ impl<V: ChainVerifier> Session<V> {
             Ok(message) => message,
             Err(_) => return self.proposal(incoming, group),
         };
-        let keys = keys_of(&group);
         let before = self.members(conversation)?;
         let devices: Vec<_> = before.iter().map(|m| m.device.fingerprint).collect();
         self.vault.members_were(conversation, &devices)?;
@@ -331,7 +329,12 @@ impl<V: ChainVerifier> Session<V> {
         let policy = Policy::of(&group.context().extensions)?;
         check_review(&policy_before, &policy, incoming)?;
         // The library reads nothing late of who has left, or has another key since: it would not know whose it is.
-        if !keys.is_subset(&keys_of(&group)) {
+        let roster = group.roster();
+        let stays = |m: &SessionMember| {
+            let now = roster.member_with_index(m.index);
+            now.is_ok_and(|now| now.signing_identity.signature_key.as_bytes() == m.device.key)
+        };
+        if !before.iter().all(stays) {
             let ended = incoming.envelope.epoch;
             self.vault.keep_former_group(&conversation.to_bytes(), ended, incoming.issued, now)?;
         }
@@ -471,12 +474,6 @@ impl<V: ChainVerifier> Session<V> {
         let why = format!("{error}; {next}");
         Ok(Received::Withheld { id: incoming.id, why })
     }
-}
-
-/// The leaves of a group, each with its holder's key.
-fn keys_of<V: ChainVerifier>(group: &Group<Config<V>>) -> BTreeSet<(u32, Vec<u8>)> {
-    let key = |m: mls_rs::group::Member| (m.index, m.signing_identity.signature_key.to_vec());
-    group.roster().members_iter().map(key).collect()
 }
 
 /// Whether what failed is a certificate that may hold later, whatever wraps the error.

@@ -59,6 +59,21 @@ fn removed_and_added_again() {
     assert_eq!(cem.receive(&welcome), [Received::Nothing]);
 }
 
+/// The commit by which Ada removes a device, and which she has taken.
+fn removed(world: &mut World, ada: &mut Device, id: &ConversationId, gone: &Device) -> Incoming {
+    let removal = ada.session.remove(id, &[gone.session.device().fingerprint], EXPIRES, NOW).unwrap();
+    let (commit, _) = world.order(ada, &removal).unwrap();
+    ada.receive(&commit);
+    commit
+}
+
+/// The commit by which she adds one.
+fn added(world: &mut World, ada: &mut Device, id: &ConversationId, new: &mut Device) -> Incoming {
+    let package = new.session.key_package(NOW).unwrap();
+    let addition = ada.session.add(id, &[package], EXPIRES, NOW).unwrap();
+    world.order(ada, &addition).unwrap().0
+}
+
 #[test]
 fn what_who_has_left_wrote_before_is_read_afterwards_and_nobody_elses() {
     let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
@@ -72,18 +87,14 @@ fn what_who_has_left_wrote_before_is_read_afterwards_and_nobody_elses() {
         let written = cem.text(&id, text);
         world.publish(&mut cem, &written)
     });
-    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
-    let (commit, _) = world.order(&mut ada, &removal).unwrap();
-    ada.receive(&commit);
+    let commit = removed(&mut world, &mut ada, &id, &cem);
     ben.changed(&commit);
     let read = ben.read(&first);
     assert_eq!((read.text.as_str(), read.name.as_str(), read.sender), ("before I left", "Cem", gone));
 
     // Somebody else takes the leaf.
     let mut dora = world.device(1, "Dora", "dora.db");
-    let package = dora.session.key_package(NOW).unwrap();
-    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
-    let (commit, _) = world.order(&mut ada, &addition).unwrap();
+    let commit = added(&mut world, &mut ada, &id, &mut dora);
     ben.changed(&commit);
     assert_eq!(leaf(&ben, &dora.session.device().fingerprint), of_cem);
     ben.restart();
@@ -96,14 +107,9 @@ fn a_leafs_new_holder_is_not_taken_for_the_one_before() {
     let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
     let written = cem.text(&id, "mine");
     let written = world.publish(&mut cem, &written);
-    let removal = ada.session.remove(&id, &[cem.session.device().fingerprint], EXPIRES, NOW).unwrap();
-    let (removal, _) = world.order(&mut ada, &removal).unwrap();
-    ada.receive(&removal);
-    let package = world.device(1, "Dora", "dora.db").session.key_package(NOW).unwrap();
-    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
-    let (addition, _) = world.order(&mut ada, &addition).unwrap();
-    ben.changed(&removal);
-    ben.changed(&addition);
+    ben.changed(&removed(&mut world, &mut ada, &id, &cem));
+    let mut dora = world.device(1, "Dora", "dora.db");
+    ben.changed(&added(&mut world, &mut ada, &id, &mut dora));
     // The state before is kept for some days.
     ben.session.vault_mut().expire(NOW.plus_secs(8 * 24 * 3600)).unwrap();
     let received = ben.receive(&written);
@@ -113,14 +119,11 @@ fn a_leafs_new_holder_is_not_taken_for_the_one_before() {
 #[test]
 fn who_has_left_writes_nothing_afterwards_and_nothing_is_read_twice() {
     let Scene { mut world, id, mut ada, mut ben, mut cem } = scene();
-    let gone = cem.session.device().fingerprint;
     let [before, after] = ["before", "after"].map(|text| {
         let written = cem.text(&id, text);
         world.publish(&mut cem, &written)
     });
-    let removal = ada.session.remove(&id, &[gone], EXPIRES, NOW).unwrap();
-    let (removal, _) = world.order(&mut ada, &removal).unwrap();
-    ada.receive(&removal);
+    let removal = removed(&mut world, &mut ada, &id, &cem);
     ben.changed(&removal);
     // Cem has not taken the removal, and its node takes what it writes.
     let after = Incoming { issued: removal.issued.plus_secs(CLOCK_SKEW_SECS_MAX + 1), ..after };
@@ -134,10 +137,7 @@ fn who_has_left_writes_nothing_afterwards_and_nothing_is_read_twice() {
     let received = ben.receive(&again);
     assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
     ben.session.vault().lock().execute("DELETE FROM former_group", []).unwrap();
-    let package = cem.session.key_package(NOW).unwrap();
-    let addition = ada.session.add(&id, &[package], EXPIRES, NOW).unwrap();
-    let (addition, _) = world.order(&mut ada, &addition).unwrap();
-    ben.changed(&addition);
+    ben.changed(&added(&mut world, &mut ada, &id, &mut cem));
     let received = ben.receive(&again);
     assert!(matches!(&received[..], [Received::Unreadable { .. }]), "{received:?}");
 }
