@@ -58,16 +58,21 @@ pub async fn go_on(backend: &dyn Backend, registrar: Arc<Registrar>) -> Result<(
         [] => now(),
         pending => backend.bar(pending.iter().map(Certificate::fingerprint).collect()).await?,
     };
-    let revoked = (!pending.is_empty()).then(|| format!("revoked: {}", fingerprints(&pending)));
     let made = move || {
         let held = network.revocation_list(&registrar.certificate().fingerprint());
-        registrar.refresh((&pending, at), held, network.id(), now())
+        let record = registrar.refresh((&pending, at), held, network.id(), now())?;
+        // All of them, or none if the list is full.
+        let is_listed =
+            |c: &Certificate| registrar.device(&c.fingerprint()).is_some_and(|d| d.revoked.is_some());
+        let listed: Vec<Certificate> = pending.into_iter().filter(is_listed).collect();
+        Ok((record, listed))
     };
-    if let Some(record) = blocking(made).await? {
+    let (record, listed) = blocking(made).await?;
+    if let Some(record) = record {
         backend.submit(record).await?;
     }
-    if let Some(revoked) = revoked {
-        note(backend, "revoked", "", revoked).await;
+    if !listed.is_empty() {
+        note(backend, "revoked", "", format!("revoked: {}", fingerprints(&listed))).await;
     }
     Ok(())
 }

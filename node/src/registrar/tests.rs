@@ -117,17 +117,17 @@ fn an_order_that_broke_off_before_its_list_is_in_the_next_one() {
     assert!(restarted.refresh((&[], NOW), Some(&listed), id, NOW).unwrap().is_none(), "once is enough");
 }
 
+/// An entry whose certificate this registrar's files do not know, as after a restored backup.
+fn unknown(n: u16) -> Revocation {
+    let serial = [&[1; 14][..], &n.to_be_bytes()].concat();
+    Revocation { serial, at: NOW, reason: Some(CrlReason::Superseded) }
+}
+
 #[test]
 fn a_full_list_drops_devices_that_have_ended_and_first_those_that_confirmed() {
     let trust = Trust::new("RYJ");
     let (registrar, id) = (trust.registrar(), trust.network().id());
     let [wiped, silent] = ["Ada", "Ben"].map(|name| enrolled(&trust, &registrar, name));
-    // Entries whose certificates this registrar's files do not know, as after a restored backup.
-    let unknown = |n: u16| Revocation {
-        serial: [&[1; 14][..], &n.to_be_bytes()].concat(),
-        at: NOW,
-        reason: Some(CrlReason::Superseded),
-    };
     let order = Order::because(Reason::Lost);
     registrar.revoke(&[wiped.clone(), silent.clone()], (&order, NOW), None, id, NOW).unwrap();
     // As if its device had signed.
@@ -158,11 +158,6 @@ fn what_does_not_fit_into_a_list_does_not_keep_the_rest_from_being_renewed() {
     let trust = Trust::new("RYJ");
     let (registrar, id) = (trust.registrar(), trust.network().id());
     let ada = enrolled(&trust, &registrar, "Ada");
-    let unknown = |n: u16| Revocation {
-        serial: [&[1; 14][..], &n.to_be_bytes()].concat(),
-        at: NOW,
-        reason: Some(CrlReason::Superseded),
-    };
     registrar.next_list((0..1_100).map(unknown).collect(), None, id, NOW).unwrap();
     let full = (1_100..2_000).find(|n| registrar.next_list(vec![unknown(*n)], None, id, NOW).is_err());
     assert!(full.is_some());
