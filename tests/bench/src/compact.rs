@@ -9,13 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lanyard_replica::query;
-use lanyard_storage::{
-    Batch, MemoryStore, Range, Row, SledOptions, SledStore, StorageError, Store, Tree, View, limits,
-};
+use lanyard_storage::{Batch, MemoryStore, Range, Row, SledStore, StorageError, Store, Tree, View, limits};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::Size;
+use crate::custodian::open;
 use crate::network::{DAY, NOW};
 use crate::pair::Pair;
 
@@ -34,12 +32,7 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
     let held = size.records.unwrap_or(if size.quick { 4_000 } else { 200_000 }) as u64;
     let dir = tempfile::tempdir_in(dir)?;
     let path = dir.path().join("store");
-    let store = Arc::new(SledStore::open(SledOptions {
-        dir: path.clone(),
-        owner: [1; 32],
-        store_key: Zeroizing::new([2; 32]),
-        cache_bytes: limits::CACHE_BYTES_DEFAULT,
-    })?);
+    let store = Arc::new(open(dir.path(), limits::CACHE_BYTES_DEFAULT)?);
     let mut pair = Pair::new([Box::new(Shared(store.clone())), Box::new(MemoryStore::new())])?;
     for first in (0..held).step_by(8192) {
         let message = |n: u64| {

@@ -35,7 +35,7 @@ impl Custodian {
     /// With a store in a directory of its own below this one.
     pub fn new(dir: &Path) -> Result<Self, Box<dyn Error>> {
         let dir = tempfile::tempdir_in(dir)?;
-        let store = open(dir.path())?;
+        let store = open(dir.path(), CACHE_BYTES_DEFAULT)?;
         Self::with(Box::new(store), Some(dir))
     }
 
@@ -83,13 +83,13 @@ impl Custodian {
     }
 }
 
-/// A store on the disk.
-pub fn open(dir: &Path) -> Result<SledStore, Box<dyn Error>> {
+/// A store in `store` below this directory.
+pub fn open(dir: &Path, cache_bytes: u64) -> Result<SledStore, Box<dyn Error>> {
     Ok(SledStore::open(SledOptions {
         dir: dir.join("store"),
         owner: [1; 32],
         store_key: Zeroizing::new([2; 32]),
-        cache_bytes: CACHE_BYTES_DEFAULT,
+        cache_bytes,
     })?)
 }
 

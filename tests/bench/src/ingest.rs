@@ -20,6 +20,7 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey, verify_batch};
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::Arrival;
+use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
 use lanyard_storage::{Batch, MemoryStore, Range, Row, StorageError, Store, Tree, View};
 use serde_json::{Value, json};
 
@@ -209,7 +210,7 @@ impl Signed {
 /// The seconds to commit the batches from `from` on to a store of its own.
 fn rewritten(dir: &Path, batches: &[Batch], from: usize) -> Result<f64, Box<dyn Error>> {
     let dir = tempfile::tempdir_in(dir)?;
-    let store = open(dir.path())?;
+    let store = open(dir.path(), CACHE_BYTES_DEFAULT)?;
     for batch in &batches[..from] {
         store.commit(batch.clone())?;
     }

@@ -25,20 +25,6 @@ pub enum Name {
     Erase,
 }
 
-impl Name {
-    const ALL: [Self; 5] = [Self::Ingest, Self::Reconcile, Self::Restore, Self::Compact, Self::Erase];
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Reconcile => "reconcile",
-            Self::Restore => "restore",
-            Self::Compact => "compact",
-            Self::Erase => "erase",
-        }
-    }
-}
-
 /// A figure that is to be so much at most.
 pub fn at_most(figure: f64, goal: f64) -> Value {
     json!({ "figure": figure, "goal": format!("at most {goal}"), "met": figure <= goal })
@@ -50,22 +36,23 @@ pub fn at_least(figure: f64, goal: f64) -> Value {
 }
 
 pub fn run(names: &[Name], quick: bool, out: &Path) -> Result<(), Box<dyn Error>> {
-    let wanted = Name::ALL.into_iter().filter(|name| names.is_empty() || names.contains(name));
+    let wanted = Name::value_variants().iter().filter(|name| names.is_empty() || names.contains(name));
     let mut benchmarks = Vec::new();
-    for name in wanted {
-        eprintln!("bench: {}", name.word());
+    for name in wanted.filter_map(Name::to_possible_value) {
+        let name = name.get_name();
+        eprintln!("bench: {name}");
         let begun = Instant::now();
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([name.word(), "--json"]).args(quick.then_some("--quick"));
+        command.args([name, "--json"]).args(quick.then_some("--quick"));
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(format!("{}: {said}", name.word()).into());
+            return Err(format!("{name}: {said}").into());
         }
         let lines: Result<Vec<Value>, _> =
             String::from_utf8(output.stdout)?.lines().map(serde_json::from_str).collect();
         let seconds = begun.elapsed().as_secs();
-        benchmarks.push(json!({ "name": name.word(), "seconds": seconds, "results": lines? }));
+        benchmarks.push(json!({ "name": name, "seconds": seconds, "results": lines? }));
     }
     let cores = std::thread::available_parallelism()?.get();
     let report = json!({

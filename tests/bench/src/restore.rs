@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use lanyard_crypto::record::{self, Decoded};
-use lanyard_storage::{MemoryStore, SledOptions, SledStore, Store, Tree, View};
+use lanyard_storage::{MemoryStore, Store, Tree, View};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::Size;
+use crate::custodian::open;
 use crate::network::{SPREAD, scattered};
 use crate::pair::{Pair, Tally};
 
@@ -23,12 +23,7 @@ const SYNC_BYTES: usize = 4 << 20;
 pub fn run(size: &Size, dir: &Path, cache_bytes: u64) -> Result<(), Box<dyn Error>> {
     let held = size.records();
     let dir = tempfile::tempdir_in(dir)?;
-    let store = SledStore::open(SledOptions {
-        dir: dir.path().join("store"),
-        owner: [1; 32],
-        store_key: Zeroizing::new([2; 32]),
-        cache_bytes,
-    })?;
+    let store = open(dir.path(), cache_bytes)?;
     // The other side's store is not measured.
     let source = MemoryStore::new();
     let stores: [Box<dyn Store>; 2] = [Box::new(source.clone()), Box::new(store)];
