@@ -352,3 +352,27 @@ fn a_node_that_cannot_be_reached_is_done_without_where_the_trust_allows_it() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_device_that_nobody_uses_locks_itself() {
+    let mut cluster = Cluster::started(&Programs::find().unwrap(), &REGION[..1]).unwrap();
+    let node = &mut cluster.trusts[0].node;
+    node.configure("idle_secs = 3600", "idle_secs = 10").unwrap();
+    node.stop().unwrap();
+    node.start().unwrap();
+    cluster.enrol_all().unwrap();
+    let ada = cluster.trusts[0].people[0].clone();
+    let (profile, agent) = (profile_of(&ada), ada.agent().id().unwrap());
+    let key = agent::opened(&profile, false).unwrap().unwrap().key;
+    // To ask whether it is unlocked is not to use it.
+    wait::until("it locks itself", SOON, || {
+        Ok(if agent::opened(&profile, false).unwrap().is_none() { Ok(()) } else { Err("unlocked") })
+    })
+    .unwrap();
+    wait::until("its agent forgets the key", SOON, || {
+        Ok(if remembers(agent, &key[..]) == Some(true) { Err("it has it") } else { Ok(()) })
+    })
+    .unwrap();
+    let said = ada.command(&["whoami"]).unwrap().refused().unwrap();
+    assert!(said.contains("this device is locked"), "{said}");
+}

@@ -51,6 +51,14 @@ fn the_right_person_is_told_from_the_other() {
         assert_eq!((&person["similar"], &devices["certification"]["holds"]), (&true.into(), &true.into()));
         assert_eq!(devices["certification"]["trust"], person["trust"]);
     }
+    // By role, registration, and organisation, too, with how it was verified.
+    for (words, name) in
+        [("staff nurse", "Ada Okafour"), ("GMC 0000101", "Dr Ada Okafor"), ("RZ2 okafour", "Ada Okafour")]
+    {
+        let found = tom.json(&["find", words]).unwrap();
+        let [person] = &found["people"].as_array().unwrap()[..] else { panic!("{words}: {found}") };
+        assert_eq!(person["name"], name, "{words}");
+    }
     let new = ["conversation", "new", "--title", "Bed 4", "--class", "clinical", "--with", "NMC 00A0202Z"];
     let asked = tom.command(&new).unwrap();
     assert_eq!(asked.code(), Some(2), "{}", asked.stderr);
