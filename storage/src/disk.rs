@@ -31,7 +31,7 @@ use crate::sled::Trees;
 use crate::space::{BackedUp, Compacted, Space};
 use crate::view::{check_scan, is_empty};
 use crate::writer::{Order, StoreWriter};
-use crate::{Batch, Range, Row, StorageError, Store, Tree, View, files, format};
+use crate::{Batch, Committing, Range, Row, StorageError, Store, Tree, View, files, format};
 
 /// What [`SledStore::open`] needs to know.
 pub struct SledOptions {
@@ -199,7 +199,7 @@ impl SledStore {
     ) -> Result<T, StorageError> {
         let (done, result) = sync_channel(1);
         self.group.order(order(done))?;
-        result.recv().map_err(|_| StorageError::Stopped("its writer thread ended".into()))?
+        result.recv().map_err(|_| StorageError::writer_ended())?
     }
 }
 
@@ -247,8 +247,12 @@ impl View for SledStore {
 
 impl Store for SledStore {
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
+        self.begin(&Arc::new(batch))?.wait()
+    }
+
+    fn begin(&self, batch: &Arc<Batch>) -> Result<Committing, StorageError> {
         batch.check_limits()?;
-        self.group.commit(batch)
+        self.group.begin(batch.clone())
     }
 }
 

@@ -106,6 +106,11 @@ impl StorageError {
         Self::Io { path: path.to_owned(), source: Arc::new(source) }
     }
 
+    /// The store's writer has ended, so that nothing is written any more.
+    pub(crate) fn writer_ended() -> Self {
+        Self::Stopped("its writer thread ended".into())
+    }
+
     /// Damage of `path`.
     pub fn damaged(path: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), what: what.into() }

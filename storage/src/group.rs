@@ -5,12 +5,13 @@
 //! are merged in the order of the queue into one: the group as a whole is atomic, which is more than was asked.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::limits::{GROUP_BYTES_MAX, GROUP_COMMITS_MAX, QUEUE_COMMITS_MAX, QUIET_MS};
-use crate::{Batch, StorageError};
+use crate::{Batch, Committing, StorageError};
 
 /// Without a commit for so long, nothing else is to be done.
 const QUIET: Duration = Duration::from_millis(QUIET_MS);
@@ -21,7 +22,7 @@ pub(crate) trait Writer: Send + 'static {
     type Order: Send + 'static;
 
     /// Applies the batch and syncs it.
-    fn write(&mut self, batch: Batch) -> Result<(), StorageError>;
+    fn write(&mut self, batch: &Batch) -> Result<(), StorageError>;
 
     /// Does as it is asked. An error stops the store as that of a write does.
     fn order(&mut self, order: Self::Order) -> Result<(), StorageError>;
@@ -61,7 +62,7 @@ enum Waiting<O> {
 }
 
 struct Commit {
-    batch: Batch,
+    batch: Arc<Batch>,
     done: SyncSender<Result<(), StorageError>>,
 }
 
@@ -74,11 +75,11 @@ impl<O: Send + 'static> GroupCommit<O> {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Returns once the group with this batch has been written.
-    pub(crate) fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        let (done, result) = sync_channel(1);
+    /// Has the batch written, with a group. Returns once it is in the queue.
+    pub(crate) fn begin(&self, batch: Arc<Batch>) -> Result<Committing, StorageError> {
+        let (done, outcome) = sync_channel(1);
         self.push(Waiting::Commit(Commit { batch, done }))?;
-        result.recv().map_err(|_| ended())?
+        Ok(Committing::until(outcome))
     }
 
     /// Asks for something else. Returns once it is in the queue.
@@ -87,8 +88,8 @@ impl<O: Send + 'static> GroupCommit<O> {
     }
 
     fn push(&self, waiting: Waiting<O>) -> Result<(), StorageError> {
-        let queue = self.queue.as_ref().ok_or_else(ended)?;
-        queue.send(waiting).map_err(|_| ended())
+        let queue = self.queue.as_ref().ok_or_else(StorageError::writer_ended)?;
+        queue.send(waiting).map_err(|_| StorageError::writer_ended())
     }
 }
 
@@ -100,10 +101,6 @@ impl<O> Drop for GroupCommit<O> {
             let _ = thread.join();
         }
     }
-}
-
-fn ended() -> StorageError {
-    StorageError::Stopped("its writer thread ended".into())
 }
 
 fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
@@ -138,7 +135,7 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
                 (batch, group, next) = gather(first, waiting);
                 let result = match stopped {
                     Some(reason) => Err(reason.clone()),
-                    None => writer.write(batch),
+                    None => writer.write(&batch),
                 };
                 written = Some(Instant::now());
                 for done in group {
@@ -174,7 +171,7 @@ fn run<W: Writer>(mut writer: W, waiting: &Receiver<Waiting<W::Order>>) {
 }
 
 /// A group's batch, who waits for it, and what comes after it if that can't be part of it.
-type Gathered<O> = (Batch, Vec<SyncSender<Result<(), StorageError>>>, Option<Waiting<O>>);
+type Gathered<O> = (Arc<Batch>, Vec<SyncSender<Result<(), StorageError>>>, Option<Waiting<O>>);
 
 /// Merges what waits.
 fn gather<O>(first: Commit, waiting: &Receiver<Waiting<O>>) -> Gathered<O> {
@@ -185,7 +182,7 @@ fn gather<O>(first: Commit, waiting: &Receiver<Waiting<O>>) -> Gathered<O> {
     {
         match next {
             Waiting::Commit(next) => {
-                batch.append(next.batch);
+                Arc::make_mut(&mut batch).append(Arc::unwrap_or_clone(next.batch));
                 group.push(next.done);
             }
             order @ Waiting::Order(_) => return (batch, group, Some(order)),
@@ -212,9 +209,9 @@ mod tests {
     impl Writer for Gated {
         type Order = SyncSender<Result<usize, StorageError>>;
 
-        fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
+        fn write(&mut self, batch: &Batch) -> Result<(), StorageError> {
             let result = self.gate.recv().unwrap();
-            self.written.lock().unwrap().push(batch);
+            self.written.lock().unwrap().push(batch.clone());
             result
         }
 
@@ -251,10 +248,10 @@ mod tests {
         }
     }
 
-    fn batch(key: &str, value: &str) -> Batch {
+    fn batch(key: &str, value: &str) -> Arc<Batch> {
         let mut batch = Batch::new();
         batch.put(Tree::Meta, key, value);
-        batch
+        Arc::new(batch)
     }
 
     #[test]
@@ -273,7 +270,7 @@ mod tests {
         run(Gated { gate, written: Arc::clone(&written), left: 0 }, &waiting);
 
         assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
-        let mut merged = batch("a", "3");
+        let mut merged = Batch::clone(&batch("a", "3"));
         merged.put(Tree::Meta, "b", "2");
         assert_eq!(*written.lock().unwrap(), [merged]);
     }
@@ -325,10 +322,11 @@ mod tests {
         let written = Arc::default();
         let group = GroupCommit::start(Gated { gate, written: Arc::clone(&written), left: 0 }).unwrap();
         open.send(Ok(())).unwrap();
-        group.commit(batch("a", "1")).unwrap();
+        let commit = |batch| group.begin(batch).unwrap().wait();
+        commit(batch("a", "1")).unwrap();
         open.send(Err(StorageError::Full)).unwrap();
-        assert!(matches!(group.commit(batch("a", "2")), Err(StorageError::Full)));
-        assert!(matches!(group.commit(batch("a", "3")), Err(StorageError::Stopped(_))));
+        assert!(matches!(commit(batch("a", "2")), Err(StorageError::Full)));
+        assert!(matches!(commit(batch("a", "3")), Err(StorageError::Stopped(_))));
         assert_eq!(written.lock().unwrap().len(), 2);
     }
 }

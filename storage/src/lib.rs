@@ -8,6 +8,7 @@
 
 mod batch;
 mod catalogue;
+mod committing;
 mod error;
 pub mod limits;
 mod memory;
@@ -48,6 +49,7 @@ mod writer;
 
 pub use batch::{Batch, Change};
 pub use catalogue::Tree;
+pub use committing::Committing;
 pub use error::StorageError;
 pub use memory::MemoryStore;
 pub use overlay::Overlay;

@@ -1,27 +1,31 @@
 //! A view with changes on top that are not committed yet.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use crate::view::check_scan;
 use crate::{Batch, Range, Row, StorageError, Tree, View};
 
 /// What a step reads and writes: the rows of `base` as they will be once the batch is committed. Make one with
-/// [`new`](Overlay::new), read and change, and take the changes with [`into_batch`](Overlay::into_batch).
+/// [`new`](Overlay::new), read and change, and take the changes with [`into_batch`](Overlay::into_batch). Over a batch that others hold too (an
+/// `Arc<Batch>` that is being committed), it can only be read.
 #[derive(Debug)]
-pub struct Overlay<V> {
+pub struct Overlay<V, B = Batch> {
     base: V,
-    batch: Batch,
+    batch: B,
+}
+
+impl<V: View, B: Borrow<Batch>> Overlay<V, B> {
+    /// `base` with the changes of `batch`.
+    pub fn with(base: V, batch: B) -> Self {
+        Self { base, batch }
+    }
 }
 
 impl<V: View> Overlay<V> {
     /// `base` without changes. A reference to a view is a view too.
     pub fn new(base: V) -> Self {
         Self::with(base, Batch::new())
-    }
-
-    /// `base` with the changes of `batch`.
-    pub fn with(base: V, batch: Batch) -> Self {
-        Self { base, batch }
     }
 
     /// Sets the value at `key`.
@@ -65,36 +69,40 @@ impl<V: View> Overlay<V> {
     }
 }
 
-impl<V: View> View for Overlay<V> {
+impl<V: View, B: Borrow<Batch>> View for Overlay<V, B> {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
-        match self.batch.change(tree, key) {
+        let batch = self.batch.borrow();
+        match batch.change(tree, key) {
             Some(change) => Ok(change.clone()),
-            None if self.batch.shreds(tree, key) => Ok(None),
+            None if batch.shreds(tree, key) => Ok(None),
             None => self.base.get(tree, key),
         }
     }
 
     fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
-        match self.batch.change(tree, key) {
+        let batch = self.batch.borrow();
+        match batch.change(tree, key) {
             Some(change) => Ok(change.is_some()),
-            None if self.batch.shreds(tree, key) => Ok(false),
+            None if batch.shreds(tree, key) => Ok(false),
             None => self.base.contains(tree, key),
         }
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
         check_scan(tree)?;
+        let batch = self.batch.borrow();
         // Each change hides at most one row of the base, so that so many more rows are surely enough.
-        let hidden_max = self.batch.changes_in(tree, range).count();
+        let hidden_max = batch.changes_in(tree, range).count();
         let rows = self.base.scan(tree, range, limit.saturating_add(hidden_max))?;
-        Ok(merge(rows, self.batch.changes_in(tree, range), |row, change| row.cmp(change), limit))
+        Ok(merge(rows, batch.changes_in(tree, range), |row, change| row.cmp(change), limit))
     }
 
     fn scan_back(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
         check_scan(tree)?;
-        let hidden_max = self.batch.changes_in(tree, range).count();
+        let batch = self.batch.borrow();
+        let hidden_max = batch.changes_in(tree, range).count();
         let rows = self.base.scan_back(tree, range, limit.saturating_add(hidden_max))?;
-        Ok(merge(rows, self.batch.changes_in(tree, range).rev(), |row, change| change.cmp(row), limit))
+        Ok(merge(rows, batch.changes_in(tree, range).rev(), |row, change| change.cmp(row), limit))
     }
 }
 

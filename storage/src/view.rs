@@ -1,8 +1,9 @@
 //! The two traits that the engine and its drivers know a store by.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::{Batch, StorageError, Tree};
+use crate::{Batch, Committing, StorageError, Tree};
 
 /// A row: key and value.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -55,6 +56,17 @@ pub trait Store: View {
     /// A batch above the limits is refused and leaves the store usable. After a failed write, whether the batch
     /// is there is known only once the store has been opened again, and further commits fail until then.
     fn commit(&self, batch: Batch) -> Result<(), StorageError>;
+
+    /// Begins to [`commit`](Store::commit) the batch, and may return before that is done, so that the caller goes on with something else.
+    /// Commits are made in the order in which they were begun. Until this one ends, other reads may show it or not; who must see it reads
+    /// through an [`Overlay`](crate::Overlay) of the same batch.
+    ///
+    /// # Errors
+    /// As [`commit`](Store::commit): of what is above the limits now, otherwise at the end.
+    fn begin(&self, batch: &Arc<Batch>) -> Result<Committing, StorageError> {
+        batch.check_limits()?;
+        Ok(Committing::ended(self.commit(Batch::clone(batch))))
+    }
 }
 
 impl<V: View + ?Sized> View for &V {

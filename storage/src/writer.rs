@@ -57,7 +57,7 @@ pub(crate) enum Order {
 impl Writer for StoreWriter {
     type Order = Order;
 
-    fn write(&mut self, batch: Batch) -> Result<(), StorageError> {
+    fn write(&mut self, batch: &Batch) -> Result<(), StorageError> {
         let sealed_puts = batch.changes().filter(|(tree, _, value)| tree.sealed() && value.is_some()).count();
         let mut new_keys = self.keys.create(sealed_puts)?.into_iter();
         let mut changes = Changes::new();
@@ -67,7 +67,7 @@ impl Writer for StoreWriter {
             let row = value.map(|value| self.encode(&mut changes, &row_key, value, new_key)).transpose()?;
             changes.entry(tree as usize).or_default().insert(row_key, row);
         }
-        let shredded = self.shredded(&batch)?;
+        let shredded = self.shredded(batch)?;
         let notes = self.note(&mut changes, &shredded);
         let replaced = self.apply(&changes)?;
         if !batch.is_lazy() {

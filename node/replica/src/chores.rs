@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use lanyard_storage::StorageError;
 
-use crate::Output;
 use crate::erase;
 use crate::hold;
 use crate::keep;
@@ -50,9 +49,9 @@ pub struct Chores {
 }
 
 impl Chores {
-    /// A round took so long and had these outputs: one of [`crate::Input::GoOn`] alone (`chore`), or one of other inputs.
-    pub fn after(&mut self, chore: bool, took: Duration, outputs: &[Output]) {
-        let more = outputs.iter().any(|output| matches!(output, Output::GoOn));
+    /// A round took so long: one of [`crate::Input::GoOn`] alone (`chore`), or one of other inputs. `more` says that [`crate::Output::GoOn`] was among its
+    /// outputs.
+    pub fn after(&mut self, chore: bool, took: Duration, more: bool) {
         if chore {
             self.left = more;
             self.owed = self.owed.saturating_sub(took);
@@ -76,15 +75,15 @@ mod tests {
     fn chores_take_what_is_idle_and_a_fifth_of_the_rest() {
         let ms = Duration::from_millis;
         let mut chores = Chores::default();
-        chores.after(false, ms(40), &[]);
+        chores.after(false, ms(40), false);
         assert!(!chores.are_due(true), "nothing is left to do");
-        chores.after(false, ms(40), &[Output::GoOn]);
+        chores.after(false, ms(40), true);
         assert!(chores.are_due(false), "10 ms are owed");
-        chores.after(true, ms(9), &[Output::GoOn]);
+        chores.after(true, ms(9), true);
         assert!(chores.are_due(false));
-        chores.after(true, ms(9), &[Output::GoOn]);
+        chores.after(true, ms(9), true);
         assert!(chores.are_due(true) && !chores.are_due(false));
-        chores.after(true, ms(9), &[]);
+        chores.after(true, ms(9), false);
         assert!(!chores.are_due(true));
     }
 }

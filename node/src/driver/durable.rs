@@ -4,11 +4,11 @@
 //! trust) would have told what a loss of power takes back: a position of an inbox that is given to another message after the restart, a commit of
 //! a conversation that was never made. So who has read waits for the commit that was under way.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use lanyard_storage::StorageError;
 
-/// Fed by [`Commits::run`], on the engine's thread alone; asked by [`Commits::settled`], from any thread that may block.
+/// Fed by [`Commits::begin`], on the engine's thread alone, which has one commit under way at a time; asked by [`Commits::settled`], from any thread that may block.
 #[derive(Default)]
 pub(super) struct Commits {
     state: Mutex<State>,
@@ -24,14 +24,10 @@ struct State {
 }
 
 impl Commits {
-    /// Makes a commit. If it panics, it has failed.
-    pub(super) fn run(&self, commit: impl FnOnce() -> Result<(), StorageError>) -> Result<(), StorageError> {
+    /// A commit begins. It has failed if nobody says otherwise: if the thread panics, for one.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         self.lock().begun += 1;
-        let mut under_way = UnderWay { commits: self, fails: true };
-        let outcome = commit();
-        // A batch that is too large is refused before anything of it is seen.
-        under_way.fails = !matches!(outcome, Ok(()) | Err(StorageError::TooLarge { .. }));
-        outcome
+        UnderWay { commits: self.clone(), fails: true }
     }
 
     /// Waits until everything that can have been read before this call is on the disk. False if it may never be.
@@ -48,12 +44,20 @@ impl Commits {
 }
 
 /// A commit, which ends when this is dropped: also by a panic, so that nobody waits for ever.
-struct UnderWay<'a> {
-    commits: &'a Commits,
+pub(super) struct UnderWay {
+    commits: Arc<Commits>,
     fails: bool,
 }
 
-impl Drop for UnderWay<'_> {
+impl UnderWay {
+    /// It has ended like this.
+    pub(super) fn end(mut self, outcome: &Result<(), StorageError>) {
+        // A batch that is too large is refused before anything of it is seen.
+        self.fails = !matches!(outcome, Ok(()) | Err(StorageError::TooLarge { .. }));
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.commits.lock();
         state.ended = state.begun;
@@ -71,48 +75,33 @@ mod tests {
 
     #[test]
     fn who_read_during_a_commit_waits_for_its_end() {
-        let commits = Commits::default();
+        let commits = Arc::<Commits>::default();
         assert!(commits.settled(), "nothing is under way");
         thread::scope(|scope| {
-            let (begun, begins) = mpsc::channel();
-            let (finish, finished) = mpsc::channel();
             let (told, tells) = mpsc::channel();
+            let under_way = commits.begin();
             let commits = &commits;
-            scope.spawn(move || {
-                commits.run(|| {
-                    begun.send(()).unwrap();
-                    finished.recv().unwrap();
-                    Ok(())
-                })
-            });
-            begins.recv().unwrap();
             scope.spawn(move || told.send(commits.settled()));
             // However long it takes, the reader is not answered before the commit ends.
             thread::yield_now();
             assert_eq!(tells.try_recv(), Err(mpsc::TryRecvError::Empty));
-            finish.send(()).unwrap();
+            under_way.end(&Ok(()));
             assert!(tells.recv().unwrap());
         });
     }
 
     #[test]
     fn who_read_during_a_commit_that_panics_is_told_nothing() {
-        let commits = Commits::default();
+        let commits = Arc::<Commits>::default();
         thread::scope(|scope| {
-            let (begun, begins) = mpsc::channel();
-            let (finish, finished) = mpsc::channel::<()>();
             let (told, tells) = mpsc::channel();
+            let under_way = commits.begin();
             let commits = &commits;
-            let engine = scope.spawn(move || {
-                commits.run(|| {
-                    begun.send(()).unwrap();
-                    finished.recv().unwrap();
-                    panic!("a test")
-                })
-            });
-            begins.recv().unwrap();
             scope.spawn(move || told.send(commits.settled()));
-            finish.send(()).unwrap();
+            let engine = scope.spawn(move || {
+                let _under_way = under_way;
+                panic!("a test")
+            });
             assert!(engine.join().is_err());
             assert!(!tells.recv().unwrap());
         });
@@ -121,11 +110,10 @@ mod tests {
 
     #[test]
     fn nothing_is_told_once_a_commit_has_failed() {
-        let commits = Commits::default();
-        let too_large = || Err(StorageError::TooLarge { what: "changes", len: 2, max: 1 });
-        assert!(commits.run(too_large).is_err());
+        let commits = Arc::<Commits>::default();
+        commits.begin().end(&Err(StorageError::TooLarge { what: "changes", len: 2, max: 1 }));
         assert!(commits.settled(), "refused before anything was seen");
-        assert!(commits.run(|| Err(StorageError::Stopped("a test".into()))).is_err());
+        commits.begin().end(&Err(StorageError::Stopped("a test".into())));
         assert!(!commits.settled());
     }
 }

@@ -1,4 +1,8 @@
 //! The engine's thread: steps what waits, commits it as one batch, and carries out the outputs.
+//!
+//! While a round's batch is being committed, the next round is stepped on top of it; it is closed once the disk is free for it. So both work
+//! at once, batches grow by what waits and not by a timer, and a lone input is committed without delay. Nothing of a round is told before its own
+//! commit has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,10 +14,11 @@ use lanyard_replica::chores::Chores;
 use lanyard_replica::clock;
 use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
-use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
+use lanyard_storage::{Batch, Committing, Overlay, SledStore, StorageError, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Errand;
+use super::durable::UnderWay;
 use super::shared::{Shared, failed};
 use crate::policy::Policy;
 
@@ -55,46 +60,144 @@ struct Waiters {
     done: Vec<oneshot::Sender<()>>,
 }
 
+/// What was stepped together. Nothing of it is told before its batch is on the disk.
+#[derive(Default)]
+struct Round {
+    batch: Batch,
+    outputs: Vec<Output>,
+    waiters: Waiters,
+    /// Whether the engine was told to stop.
+    last: bool,
+}
+
+/// A round whose batch is being committed.
+struct Flight {
+    /// None of a batch in which nothing changes.
+    commit: Option<(Committing, UnderWay)>,
+    batch: Arc<Batch>,
+    outputs: Vec<Output>,
+    waiters: Waiters,
+}
+
+impl Flight {
+    fn has_ended(&mut self) -> bool {
+        self.commit.as_mut().is_none_or(|(committing, _)| committing.has_ended())
+    }
+
+    /// Waits for the end of the commit. Without an error, what is to be carried out; otherwise nobody is told anything but that it failed.
+    fn land(self) -> Result<(Vec<Output>, Waiters), StorageError> {
+        if let Some((committing, under_way)) = self.commit {
+            let outcome = committing.wait();
+            under_way.end(&outcome);
+            if let Err(error) = outcome {
+                self.waiters.fail();
+                return Err(error);
+            }
+        }
+        Ok((self.outputs, self.waiters))
+    }
+}
+
+impl Waiters {
+    /// Says that what they wait for failed.
+    fn fail(self) {
+        for (_, answer) in self.answers {
+            // Who asked may have gone away.
+            let _ = answer.send(Err(failed()));
+        }
+    }
+}
+
 impl Thread {
     /// Runs until it is told to stop, or the store fails. Returns why it ended.
     pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Message>) -> String {
+        match self.rounds(&mut waiting) {
+            Ok(why) => why.into(),
+            // What was not answered was not acknowledged. The store tells at the next start what it holds.
+            Err(error) => {
+                tracing::error!(%error, "the store has failed: the node stops");
+                error.to_string()
+            }
+        }
+    }
+
+    fn rounds(&mut self, waiting: &mut mpsc::Receiver<Message>) -> Result<&'static str, OpenError> {
         let (mut ticket, mut chores) = (0, Chores::default());
+        let mut flight: Option<Flight> = None;
         loop {
             let chore = chores.are_due(waiting.is_empty());
+            if chore || waiting.is_empty() {
+                self.land(flight.take())?;
+            }
             let first = if chore { Some(Message::Input(Input::GoOn)) } else { waiting.blocking_recv() };
             let Some(first) = first else {
-                return "nobody asks any more".into();
+                return Ok("nobody asks any more");
             };
             let begun = Instant::now();
-            let mut waiters = Waiters::default();
-            let outcome = self.round(first, &mut waiting, &mut waiters, &mut ticket);
-            match outcome {
-                Ok((outputs, go_on)) => {
-                    chores.after(chore, begun.elapsed(), &outputs);
-                    self.carry_out(outputs, waiters);
-                    if !go_on {
-                        return "stopped".into();
-                    }
+            let mut round = Round::default();
+            let stepped = self.step(&mut round, first, waiting, flight.as_mut(), &mut ticket);
+            let earlier = flight.take().map(Flight::land).transpose();
+            let last = round.last;
+            let more = round.outputs.iter().any(|output| matches!(output, Output::GoOn));
+            let next = match (stepped, &earlier) {
+                (Ok(()), Ok(_)) => self.take_off(round),
+                (outcome, _) => {
+                    round.waiters.fail();
+                    outcome.map(|()| None)
                 }
+            };
+            if let Some((outputs, waiters)) = earlier? {
+                self.carry_out(outputs, waiters);
+            }
+            match next {
+                Ok(next) => flight = next,
                 // The engine's bounds should make this impossible. It must not stop the node: whoever sent what led to
                 // it would do so again. Nothing of the round has happened.
                 Err(error @ StorageError::TooLarge { .. }) => {
                     tracing::error!(%error, "a round of the engine was discarded");
-                    if let Err(error) = self.begin_anew() {
-                        return error.to_string();
-                    }
+                    self.begin_anew()?;
                 }
-                // What was not answered was not acknowledged. The store tells at the next start what it holds.
-                Err(error) => {
-                    tracing::error!(%error, "the store has failed: the node stops");
-                    for (_, answer) in waiters.answers {
-                        // Who asked may have gone away.
-                        let _ = answer.send(Err(failed()));
-                    }
-                    return error.to_string();
+                Err(error) => return Err(error.into()),
+            }
+            if chore || last || flight.as_ref().is_some_and(|flight| flight.commit.is_none()) {
+                self.land(flight.take())?;
+            }
+            if last {
+                return Ok("stopped");
+            }
+            chores.after(chore, begun.elapsed(), more);
+        }
+    }
+
+    /// Has the round committed.
+    fn take_off(&self, round: Round) -> Result<Option<Flight>, StorageError> {
+        let Round { batch, outputs, waiters, .. } = round;
+        let batch = Arc::new(batch);
+        if batch.is_empty() {
+            return Ok(Some(Flight { commit: None, batch, outputs, waiters }));
+        }
+        let under_way = self.shared.commits.begin();
+        match self.store.begin(&batch) {
+            Ok(committing) => {
+                Ok(Some(Flight { commit: Some((committing, under_way)), batch, outputs, waiters }))
+            }
+            Err(error) => {
+                let outcome = Err(error);
+                under_way.end(&outcome);
+                if !matches!(outcome, Err(StorageError::TooLarge { .. })) {
+                    waiters.fail();
                 }
+                outcome.map(|()| None)
             }
         }
+    }
+
+    /// Waits until the round is on the disk, and carries out its outputs.
+    fn land(&mut self, flight: Option<Flight>) -> Result<(), StorageError> {
+        if let Some((outputs, waiters)) = flight.map(Flight::land).transpose()? {
+            self.carry_out(outputs, waiters);
+        }
+        Ok(())
     }
 
     /// Opens the replica from what is stored, and has its peers connect again.
@@ -111,44 +214,40 @@ impl Thread {
         Ok(())
     }
 
-    fn round(
+    /// Steps what waits, on top of what is being committed.
+    fn step(
         &mut self,
+        round: &mut Round,
         first: Message,
         waiting: &mut mpsc::Receiver<Message>,
-        waiters: &mut Waiters,
+        mut earlier: Option<&mut Flight>,
         ticket: &mut u64,
-    ) -> Result<(Vec<Output>, bool), StorageError> {
-        let (mut batch, mut outputs) = (Batch::new(), Vec::new());
+    ) -> Result<(), StorageError> {
         // A chore goes alone, so that what it takes is known.
         let most = if matches!(first, Message::Input(Input::GoOn)) { 1 } else { STEPS_MAX };
+        let committing = earlier.as_ref().map(|flight| flight.batch.clone()).unwrap_or_default();
+        let base = Overlay::with(&*self.store, committing);
         let mut next = Some(first);
         let (mut steps, mut output_bytes) = (0, 0);
         while let Some(message) = next.take() {
-            let Some(input) = to_input(message, waiters, ticket) else {
-                self.commit(batch)?;
-                return Ok((outputs, false));
+            let Some(input) = to_input(message, &mut round.waiters, ticket) else {
+                round.last = true;
+                return Ok(());
             };
-            let Step { batch: changes, outputs: more } = {
-                let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
-                let step = self.replica.step(input, crate::time::now(), &view)?;
-                batch = view.into_batch();
-                step
-            };
-            batch.append(changes);
-            output_bytes += more.iter().map(weight).sum::<usize>();
-            outputs.extend(more);
+            let view = Overlay::with(&base, std::mem::take(&mut round.batch));
+            let Step { batch: changes, outputs } = self.replica.step(input, crate::time::now(), &view)?;
+            round.batch = view.into_batch();
+            round.batch.append(changes);
+            output_bytes += outputs.iter().map(weight).sum::<usize>();
+            round.outputs.extend(outputs);
             steps += 1;
-            let open = batch.byte_len() < COMMIT_BYTES && batch.len() < COMMIT_CHANGES;
-            if steps < most && open && output_bytes < ROUND_OUTPUT_BYTES {
+            let open = round.batch.byte_len() < COMMIT_BYTES && round.batch.len() < COMMIT_CHANGES;
+            let disk_waits = earlier.as_mut().is_some_and(|flight| flight.has_ended());
+            if steps < most && open && output_bytes < ROUND_OUTPUT_BYTES && !disk_waits {
                 next = waiting.try_recv().ok();
             }
         }
-        self.commit(batch)?;
-        Ok((outputs, true))
-    }
-
-    fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        if batch.is_empty() { Ok(()) } else { self.shared.commits.run(|| self.store.commit(batch)) }
+        Ok(())
     }
 
     /// In order, and never before the commit. Nothing here waits: what a full queue does not take is lost, and comes

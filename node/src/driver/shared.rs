@@ -27,7 +27,7 @@ pub(super) struct Shared {
     /// How PINs are bounded.
     pub(super) pins: PinPolicy,
     /// Of the engine, to the store.
-    pub(super) commits: Commits,
+    pub(super) commits: Arc<Commits>,
     network: RwLock<Arc<Network>>,
     inputs: mpsc::Sender<Message>,
     shell: OnceLock<p2p::Handle>,
@@ -57,7 +57,7 @@ impl Shared {
             trust,
             store,
             pins,
-            commits: Commits::default(),
+            commits: Arc::default(),
             network: RwLock::new(network),
             inputs,
             shell: OnceLock::new(),

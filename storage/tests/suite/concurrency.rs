@@ -1,9 +1,10 @@
 //! Many threads at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use lanyard_storage::{Batch, Store, Tree, View};
+use lanyard_storage::{Batch, MemoryStore, Overlay, StorageError, Store, Tree, View, limits};
 
 use super::{envelopes, open};
 
@@ -69,4 +70,53 @@ fn threads_commit_together() {
 /// A value in several parts that tells its number.
 fn long(number: u32) -> Vec<u8> {
     number.to_be_bytes().repeat(3_000)
+}
+
+/// What was begun is there in the order in which it was begun, and whoever reads through its batch meanwhile sees what will be.
+#[test]
+fn a_commit_goes_on_while_its_caller_reads_through_its_batch() {
+    fn check(store: &impl Store) {
+        let mut before = Batch::new();
+        before.put(Tree::Inbox, "old", "1");
+        before.put(Tree::Envelopes, "old", "1");
+        store.commit(before).unwrap();
+        for number in 0..20u32 {
+            let mut first = Batch::new();
+            first.delete(Tree::Inbox, "old");
+            first.shred(Tree::Envelopes, "old");
+            first.put(Tree::Inbox, "new", number.to_be_bytes());
+            first.put(Tree::Envelopes, "new", number.to_be_bytes());
+            let first = Arc::new(first);
+            let mut committing = store.begin(&first).unwrap();
+            let coming = Overlay::with(store, first.clone());
+            loop {
+                let ended = committing.has_ended();
+                let rows = coming.scan_prefix(Tree::Inbox, b"", 2).unwrap();
+                assert_eq!(rows, [(b"new".to_vec(), number.to_be_bytes().to_vec())]);
+                assert_eq!(coming.get(Tree::Envelopes, b"new").unwrap(), Some(number.to_be_bytes().to_vec()));
+                assert!(!coming.contains(Tree::Envelopes, b"old").unwrap());
+                if ended {
+                    break;
+                }
+            }
+            committing.wait().unwrap();
+            assert!(!store.contains(Tree::Inbox, b"old").unwrap());
+            // Two that are under way at once.
+            let put = |value: u32| {
+                let mut batch = Batch::new();
+                batch.put(Tree::Meta, "last", value.to_be_bytes());
+                store.begin(&Arc::new(batch)).unwrap()
+            };
+            let both = [put(2 * number), put(2 * number + 1)];
+            both.into_iter().for_each(|committing| committing.wait().unwrap());
+            let last = store.get(Tree::Meta, b"last").unwrap();
+            assert_eq!(last, Some((2 * number + 1).to_be_bytes().to_vec()));
+        }
+        let mut large = Batch::new();
+        large.put(Tree::Meta, "key", vec![0; limits::VALUE_BYTES_MAX + 1]);
+        assert!(matches!(store.begin(&Arc::new(large)), Err(StorageError::TooLarge { .. })));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    check(&open(dir.path()).unwrap());
+    check(&MemoryStore::new());
 }

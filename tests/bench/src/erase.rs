@@ -176,6 +176,10 @@ impl Latencies {
     }
 }
 
+fn goes_on(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::GoOn))
+}
+
 impl Custodian {
     /// Stores messages that come one by one, evenly in time, with a tick each second, as the driver's thread does: what has come
     /// while it worked goes into one commit. How long each took from its coming to its commit.
@@ -191,13 +195,13 @@ impl Custodian {
             if second > ticked {
                 ticked = second;
                 let outputs = self.site.step(vec![Input::Tick], now.plus_secs(second))?;
-                chores.after(false, round.elapsed(), &outputs);
+                chores.after(false, round.elapsed(), goes_on(&outputs));
                 continue;
             }
             let idle = *next > begun.elapsed();
             if chores.are_due(idle) {
                 let outputs = self.site.step(vec![Input::GoOn], now.plus_secs(second))?;
-                chores.after(true, round.elapsed(), &outputs);
+                chores.after(true, round.elapsed(), goes_on(&outputs));
                 continue;
             }
             if idle {
@@ -213,7 +217,7 @@ impl Custodian {
             let arrivals = arrival::verify(looked, &self.site.replica.network());
             let from = Source::Peer(self.network.trusts[0].node_id());
             let outputs = self.site.step(vec![Input::Records { from, arrivals }], now.plus_secs(second))?;
-            chores.after(false, round.elapsed(), &outputs);
+            chores.after(false, round.elapsed(), goes_on(&outputs));
             took.extend(came.iter().map(|at| (begun.elapsed() - *at).as_secs_f64() * 1000.0));
         }
         took.sort_by(f64::total_cmp);

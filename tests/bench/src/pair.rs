@@ -12,18 +12,23 @@ use lanyard_replica::fixtures::Trust;
 use lanyard_replica::frame::Frame;
 use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Input, Output, Replica, Source, arrival, found};
-use lanyard_storage::{Batch, Overlay, Store};
+use lanyard_storage::{Batch, Committing, Overlay, Store};
+use peak_alloc::PeakAlloc;
 
-use crate::ALLOCATED;
 use crate::network::{NOW, Network};
+
+/// What is allocated, in a program whose allocator counts that.
+const ALLOCATED: PeakAlloc = PeakAlloc;
 
 pub struct Site {
     pub store: Box<dyn Store>,
     pub replica: Replica,
     /// Time that it has worked.
     pub busy: Duration,
-    /// Of it, time in the store's commits.
+    /// Of it, time in which it waited for the store's commits.
     pub committing: Duration,
+    /// What is being committed.
+    flight: Option<(Committing, Arc<Batch>)>,
 }
 
 /// What passed on the wire.
@@ -193,20 +198,31 @@ impl Site {
     pub fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
         store.commit(found(&*store, &network.charter)?)?;
         let replica = Replica::open(&*store, trust.own(), &network.charter)?;
-        Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO })
+        Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO, flight: None })
     }
 
     /// Steps what waits, and commits it.
     pub fn step(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Output>, Box<dyn Error>> {
+        let outputs = self.step_ahead(inputs, now)?;
+        self.land()?;
+        Ok(outputs)
+    }
+
+    /// Steps what waits on top of what is being committed, as the driver does: whenever the disk is free, it gets what was stepped so far.
+    /// The outputs would be carried out once that has [landed](Site::land).
+    pub fn step_ahead(&mut self, inputs: Vec<Input>, now: Timestamp) -> Result<Vec<Output>, Box<dyn Error>> {
         let begun = Instant::now();
         let (mut batch, mut outputs) = (Batch::new(), Vec::new());
         for input in inputs {
-            let view = Overlay::with(&*self.store, std::mem::take(&mut batch));
+            let committing = self.flight.as_ref().map(|(_, batch)| batch.clone()).unwrap_or_default();
+            let base = Overlay::with(&*self.store, committing);
+            let view = Overlay::with(&base, std::mem::take(&mut batch));
             let step = self.replica.step(input, now, &view)?;
             batch = view.into_batch();
             batch.append(step.batch);
             outputs.extend(step.outputs);
-            if batch.byte_len() >= COMMIT_BYTES || batch.len() >= COMMIT_CHANGES {
+            let disk_waits = self.flight.as_mut().is_some_and(|(committing, _)| committing.has_ended());
+            if disk_waits || batch.byte_len() >= COMMIT_BYTES || batch.len() >= COMMIT_CHANGES {
                 self.commit(std::mem::take(&mut batch))?;
             }
         }
@@ -215,11 +231,27 @@ impl Site {
         Ok(outputs)
     }
 
-    fn commit(&mut self, batch: Batch) -> Result<(), Box<dyn Error>> {
+    /// Waits until everything is on the disk.
+    pub fn land(&mut self) -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
-        if !batch.is_empty() {
-            self.store.commit(batch)?;
+        if let Some((committing, _)) = self.flight.take() {
+            committing.wait()?;
         }
+        self.busy += begun.elapsed();
+        self.committing += begun.elapsed();
+        Ok(())
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), Box<dyn Error>> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if let Some((committing, _)) = self.flight.take() {
+            committing.wait()?;
+        }
+        let batch = Arc::new(batch);
+        self.flight = Some((self.store.begin(&batch)?, batch));
         self.committing += begun.elapsed();
         Ok(())
     }
