@@ -1,12 +1,44 @@
-//! What is done with records before a step: decoding, and looking at signatures, on any thread. Pure, so that whoever drives the
+//! What is done with records before a step: decoding, looking at signatures, and hashing to the curve, on any thread. Pure, so that whoever drives the
 //! engine does it alike.
 
 use lanyard_crypto::RecordId;
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{self, Decoded, Kind};
+use lanyard_crypto::record::{self, Decoded, Kind, Verified};
 
+use crate::digest::Element;
 use crate::input::Arrival;
 use crate::verdict::Refusal;
+
+/// A record that somebody who may vouches for, with what stands for it in the digests.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    record: Verified,
+    element: Element,
+}
+
+impl Vouched {
+    /// The record.
+    pub fn record(&self) -> &Verified {
+        &self.record
+    }
+
+    pub(crate) fn into_parts(self) -> (Verified, Element) {
+        (self.record, self.element)
+    }
+}
+
+impl From<Verified> for Vouched {
+    fn from(record: Verified) -> Self {
+        let element = Element::of(&record.id());
+        Self { record, element }
+    }
+}
+
+impl From<Verified> for Arrival {
+    fn from(record: Verified) -> Self {
+        Self::Verified(Box::new(record.into()))
+    }
+}
 
 /// A record that came, or its refusal.
 pub type Looked = Result<Decoded, Arrival>;
@@ -30,6 +62,20 @@ pub fn sort<B: AsRef<[u8]>>(records: impl IntoIterator<Item = B>) -> [Vec<Looked
     [deciding, others]
 }
 
+/// As [`verify`], but for those of which `is_held` says that the replica holds them, and which come first: a record is verified once, however
+/// many ways it arrives.
+pub fn verify_new(
+    records: Vec<Looked>,
+    network: &Network,
+    is_held: impl Fn(&RecordId) -> bool,
+) -> Vec<Arrival> {
+    let (held, new): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|looked| looked.as_ref().is_ok_and(|record| is_held(&record.id())));
+    let mut arrivals: Vec<_> = held.into_iter().flatten().map(|r| Arrival::Held(Box::new(r))).collect();
+    arrivals.extend(verify(new, network));
+    arrivals
+}
+
 /// What the signatures of these say, looked at in batches. What is no record comes first.
 pub fn verify(records: Vec<Looked>, network: &Network) -> Vec<Arrival> {
     let (mut arrivals, mut good) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
@@ -42,7 +88,7 @@ pub fn verify(records: Vec<Looked>, network: &Network) -> Vec<Arrival> {
     let ids: Vec<_> = good.iter().map(|record| (record.id(), record.bytes().len())).collect();
     let outcomes = ids.into_iter().zip(record::verify_all(good, network));
     arrivals.extend(outcomes.map(|((id, len), outcome)| match outcome {
-        Ok(record) => Arrival::Verified(Box::new(record)),
+        Ok(record) => record.into(),
         Err(why) => Arrival::Refused { id, why: Refusal::Unverified(why), len },
     }));
     arrivals

@@ -83,6 +83,22 @@ impl Sum {
     }
 }
 
+/// What stands for one record in the sums. To map it to a point takes as long as a part of a signature, so this is done with that.
+#[derive(Clone, Debug)]
+pub(crate) struct Element {
+    point: RistrettoPoint,
+    lanes: [u64; 2],
+}
+
+impl Element {
+    pub(crate) fn of(id: &RecordId) -> Self {
+        let hash: [u8; 64] =
+            Sha512::new().chain_update(labels::DIGEST).chain_update(id.as_bytes()).finalize().into();
+        let lanes = Sum::from_bytes(1, hash.first_chunk().unwrap_or(&[0; 16])).lanes;
+        Self { point: RistrettoPoint::from_uniform_bytes(&hash), lanes }
+    }
+}
+
 /// What changes in the digests in one step.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -96,11 +112,8 @@ impl Pending {
         self.buckets.len() + self.roots.len()
     }
 
-    fn change(&mut self, layer: u8, bucket: u64, id: &RecordId, custodians: &[TrustId], comes: bool) {
-        let hash: [u8; 64] =
-            Sha512::new().chain_update(labels::DIGEST).chain_update(id.as_bytes()).finalize().into();
-        let point = RistrettoPoint::from_uniform_bytes(&hash);
-        let lanes = Sum::from_bytes(1, hash.first_chunk().unwrap_or(&[0; 16])).lanes;
+    fn change(&mut self, layer: u8, bucket: u64, element: &Element, custodians: &[TrustId], comes: bool) {
+        let Element { point, lanes } = element;
         let whose: Vec<Whose> =
             if custodians.is_empty() { vec![ALL] } else { custodians.iter().map(keys::trust).collect() };
         for whose in whose {
@@ -123,7 +136,9 @@ impl Pending {
 pub(crate) fn enter(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) {
     let Some(layer) = held.layer() else { return };
     turn.rows.put(Tree::Index, keys::index(layer, held.issued, id), row(&held.custodians));
-    turn.digests.change(layer, held.issued.as_secs() / BUCKET_SECS, id, &held.custodians, true);
+    let element = turn.element.take().filter(|(of, _)| of == id).map(|(_, element)| element);
+    let element = element.unwrap_or_else(|| Element::of(id));
+    turn.digests.change(layer, held.issued.as_secs() / BUCKET_SECS, &element, &held.custodians, true);
 }
 
 /// A record leaves the index, if it is in it.
@@ -135,7 +150,8 @@ pub(crate) fn leave(turn: &mut Turn<'_>, id: &RecordId, held: &Holding) -> Resul
         if mutation::is(Mutation::ForgetDigest) {
             return Ok(());
         }
-        turn.digests.change(layer, held.issued.as_secs() / BUCKET_SECS, id, &held.custodians, false);
+        let bucket = held.issued.as_secs() / BUCKET_SECS;
+        turn.digests.change(layer, bucket, &Element::of(id), &held.custodians, false);
     }
     Ok(())
 }
@@ -150,7 +166,7 @@ pub(crate) fn found(
     let mut rows = Overlay::with(view, std::mem::take(batch));
     let mut pending = Pending::default();
     rows.put(Tree::Index, keys::index(0, held.issued, id), row(&held.custodians));
-    pending.change(0, held.issued.as_secs() / BUCKET_SECS, id, &held.custodians, true);
+    pending.change(0, held.issued.as_secs() / BUCKET_SECS, &Element::of(id), &held.custodians, true);
     write(&mut rows, pending)?;
     rows.put(Tree::Meta, STATE, [1]);
     *batch = rows.into_batch();
@@ -272,7 +288,7 @@ pub(crate) fn upgrade(view: &dyn View) -> Result<Option<Batch>, StorageError> {
             rows.delete(Tree::Index, key);
             continue;
         };
-        pending.change(key[0], bucket, &id, &held.custodians, true);
+        pending.change(key[0], bucket, &Element::of(&id), &held.custodians, true);
         rows.put(Tree::Index, key, row(&held.custodians));
     }
     write(&mut rows, pending)?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use lanyard_crypto::gateway;
-use lanyard_crypto::record::{Reason, Target, Verified};
+use lanyard_crypto::record::{Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, Fingerprint, NodeId, RecordId, Timestamp, TrustId};
 use lanyard_storage::Batch;
 
+use crate::arrival::Vouched;
 use crate::audit::{AuditEntry, Place};
 use crate::frame::Frame;
 use crate::pin::{Hidden, PinRequest};
@@ -79,7 +80,9 @@ pub enum Source {
 #[derive(Debug)]
 pub enum Arrival {
     /// Somebody who may vouches for it.
-    Verified(Box<Verified>),
+    Verified(Box<Vouched>),
+    /// It was held when it came, so that its signatures were not looked at again.
+    Held(Box<Decoded>),
     /// It ends here.
     Refused {
         /// Its id: the hash of its bytes, whatever they are.
@@ -95,7 +98,8 @@ impl Arrival {
     /// How many bytes the record has.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Arrival::Verified(record) => record.bytes().len(),
+            Arrival::Verified(vouched) => vouched.record().bytes().len(),
+            Arrival::Held(record) => record.bytes().len(),
             Arrival::Refused { len, .. } => *len,
         }
     }

@@ -356,8 +356,24 @@ impl Replica {
                 {
                     (id, Taken::Known)
                 }
+                Arrival::Held(record) if turn.rows.contains(Tree::Holdings, record.id().as_bytes())? => {
+                    (record.id(), Taken::Known)
+                }
+                // It has gone meanwhile, and is judged like any other.
+                Arrival::Held(record) => {
+                    let id = record.id();
+                    match record::verify(*record, &self.network) {
+                        Ok(record) => (id, self.take(turn, record, &from)?),
+                        Err(why) => (id, Taken::Refused(why.into())),
+                    }
+                }
                 Arrival::Refused { id, why, .. } => (id, Taken::Refused(why)),
-                Arrival::Verified(record) => (record.id(), self.take(turn, *record, &from)?),
+                Arrival::Verified(vouched) => {
+                    let (record, element) = vouched.into_parts();
+                    let id = record.id();
+                    turn.element = Some((id, element));
+                    (id, self.take(turn, record, &from)?)
+                }
             };
             penalty = u32::saturating_add(penalty, self.answer(turn, &from, id, &taken)?);
             self.arrived(turn, &from, &id, bytes, taken.arrived());

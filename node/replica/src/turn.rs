@@ -40,6 +40,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) trust_changed: bool,
     /// Set once what is certain of the time has changed, by which it is judged who is let in.
     pub(crate) time_moved: bool,
+    /// What stands in the digests for the record that is being taken, if that was worked out before.
+    pub(crate) element: Option<(RecordId, digest::Element)>,
     /// What has entered and left the index, and is not in the rows of [`Tree::Digests`] yet.
     pub(crate) digests: digest::Pending,
     /// Set if more is left to do than this step has done.
@@ -66,6 +68,7 @@ impl<'a> Turn<'a> {
             chains: BTreeSet::new(),
             trust_changed: false,
             time_moved: false,
+            element: None,
             digests: digest::Pending::default(),
             more: false,
             lazy: false,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use lanyard_crypto::RecordId;
 use lanyard_replica::arrival::{self, Looked};
 use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::frame::Frame;
 use lanyard_replica::{Arrival, Input, Source};
+use lanyard_storage::{Tree, View};
 use tokio::sync::mpsc;
 
 use super::delivery;
@@ -75,8 +77,13 @@ async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
 }
 
 async fn look_at(shared: &Shared, records: Vec<Looked>) -> Vec<Arrival> {
-    let network = shared.network();
-    tokio::task::spawn_blocking(move || arrival::verify(records, &network)).await.unwrap_or_default()
+    let (network, store) = (shared.network(), shared.store.clone());
+    let verify = move || {
+        // A disk that fails is the engine's to find out.
+        let is_held = |id: &RecordId| store.contains(Tree::Holdings, id.as_bytes()).unwrap_or(false);
+        arrival::verify_new(records, &network, is_held)
+    };
+    tokio::task::spawn_blocking(verify).await.unwrap_or_default()
 }
 
 /// A refusal as a line of the audit log, if it is one that is written down.

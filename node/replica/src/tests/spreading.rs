@@ -7,7 +7,7 @@ use lanyard_storage::{Store, Tree};
 use super::fixtures::{self, Trust};
 use super::world::World;
 use crate::frame::{Frame, Refused};
-use crate::{Input, Output, Source, query};
+use crate::{Arrival, Input, Output, Source, arrival, query};
 
 const ALL: [usize; 3] = [0, 1, 2];
 
@@ -28,7 +28,7 @@ fn an_answer_is_an_output_of_the_step_that_stores() {
     let network = world.nodes[0].replica.network();
     let verified = lanyard_crypto::record::verify(record.clone(), &network).unwrap();
     let from = Source::Peer(world.trusts[1].node_id());
-    let input = Input::Records { from, arrivals: vec![crate::Arrival::Verified(Box::new(verified))] };
+    let input = Input::Records { from, arrivals: vec![verified.into()] };
     let node = &mut world.nodes[0];
     let step = node.replica.step(input, world.now, &node.store).unwrap();
     let stores =
@@ -40,6 +40,30 @@ fn an_answer_is_an_output_of_the_step_that_stores() {
     assert!(!world.holds(0, &record.id()));
     world.nodes[0].store.commit(step.batch).unwrap();
     assert!(world.holds(0, &record.id()));
+}
+
+#[test]
+fn what_is_held_is_answered_for_without_a_look_at_its_signatures_and_what_has_gone_is_judged_anew() {
+    let mut world = World::three();
+    let [held, other] = [1, 2].map(|n| message(&world, n));
+    assert_eq!(world.bring(0, 1, &held), None);
+    let mut bytes = other.bytes().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    let forged = Decoded::from_bytes(&bytes).unwrap();
+    let looked = [&held, &other, &forged].map(|record| Ok(record.clone()));
+    // Of two it is said that they are held: of one because it is, of the other because it was a moment ago, or so it seems.
+    let said = [held.id(), forged.id()];
+    let network = world.nodes[0].replica.network();
+    let arrivals = arrival::verify_new(looked.into(), &network, |id| said.contains(id));
+    assert_eq!(arrivals.iter().filter(|arrival| matches!(arrival, Arrival::Held(_))).count(), 2);
+    let from = Source::Peer(world.trusts[1].node_id());
+    let node = &mut world.nodes[0];
+    let step = node.replica.step(Input::Records { from, arrivals }, world.now, &node.store).unwrap();
+    let answers = |o: &Output| {
+        matches!(o, Output::Send { frame: Frame::Answers { stored, refused }, .. }
+            if *stored == [held.id(), other.id()] && refused.len() == 1 && refused[0].id == forged.id())
+    };
+    assert!(step.outputs.iter().any(answers), "{:?}", step.outputs);
 }
 
 #[test]
@@ -139,7 +163,7 @@ fn what_only_a_batch_takes_goes_when_a_peer_says_so() {
     let crooked = crooked.unwrap();
     let id = crooked.id();
     let from = Source::Peer(world.trusts[1].node_id());
-    world.step(0, Input::Records { from, arrivals: vec![crate::Arrival::Verified(Box::new(crooked))] });
+    world.step(0, Input::Records { from, arrivals: vec![crooked.into()] });
     assert!(world.holds(0, &id));
     // RXC, to which it comes alone, refuses it and says why; RXA looks again.
     world.pass(31);

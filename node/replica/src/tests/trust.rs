@@ -139,7 +139,7 @@ fn what_was_verified_before_a_revocation_is_not_admitted_after_it() {
     let list = world.trusts[2].crl(world.network, 1, &[&world.trusts[2].node], world.now);
     assert_eq!(world.bring(0, 2, &list), None);
     let from = crate::Source::Peer(world.trusts[1].node_id());
-    let arrivals = vec![crate::Arrival::Verified(Box::new(early))];
+    let arrivals = vec![early.into()];
     world.step(0, crate::Input::Records { from, arrivals });
     assert_eq!(world.audit(0).pop().unwrap().code, "bad-chain");
     assert!(!world.holds(0, &message.id()));

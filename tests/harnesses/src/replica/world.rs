@@ -8,9 +8,7 @@ use lanyard_crypto::record::{self, Body, Class, Decoded, Reason, Target};
 use lanyard_crypto::{ConversationId, NetworkId, RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::verdict::Verdict;
-use lanyard_replica::{
-    Arrival, Deleter, Input, Output, Replica, Reply, Request, Source, arrival, found, hold, query,
-};
+use lanyard_replica::{Deleter, Input, Output, Replica, Reply, Request, Source, arrival, found, hold, query};
 use lanyard_storage::{Batch, MemoryStore, Store, Tree};
 
 use super::check;
@@ -332,7 +330,7 @@ impl Site {
         let mut site = Self { store, replica };
         for entry in entries() {
             let verified = record::verify(entry, &site.replica.network()).unwrap();
-            let arrivals = vec![Arrival::Verified(Box::new(verified))];
+            let arrivals = vec![verified.into()];
             // As if it had come by gossip, so that it isn't spread from here.
             let from = Source::Gossip { from: fixtures::trusts()[SCRIPTED].node_id(), message: Vec::new() };
             let now = NOW.plus_secs(5);

@@ -6,6 +6,7 @@ use lanyard_replica::arrival::{self, Looked};
 use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::frame::Frame;
 use lanyard_replica::{Arrival, Input, Source};
+use lanyard_storage::{Tree, View};
 
 use super::World;
 use super::node::{At, Inbound, Then};
@@ -99,15 +100,16 @@ impl World<'_> {
         let (mut seen, mut new) = (Vec::new(), Vec::new());
         for record in records {
             let before = record.as_ref().ok().and_then(|r| node.verified.get(&r.id()));
-            match before.filter(|r| r.network_revision() == network.revision()) {
+            match before.filter(|v| v.record().network_revision() == network.revision()) {
                 Some(verified) => seen.push(Arrival::Verified(Box::new(verified.clone()))),
                 None => new.push(record),
             }
         }
-        let mut arrivals = arrival::verify(new, &network);
+        let is_held = |id: &RecordId| node.store.contains(Tree::Holdings, id.as_bytes()).unwrap_or(false);
+        let mut arrivals = arrival::verify_new(new, &network, is_held);
         for arrival in &arrivals {
-            if let Arrival::Verified(record) = arrival {
-                node.verified.insert(record.id(), (**record).clone());
+            if let Arrival::Verified(vouched) = arrival {
+                node.verified.insert(vouched.record().id(), (**vouched).clone());
             }
         }
         arrivals.extend(seen);

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use lanyard_crypto::network::Network;
-use lanyard_crypto::record::{Decoded, Verified};
+use lanyard_crypto::record::Decoded;
 use lanyard_crypto::{NodeId, RecordId, Timestamp};
-use lanyard_replica::arrival::Looked;
+use lanyard_replica::arrival::{Looked, Vouched};
 use lanyard_replica::{Input, Output, Own, Replica, Source};
 use lanyard_storage::{Batch, MemoryStore, Range, Row, StorageError, Tree, View};
 
@@ -123,7 +123,7 @@ pub struct Node {
     /// What its border has said of each peer, under which revision of the network.
     pub(super) admitted: BTreeMap<At, (u64, bool)>,
     /// What has been verified: under the same revision of the network, the same record is verified again.
-    pub(super) verified: BTreeMap<RecordId, Verified>,
+    pub(super) verified: BTreeMap<RecordId, Vouched>,
 }
 
 impl Node {
