@@ -4,12 +4,12 @@ use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use lanyard_crypto::Timestamp;
 use lanyard_crypto::record::Decoded;
+use lanyard_crypto::{RecordId, Timestamp};
 use lanyard_replica::frame::Frame;
 use lanyard_replica::{Arrival, Input, Output, Source, arrival};
 use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
-use lanyard_storage::{SledOptions, SledStore, Store};
+use lanyard_storage::{SledOptions, SledStore, Store, Tree, View};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -56,7 +56,7 @@ impl Custodian {
         for waiting in frames.chunks(FRAMES) {
             let mut arrivals = Vec::new();
             for frame in waiting {
-                arrivals.extend(look_at(frame, &self.site.replica.network())?);
+                arrivals.extend(look_at(frame, &self.site.replica.network(), &&*self.site.store)?);
             }
             self.step(arrivals, now)?;
         }
@@ -64,7 +64,13 @@ impl Custodian {
     }
 
     /// Steps records whose signatures have been looked at, and commits them.
-    pub fn step(&mut self, mut arrivals: Vec<Arrival>, now: Timestamp) -> Result<(), Box<dyn Error>> {
+    pub fn step(&mut self, arrivals: Vec<Arrival>, now: Timestamp) -> Result<(), Box<dyn Error>> {
+        self.step_ahead(arrivals, now)?;
+        self.site.land()
+    }
+
+    /// Steps records whose signatures have been looked at, while those before them are committed.
+    pub fn step_ahead(&mut self, mut arrivals: Vec<Arrival>, now: Timestamp) -> Result<(), Box<dyn Error>> {
         let mut inputs = Vec::new();
         while !arrivals.is_empty() {
             let from = Source::Peer(self.network.trusts[0].node_id());
@@ -72,7 +78,7 @@ impl Custodian {
             inputs.push(Input::Records { from, arrivals });
             arrivals = rest;
         }
-        for output in self.site.step(inputs, now)? {
+        for output in self.site.step_ahead(inputs, now)? {
             if let Output::Audit(entry) = output
                 && entry.event == "refused"
             {
@@ -105,7 +111,9 @@ pub fn frames(records: &[Decoded]) -> Vec<Vec<u8>> {
 pub fn look_at(
     frame: &[u8],
     network: &lanyard_crypto::network::Network,
+    store: &impl View,
 ) -> Result<Vec<Arrival>, Box<dyn Error>> {
     let Frame::Records(records) = Frame::from_bytes(frame)? else { return Err("a frame of records".into()) };
-    Ok(arrival::verify(records.iter().map(|r| arrival::decode(r)).collect(), network))
+    let is_held = |id: &RecordId| store.contains(Tree::Holdings, id.as_bytes()).unwrap_or(false);
+    Ok(arrival::verify_new(records.iter().map(|r| arrival::decode(r)).collect(), network, is_held))
 }

@@ -1,9 +1,9 @@
 //! Ingest: records from the wire to the disk, against what cannot be left out.
 //!
 //! Measured is what a node does with frames of a peer: decode, hash, verify, decide, seal, index, write, sync; signatures are looked at in
-//! one thread while the other one steps and commits what was looked at before, as in the driver. The first yardstick is batches of 256
-//! Ed25519 signatures over as many bytes, and then the same rows written, sealed and synced by the same store, in the same commits, and
-//! nothing else. The second verifies and seals likewise, and appends the records' bytes to a plain file with two syncs for each commit, as
+//! one thread, another one steps what was looked at before, and the store's own commits what was stepped before that, as in the driver. The
+//! first yardstick is batches of 256 Ed25519 signatures over as many bytes, and then the same rows written, sealed and synced by the same store,
+//! in the very commits of that turn, and nothing else. The second verifies and seals likewise, and appends the records' bytes to a plain file with two syncs for each commit, as
 //! the store needs (a key before its row). Each is taken several times, in turn, in a directory of its own; the median counts.
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -21,15 +21,19 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey, verify_batch};
 use lanyard_crypto::record::Decoded;
 use lanyard_replica::Arrival;
 use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
-use lanyard_storage::{Batch, MemoryStore, Range, Row, StorageError, Store, Tree, View};
+use lanyard_storage::{Batch, Committing, Range, Row, StorageError, Store, Tree, View};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::Size;
 use crate::custodian::{Custodian, FRAMES, frames, look_at, open};
-use crate::network::{NOW, SPREAD, scattered};
+use crate::network::{NOW, Network};
+use crate::other::OtherStore;
 use crate::report::{at_least, at_most};
 
 const RECORD_BYTES: usize = 1024;
+/// They were issued one after the other, as messages are that come while they are written. (Those of the past, in any order: `restore`.)
+const ISSUED_PER_SEC: u64 = 1000;
 const BATCH: usize = 256;
 /// Times that each is taken.
 const TURNS: usize = 3;
@@ -61,6 +65,8 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
             "verified, sealed and appended to a file, records a second": rate(figures, file),
             "time against the same store's": at_most(rounded(ours / store), GOAL_STORE),
             "time against the file's": at_most(rounded(ours / file), GOAL_FILE),
+            "the engine on another store (fjall), records a second": rate(figures, number(figures, "other")?),
+            "on another store, time against the file's": at_most(rounded(number(figures, "other")? / file), GOAL_FILE),
             "spread of ours, seconds": figures["spread"],
         }));
     }
@@ -110,36 +116,42 @@ fn records(size: &Size) -> usize {
 /// Takes all figures on the cores that this process may use.
 pub fn here(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
     let count = records(size);
-    let recorder = Recorder { store: MemoryStore::new(), batches: Arc::default() };
-    let mut dry = Custodian::with(Box::new(recorder.clone()), None)?;
-    let message = |n| dry.network.message(n, scattered(n, SPREAD), RECORD_BYTES);
+    let network = Network::new();
+    let issued = |n| NOW.minus_secs(60 + (count as u64 - n) / ISSUED_PER_SEC);
+    let message = |n| network.message(n, issued(n), RECORD_BYTES);
     let messages: Vec<_> = (0..count as u64).map(message).collect();
     let (frames, bytes) =
         (frames(&messages), messages.iter().map(|m| m.bytes().to_vec()).collect::<Vec<_>>());
-    // What is committed does not depend on the store.
-    let before = recorder.batches().len();
-    pipeline(&mut dry, &frames)?;
-    let batches = std::mem::take(&mut *recorder.batches());
     let signed = Signed::new(&messages);
-    drop((dry, messages));
+    drop(messages);
 
     let (mut ours, mut store, mut file, mut verifying) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut ours_other = Vec::new();
+    let (mut commits, mut rows) = (0, 0);
     for _ in 0..TURNS {
-        let mut custodian = Custodian::new(dir)?;
-        ours.push(pipeline(&mut custodian, &frames)?);
-        drop(custodian);
+        let place = tempfile::tempdir_in(dir)?;
+        let on_disk = open(place.path(), CACHE_BYTES_DEFAULT)?;
+        let (took, before, batches) = recorded(on_disk, place, &frames)?;
+        ours.push(took);
         let verified = signed.verify()?;
         verifying.push(verified);
-        store.push(verified + rewritten(dir, &batches, before)?);
+        let place = tempfile::tempdir_in(dir)?;
+        let empty = open(place.path(), CACHE_BYTES_DEFAULT)?;
+        store.push(verified + rewritten(&empty, &batches, before)?);
+        drop(empty);
+        let place = tempfile::tempdir_in(dir)?;
+        let other = OtherStore::open(place.path(), CACHE_BYTES_DEFAULT)?;
+        ours_other.push(recorded(other, place, &frames)?.0);
         file.push(verified + appended(dir, &bytes, batches.len() - before)?);
+        commits = batches.len() - before;
+        rows = batches[before..].iter().map(|batch| batch.len()).sum();
     }
-    let rows: usize = batches[before..].iter().map(Batch::len).sum();
     let spread = spread(&ours);
     println!(
         "{}",
         json!({
-            "records": count, "commits": batches.len() - before, "rows": rounded(rows as f64 / count as f64),
-            "ours": median(ours), "store": median(store), "file": median(file),
+            "records": count, "commits": commits, "rows": rounded(rows as f64 / count as f64),
+            "ours": median(ours), "store": median(store), "file": median(file), "other": median(ours_other),
             "verifying": rounded(median(verifying)), "spread": spread,
         })
     );
@@ -156,15 +168,29 @@ fn spread(seconds: &[f64]) -> [f64; 2] {
     [by(f64::min), by(f64::max)]
 }
 
+/// Takes the frames into this store, which lies in `place`. The seconds, and what was committed: how many batches before the first frame, and all.
+fn recorded(
+    store: impl Store + Send + Sync + 'static,
+    place: TempDir,
+    frames: &[Vec<u8>],
+) -> Result<(f64, usize, Vec<Arc<Batch>>), Box<dyn Error>> {
+    let recorder = Recorder { store: Arc::new(store), begun: Arc::default() };
+    let mut custodian = Custodian::with(Box::new(recorder.clone()), Some(place))?;
+    let before = recorder.begun().len();
+    let took = pipeline(&mut custodian, &recorder, frames)?;
+    let batches = std::mem::take(&mut *recorder.begun());
+    Ok((took, before, batches))
+}
+
 /// Takes the frames, looking at signatures in another thread; returns the seconds.
-fn pipeline(custodian: &mut Custodian, frames: &[Vec<u8>]) -> Result<f64, Box<dyn Error>> {
+fn pipeline(custodian: &mut Custodian, store: &Recorder, frames: &[Vec<u8>]) -> Result<f64, Box<dyn Error>> {
     let network = custodian.site.replica.network();
     let begun = Instant::now();
     thread::scope(|scope| {
         let (looked, waiting) = mpsc::sync_channel::<Result<Vec<Arrival>, String>>(AHEAD);
         scope.spawn(move || {
             for frame in frames {
-                let arrivals = look_at(frame, &network).map_err(|error| error.to_string());
+                let arrivals = look_at(frame, &network, store).map_err(|error| error.to_string());
                 if looked.send(arrivals).is_err() {
                     return;
                 }
@@ -175,8 +201,9 @@ fn pipeline(custodian: &mut Custodian, frames: &[Vec<u8>]) -> Result<f64, Box<dy
             for more in waiting.try_iter().take(FRAMES - 1) {
                 arrivals.extend(more?);
             }
-            custodian.step(arrivals, NOW)?;
+            custodian.step_ahead(arrivals, NOW)?;
         }
+        custodian.site.land()?;
         Ok(begun.elapsed().as_secs_f64())
     })
 }
@@ -207,17 +234,14 @@ impl Signed {
     }
 }
 
-/// The seconds to commit the batches from `from` on to a store of its own.
-fn rewritten(dir: &Path, batches: &[Batch], from: usize) -> Result<f64, Box<dyn Error>> {
-    let dir = tempfile::tempdir_in(dir)?;
-    let store = open(dir.path(), CACHE_BYTES_DEFAULT)?;
+/// The seconds to commit the batches from `from` on to this empty store.
+fn rewritten(store: &impl Store, batches: &[Arc<Batch>], from: usize) -> Result<f64, Box<dyn Error>> {
     for batch in &batches[..from] {
-        store.commit(batch.clone())?;
+        store.begin(batch)?.wait()?;
     }
-    let batches = batches[from..].to_vec();
     let begun = Instant::now();
-    for batch in batches {
-        store.commit(batch)?;
+    for batch in &batches[from..] {
+        store.begin(batch)?.wait()?;
     }
     Ok(begun.elapsed().as_secs_f64())
 }
@@ -244,22 +268,26 @@ fn appended(dir: &Path, records: &[Vec<u8>], parts: usize) -> Result<f64, Box<dy
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// A store in memory that keeps what was committed.
+/// A store that keeps what was committed.
 #[derive(Clone)]
 struct Recorder {
-    store: MemoryStore,
-    batches: Arc<Mutex<Vec<Batch>>>,
+    store: Arc<dyn Store + Send + Sync>,
+    begun: Arc<Mutex<Vec<Arc<Batch>>>>,
 }
 
 impl Recorder {
-    fn batches(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    fn begun(&self) -> MutexGuard<'_, Vec<Arc<Batch>>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl View for Recorder {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         self.store.get(tree, key)
+    }
+
+    fn contains(&self, tree: Tree, key: &[u8]) -> Result<bool, StorageError> {
+        self.store.contains(tree, key)
     }
 
     fn scan(&self, tree: Tree, range: Range<'_>, limit: usize) -> Result<Vec<Row>, StorageError> {
@@ -273,7 +301,11 @@ impl View for Recorder {
 
 impl Store for Recorder {
     fn commit(&self, batch: Batch) -> Result<(), StorageError> {
-        self.batches().push(batch.clone());
-        self.store.commit(batch)
+        self.begin(&Arc::new(batch))?.wait()
+    }
+
+    fn begin(&self, batch: &Arc<Batch>) -> Result<Committing, StorageError> {
+        self.begun().push(batch.clone());
+        self.store.begin(batch)
     }
 }

@@ -5,20 +5,24 @@ mod custodian;
 mod erase;
 mod ingest;
 mod network;
+mod other;
 mod pair;
-mod reconcile;
 mod report;
 mod restore;
+mod size;
 
+use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, Subcommand};
 use lanyard_storage::limits::CACHE_BYTES_DEFAULT;
-use peak_alloc::PeakAlloc;
+use mimalloc::MiMalloc;
+use size::Size;
 
+/// The node's.
 #[global_allocator]
-static ALLOCATED: PeakAlloc = PeakAlloc;
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures what the engine costs. Run by `scripts/bench`, built for release.
 #[derive(Parser)]
@@ -85,38 +89,9 @@ enum What {
     },
 }
 
-#[derive(clap::Args)]
-struct Size {
-    /// A fiftieth of everything.
-    #[arg(long)]
-    quick: bool,
-    /// Records that are held; a million by default, or as many as the benchmark says.
-    #[arg(long)]
-    records: Option<usize>,
-    /// One JSON object per line instead of a table.
-    #[arg(long)]
-    json: bool,
-}
-
-impl Size {
-    fn records(&self) -> usize {
-        self.records.unwrap_or(if self.quick { 20_000 } else { 1_000_000 })
-    }
-
-    fn show(&self, result: &serde_json::Value) {
-        if self.json {
-            println!("{result}");
-            return;
-        }
-        let fields = result.as_object().into_iter().flatten();
-        let line: Vec<_> = fields.map(|(name, value)| format!("{name} {value}")).collect();
-        println!("{}", line.join(", "));
-    }
-}
-
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
-        What::Reconcile(size) => reconcile::run(&size),
+        What::Reconcile(size) => counted(&size),
         What::Restore { size, dir, cache_mib } => restore::run(&size, &dir, cache_mib << 20),
         What::Compact { size, dir } => compact::run(&size, &dir),
         What::Erase { size, dir, only } => erase::run(&size, &dir, only),
@@ -131,4 +106,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the program beside this one whose allocator counts.
+fn counted(size: &Size) -> Result<(), Box<dyn Error>> {
+    let program = std::env::current_exe()?.with_file_name("bench-counted");
+    let status = Command::new(program).args(size.arguments()).status()?;
+    if status.success() { Ok(()) } else { Err(status.to_string().into()) }
 }
