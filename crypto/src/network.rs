@@ -5,12 +5,13 @@
 //! (validity, revocation, membership) is checked at every use.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::charter::Charter;
 use crate::mls::{ChainVerifier, DeviceIdentity, PersonKey};
 use crate::record::{Body, Crl, Decoded, Entry, Header};
 use crate::residency::Country;
-use crate::x509::{self, Certificate, ChainError, CrlPolicy, Purpose, RevocationList};
+use crate::x509::{self, Certificate, ChainError, CrlPolicy, Parsed, Purpose, RevocationList};
 use crate::{Fingerprint, NetworkId, NodeId, RecordId, Timestamp, TrustId};
 
 /// Why a certificate says nothing in this network at this moment. Always the fault of who shows it, or of time.
@@ -76,6 +77,7 @@ pub struct Network {
     revocations: BTreeMap<Fingerprint, RevocationList>,
     revision: u64,
     floor: Timestamp,
+    parsed: Arc<Parsed>,
 }
 
 impl Network {
@@ -98,6 +100,7 @@ impl Network {
             revocations: BTreeMap::new(),
             revision: earlier.map_or(0, |e| e.revision + 1),
             floor: earlier.map_or(Timestamp::from_secs(0), |e| e.floor),
+            parsed: earlier.map(|e| e.parsed.clone()).unwrap_or_default(),
         };
         for known in earlier.iter().flat_map(|e| e.known.values()) {
             let from = known.leaf.not_before().max(known.registrar.not_before());
@@ -175,7 +178,7 @@ impl Network {
         purpose: Purpose,
         at: Timestamp,
     ) -> Result<Identity, IdentityError> {
-        let (leaf, registrar) = parse_chain(chain)?;
+        let (leaf, registrar) = self.parse_chain(chain)?;
         self.holds(&leaf, &registrar, purpose, at)?;
         self.now_valid(&Known { leaf, registrar }, at)
     }
@@ -188,9 +191,22 @@ impl Network {
         purpose: Purpose,
         at: Timestamp,
     ) -> Result<Identity, IdentityError> {
-        let (leaf, registrar) = parse_chain(chain)?;
+        let (leaf, registrar) = self.parse_chain(chain)?;
         self.holds_by(&leaf, &registrar, purpose, (CrlPolicy::Dated, at))?;
         self.valid_by(&Known { leaf, registrar }, (CrlPolicy::Dated, at))
+    }
+
+    fn parse_chain<C: AsRef<[u8]>>(&self, chain: &[C]) -> Result<(Certificate, Certificate), IdentityError> {
+        let parse = |der: &C| {
+            self.parsed.certificate(der.as_ref()).map_err(|e| IdentityError::NotAChain(e.to_string()))
+        };
+        match chain {
+            [leaf, registrar] => Ok((parse(leaf)?, parse(registrar)?)),
+            _ => Err(IdentityError::NotAChain(format!(
+                "2 certificates are needed, {} were shown",
+                chain.len()
+            ))),
+        }
     }
 
     /// Remembers a chain whose holder may sign records. Validity in time is not asked for here but at each use.
@@ -208,7 +224,7 @@ impl Network {
         chain: &[C],
         policy: CrlPolicy,
     ) -> Result<Certificate, IdentityError> {
-        let (leaf, registrar) = parse_chain(chain)?;
+        let (leaf, registrar) = self.parse_chain(chain)?;
         let from = leaf.not_before().max(registrar.not_before());
         self.holds_by(&leaf, &registrar, leaf.purpose(), (policy, from))?;
         self.known.insert(leaf.fingerprint(), Known { leaf: leaf.clone(), registrar });
@@ -386,7 +402,7 @@ impl ChainVerifier for Network {
     }
 
     fn read(&self, chain: &[&[u8]]) -> Result<DeviceIdentity, IdentityError> {
-        Ok(device(&parse_chain(chain)?.0))
+        Ok(device(&self.parse_chain(chain)?.0))
     }
 }
 
@@ -402,7 +418,7 @@ impl Network {
         chain: &[C],
         purpose: Purpose,
     ) -> Result<Certificate, IdentityError> {
-        let (leaf, registrar) = parse_chain(chain)?;
+        let (leaf, registrar) = self.parse_chain(chain)?;
         let trust = &leaf.subject().trust;
         let root = self.roots.get(trust).ok_or_else(|| IdentityError::UnknownTrust(trust.clone()))?;
         let from = leaf.not_before().max(registrar.not_before());
@@ -420,14 +436,5 @@ fn device(certificate: &Certificate) -> DeviceIdentity {
         name: subject.common_name.clone(),
         role: subject.title.clone(),
         key: *certificate.public_key(),
-    }
-}
-
-fn parse_chain<C: AsRef<[u8]>>(chain: &[C]) -> Result<(Certificate, Certificate), IdentityError> {
-    let parse =
-        |der: &C| Certificate::parse(der.as_ref()).map_err(|e| IdentityError::NotAChain(e.to_string()));
-    match chain {
-        [leaf, registrar] => Ok((parse(leaf)?, parse(registrar)?)),
-        _ => Err(IdentityError::NotAChain(format!("2 certificates are needed, {} were shown", chain.len()))),
     }
 }

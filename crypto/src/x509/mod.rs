@@ -29,6 +29,7 @@ pub mod issue;
 mod key;
 mod name;
 pub mod oids;
+mod parsed;
 mod pem;
 pub mod request;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use chain::{ChainError, CrlPolicy, Link, check_current, verify_chain, verify
 pub use crl::{CrlError, CrlReason, Revocation, RevocationList};
 pub use key::{KeyError, SecretKey, verify};
 pub use name::{Subject, SubjectError, TEXT_CHARS_MAX};
+pub use parsed::Parsed;
 pub use pem::{PemError, chain_from_pem, chain_to_pem};
 
 use std::fmt;
