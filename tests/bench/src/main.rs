@@ -3,6 +3,7 @@
 mod compact;
 mod custodian;
 mod erase;
+mod groups;
 mod ingest;
 mod network;
 mod pair;
@@ -72,6 +73,14 @@ enum What {
         #[arg(long, hide = true)]
         here: bool,
     },
+    /// A hub's group of 10, 100 and 1,000 devices: adding, removing, renewing keys and writing, against the bare MLS library.
+    Groups {
+        #[command(flatten)]
+        size: Size,
+        /// Where the vaults are made, and removed at the end: on the disk that is measured.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -122,6 +131,7 @@ fn main() -> ExitCode {
         What::Erase { size, dir, only } => erase::run(&size, &dir, only),
         What::Ingest { size, dir, here: false } => ingest::run(&size, &dir),
         What::Ingest { size, dir, here: true } => ingest::here(&size, &dir),
+        What::Groups { size, dir } => groups::run(&size, &dir),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

@@ -23,6 +23,8 @@ pub enum Name {
     Compact,
     /// Single deletions, a conversation, expiry.
     Erase,
+    /// Groups of several sizes, against the bare MLS library.
+    Groups,
 }
 
 /// A figure that is to be so much at most.

@@ -74,3 +74,22 @@ fn records_are_taken_in_on_one_core_and_on_two() {
     }
     assert!(against["rate on two against one"]["figure"].as_f64().unwrap() > 0.0, "{against}");
 }
+
+#[test]
+fn a_group_changes_by_the_library_and_by_a_vault() {
+    let lines = lines(&["groups", "--records", "8", "--dir", env!("CARGO_TARGET_TMPDIR")]);
+    let of = |name: &str| lines.iter().find(|line| line["operation"] == name).unwrap();
+    for name in ["add one device", "remove one device", "renew one's own keys"] {
+        for figure in
+            ["who commits: time against the library's", "another member: time against the library's"]
+        {
+            assert!(of(name)[figure]["figure"].as_f64().unwrap() > 0.0, "{}", of(name));
+        }
+    }
+    assert!(of("join by a welcome")["who joins, ms"]["Lanyard"].as_f64().unwrap() > 0.0);
+    // Both make the same: what Lanyard adds to a welcome is the title.
+    let wire = of("on the wire");
+    for what in ["remove one device: commit, bytes", "renew one's own keys: commit, bytes"] {
+        assert_eq!(wire[what]["the library"], wire[what]["Lanyard"], "{wire}");
+    }
+}
