@@ -5,6 +5,7 @@ mod custodian;
 mod erase;
 mod groups;
 mod ingest;
+mod memory;
 mod network;
 mod pair;
 mod reconcile;
@@ -81,6 +82,21 @@ enum What {
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
+    /// Memory and start-up: a node with many records, one with 2,000 idle clients, a client with 100,000 messages. Needs the programs
+    /// `lanyard-node` and `lanyard` beside this one.
+    Memory {
+        #[command(flatten)]
+        size: Size,
+        /// Which of the three; all of them without it.
+        #[arg(long, value_enum)]
+        only: Option<memory::Scenario>,
+    },
+    /// Opens what standard input says, and nothing else: a yardstick of `memory`.
+    #[command(hide = true)]
+    Alone,
+    /// Asks a vault what this file says, and nothing else: likewise.
+    #[command(hide = true)]
+    Query { file: PathBuf },
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -132,6 +148,9 @@ fn main() -> ExitCode {
         What::Ingest { size, dir, here: false } => ingest::run(&size, &dir),
         What::Ingest { size, dir, here: true } => ingest::here(&size, &dir),
         What::Groups { size, dir } => groups::run(&size, &dir),
+        What::Memory { size, only } => memory::run(&size, only),
+        What::Alone => memory::alone::run(),
+        What::Query { file } => memory::alone::query(&file),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

@@ -25,6 +25,8 @@ pub enum Name {
     Erase,
     /// Groups of several sizes, against the bare MLS library.
     Groups,
+    /// Memory and start-up of node and client.
+    Memory,
 }
 
 /// A figure that is to be so much at most.

@@ -93,3 +93,21 @@ fn a_group_changes_by_the_library_and_by_a_vault() {
         assert_eq!(wire[what]["the library"], wire[what]["Lanyard"], "{wire}");
     }
 }
+
+#[test]
+fn real_processes_have_their_memory_and_start_taken() {
+    let lines = lines(&["memory", "--records", "300"]);
+    let of = |words: &str| {
+        let found = lines.iter().find(|line| line["scenario"].as_str().unwrap().contains(words));
+        found.unwrap_or_else(|| panic!("{words}: {lines:?}"))
+    };
+    let figure = |line: &Value, name: &str| line[name]["figure"].as_f64().unwrap();
+    let node = of("stored records");
+    assert_eq!(node["records"], 300);
+    assert!(figure(node, "memory against the store's") > 0.0, "{node}");
+    assert!(figure(node, "start-up against the store's") > 0.0, "{node}");
+    assert!(figure(of("idle clients"), "a client, KiB") > 0.0, "{lines:?}");
+    for words in ["listed", "after asking the node", "out of reach"] {
+        assert!(figure(of(words), "time against bare SQLCipher's") > 0.0, "{lines:?}");
+    }
+}
