@@ -3,7 +3,9 @@
 mod compact;
 mod custodian;
 mod erase;
+mod groups;
 mod ingest;
+mod memory;
 mod network;
 mod other;
 mod pair;
@@ -76,6 +78,29 @@ enum What {
         #[arg(long, hide = true)]
         here: bool,
     },
+    /// A hub's group of 10, 100 and 1,000 devices: adding, removing, renewing keys and writing, against the bare MLS library.
+    Groups {
+        #[command(flatten)]
+        size: Size,
+        /// Where the vaults are made, and removed at the end: on the disk that is measured.
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Memory and start-up: a node with many records, one with 2,000 idle clients, a client with 100,000 messages. Needs the programs
+    /// `lanyard-node` and `lanyard` beside this one.
+    Memory {
+        #[command(flatten)]
+        size: Size,
+        /// Which of the three; all of them without it.
+        #[arg(long, value_enum)]
+        only: Option<memory::Scenario>,
+    },
+    /// Opens what standard input says, and nothing else: a yardstick of `memory`.
+    #[command(hide = true)]
+    Alone,
+    /// Asks a vault what this file says, and nothing else: likewise.
+    #[command(hide = true)]
+    Query { file: PathBuf },
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -97,6 +122,10 @@ fn main() -> ExitCode {
         What::Erase { size, dir, only } => erase::run(&size, &dir, only),
         What::Ingest { size, dir, here: false } => ingest::run(&size, &dir),
         What::Ingest { size, dir, here: true } => ingest::here(&size, &dir),
+        What::Groups { size, dir } => groups::run(&size, &dir),
+        What::Memory { size, only } => memory::run(&size, only),
+        What::Alone => memory::alone::run(),
+        What::Query { file } => memory::alone::query(&file),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

@@ -23,6 +23,10 @@ pub enum Name {
     Compact,
     /// Single deletions, a conversation, expiry.
     Erase,
+    /// Groups of several sizes, against the bare MLS library.
+    Groups,
+    /// Memory and start-up of node and client.
+    Memory,
 }
 
 /// A figure that is to be so much at most.

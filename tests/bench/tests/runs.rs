@@ -74,3 +74,40 @@ fn records_are_taken_in_on_one_core_and_on_two() {
     }
     assert!(against["rate on two against one"]["figure"].as_f64().unwrap() > 0.0, "{against}");
 }
+
+#[test]
+fn a_group_changes_by_the_library_and_by_a_vault() {
+    let lines = lines(&["groups", "--records", "8", "--dir", env!("CARGO_TARGET_TMPDIR")]);
+    let of = |name: &str| lines.iter().find(|line| line["operation"] == name).unwrap();
+    for name in ["add one device", "remove one device", "renew one's own keys"] {
+        for figure in
+            ["who commits: time against the library's", "another member: time against the library's"]
+        {
+            assert!(of(name)[figure]["figure"].as_f64().unwrap() > 0.0, "{}", of(name));
+        }
+    }
+    assert!(of("join by a welcome")["who joins, ms"]["Lanyard"].as_f64().unwrap() > 0.0);
+    // Both make the same: what Lanyard adds to a welcome is the title.
+    let wire = of("on the wire");
+    for what in ["remove one device: commit, bytes", "renew one's own keys: commit, bytes"] {
+        assert_eq!(wire[what]["the library"], wire[what]["Lanyard"], "{wire}");
+    }
+}
+
+#[test]
+fn real_processes_have_their_memory_and_start_taken() {
+    let lines = lines(&["memory", "--records", "300"]);
+    let of = |words: &str| {
+        let found = lines.iter().find(|line| line["scenario"].as_str().unwrap().contains(words));
+        found.unwrap_or_else(|| panic!("{words}: {lines:?}"))
+    };
+    let figure = |line: &Value, name: &str| line[name]["figure"].as_f64().unwrap();
+    let node = of("stored records");
+    assert_eq!(node["records"], 300);
+    assert!(figure(node, "memory against the store's") > 0.0, "{node}");
+    assert!(figure(node, "start-up against the store's") > 0.0, "{node}");
+    assert!(figure(of("idle clients"), "a client, KiB") > 0.0, "{lines:?}");
+    for words in ["listed", "after asking the node", "out of reach"] {
+        assert!(figure(of(words), "time against bare SQLCipher's") > 0.0, "{lines:?}");
+    }
+}
