@@ -11,14 +11,14 @@ use lanyard_replica::clock;
 use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Overlay, SledStore, StorageError, Store};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::STEPS_MAX;
 use super::delivery::Errand;
+use super::load::Place;
 use super::shared::{Shared, failed};
 use crate::policy::Policy;
 
-/// Inputs that are stepped into one commit.
-const STEPS_MAX: usize = 128;
 /// Events of the audit log that somebody should look at, and so are warnings in the program's log.
 const ALERTS: [&str; 3] = ["deletion-overdue", "deletion-confirmed-late", clock::CLOCK_BEHIND];
 /// A round is closed when its outputs have so many bytes: they are held until the commit.
@@ -28,10 +28,14 @@ const ROUND_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 pub(super) enum Message {
     /// Something happened.
     Input(Input),
+    /// Records of peers, and the place that they hold until they have been stepped.
+    Records(Input, Option<OwnedSemaphorePermit>),
     /// Something happened, and somebody waits until its outputs have been carried out.
     Awaited(Input, oneshot::Sender<()>),
     /// Somebody asks, and waits for the answer.
     Request(Request, oneshot::Sender<Result<Reply, Refusal>>),
+    /// The same of a device that sends something, and holds a place until it is answered.
+    Sent(Request, oneshot::Sender<Result<Reply, Refusal>>, Place),
     /// The registrar or the operator hands in a record whose signatures have been looked at.
     Submit(Box<Arrival>, oneshot::Sender<Result<Reply, Refusal>>),
     /// Finish.
@@ -53,6 +57,8 @@ pub(super) struct Thread {
 struct Waiters {
     answers: BTreeMap<u64, oneshot::Sender<Result<Reply, Refusal>>>,
     done: Vec<oneshot::Sender<()>>,
+    places: Vec<Place>,
+    peers: Vec<OwnedSemaphorePermit>,
 }
 
 impl Thread {
@@ -71,7 +77,11 @@ impl Thread {
             match outcome {
                 Ok((outputs, go_on)) => {
                     chores.after(chore, begun.elapsed(), &outputs);
+                    let with_sent = !waiters.places.is_empty();
                     self.carry_out(outputs, waiters);
+                    if with_sent {
+                        self.shared.load.round_took(begun.elapsed());
+                    }
                     if !go_on {
                         return "stopped".into();
                     }
@@ -232,6 +242,15 @@ fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option
         Message::Awaited(input, done) => {
             waiters.done.push(done);
             input
+        }
+        Message::Records(input, place) => {
+            waiters.peers.extend(place);
+            input
+        }
+        Message::Sent(request, answer, place) => {
+            waiters.places.push(place);
+            waiters.answers.insert(ticket, answer);
+            Input::Request { ticket, request }
         }
         Message::Request(request, answer) => {
             waiters.answers.insert(ticket, answer);
