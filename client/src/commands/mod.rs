@@ -200,7 +200,7 @@ fn conversation(profile: &Profile, command: ConversationCommand, out: &Out) -> R
             let mut app = open(profile)?;
             // What came since is among what is looked through; without the node, what is here is shown.
             match app.sync() {
-                Err(AppError::Node(error)) if error.is_offline() => {}
+                Err(AppError::Node(error)) if error.is_passing() => {}
                 synced => out.notices(&synced?),
             }
             out.show(&match confirm || !remove.is_empty() {

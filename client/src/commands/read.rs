@@ -55,7 +55,7 @@ fn current(app: &mut App, args: &ReadArgs, out: &Out) -> Result<Messages, Comman
             out.notices(&synced);
             Some(synced)
         }
-        Err(AppError::Node(error)) if error.is_offline() => {
+        Err(AppError::Node(error)) if error.is_passing() => {
             eprintln!(
                 "lanyard: {}; shown is what this device has",
                 lines::harmless(&error.to_string(), "    ")

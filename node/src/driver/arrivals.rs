@@ -65,14 +65,17 @@ pub(super) async fn listen(shared: Arc<Shared>, mut events: mpsc::Receiver<Event
 /// Verifies records on a thread that may block, and hands them to the engine. What decides whom to believe goes first, and is
 /// waited for, so that the others are verified by what it says.
 async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
+    let bytes = records.iter().map(Vec::len).sum();
     let [deciding, others] = arrival::sort(records);
     if !deciding.is_empty() {
         let arrivals = look_at(shared, deciding).await;
         shared.push_and_wait(Input::Records { from: from.clone(), arrivals }).await;
     }
     if !others.is_empty() {
+        // While others wait, nothing more is taken from the shell.
+        let place = shared.load.from_peer(bytes).await;
         let arrivals = look_at(shared, others).await;
-        shared.push(Message::Input(Input::Records { from: from.clone(), arrivals })).await;
+        shared.push(Message::Records(Input::Records { from: from.clone(), arrivals }, place)).await;
     }
 }
 

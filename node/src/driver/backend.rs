@@ -54,7 +54,8 @@ impl Backend for Engine {
 
     fn send(&self, device: Fingerprint, request: SendRequest) -> Answer<'_, SendResponse> {
         async move {
-            match self.0.request(Request::Send { device, request }).await? {
+            let bytes = request.content.len();
+            match self.0.send(Request::Send { device, request }, bytes).await? {
                 Reply::Sent { id, issued } => Ok(SendResponse { id, issued }),
                 other => unreachable!("a send is answered by its envelope, not by {other:?}"),
             }

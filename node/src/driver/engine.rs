@@ -15,15 +15,15 @@ use lanyard_replica::clock;
 use lanyard_replica::limits::{COMMIT_BYTES, COMMIT_CHANGES};
 use lanyard_replica::{Arrival, Input, OpenError, Output, Own, Replica, Reply, Request, Source, Step};
 use lanyard_storage::{Batch, Committing, Overlay, SledStore, StorageError, Store};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::STEPS_MAX;
 use super::delivery::Errand;
 use super::durable::UnderWay;
+use super::load::Place;
 use super::shared::{Shared, failed};
 use crate::policy::Policy;
 
-/// Inputs that are stepped into one commit.
-const STEPS_MAX: usize = 128;
 /// Events of the audit log that somebody should look at, and so are warnings in the program's log.
 const ALERTS: [&str; 3] = ["deletion-overdue", "deletion-confirmed-late", clock::CLOCK_BEHIND];
 /// A round is closed when its outputs have so many bytes: they are held until the commit.
@@ -33,10 +33,14 @@ const ROUND_OUTPUT_BYTES: usize = 16 * 1024 * 1024;
 pub(super) enum Message {
     /// Something happened.
     Input(Input),
+    /// Records of peers, and the place that they hold until they have been stepped.
+    Records(Input, Option<OwnedSemaphorePermit>),
     /// Something happened, and somebody waits until its outputs have been carried out.
     Awaited(Input, oneshot::Sender<()>),
     /// Somebody asks, and waits for the answer.
     Request(Request, oneshot::Sender<Result<Reply, Refusal>>),
+    /// The same of a device that sends something, and holds a place until it is answered.
+    Sent(Request, oneshot::Sender<Result<Reply, Refusal>>, Place),
     /// The registrar or the operator hands in a record whose signatures have been looked at.
     Submit(Box<Arrival>, oneshot::Sender<Result<Reply, Refusal>>),
     /// Finish.
@@ -51,6 +55,8 @@ pub(super) struct Thread {
     pub(super) shared: Arc<Shared>,
     pub(super) errands: mpsc::Sender<Errand>,
     pub(super) runtime: tokio::runtime::Handle,
+    /// When the last round was told.
+    pub(super) told: Instant,
 }
 
 /// Who waits for what in one round.
@@ -58,6 +64,8 @@ pub(super) struct Thread {
 struct Waiters {
     answers: BTreeMap<u64, oneshot::Sender<Result<Reply, Refusal>>>,
     done: Vec<oneshot::Sender<()>>,
+    places: Vec<Place>,
+    peers: Vec<OwnedSemaphorePermit>,
 }
 
 /// What was stepped together. Nothing of it is told before its batch is on the disk.
@@ -75,8 +83,15 @@ struct Flight {
     /// None of a batch in which nothing changes.
     commit: Option<(Committing, UnderWay)>,
     batch: Arc<Batch>,
+    told: Told,
+}
+
+/// What is told of a round, once it is on the disk.
+struct Told {
     outputs: Vec<Output>,
     waiters: Waiters,
+    /// When its first step began.
+    begun: Instant,
 }
 
 impl Flight {
@@ -85,16 +100,16 @@ impl Flight {
     }
 
     /// Waits for the end of the commit. Without an error, what is to be carried out; otherwise nobody is told anything but that it failed.
-    fn land(self) -> Result<(Vec<Output>, Waiters), StorageError> {
+    fn land(self) -> Result<Told, StorageError> {
         if let Some((committing, under_way)) = self.commit {
             let outcome = committing.wait();
             under_way.end(&outcome);
             if let Err(error) = outcome {
-                self.waiters.fail();
+                self.told.waiters.fail();
                 return Err(error);
             }
         }
-        Ok((self.outputs, self.waiters))
+        Ok(self.told)
     }
 }
 
@@ -140,14 +155,14 @@ impl Thread {
             let last = round.last;
             let more = round.outputs.iter().any(|output| matches!(output, Output::GoOn));
             let next = match (stepped, &earlier) {
-                (Ok(()), Ok(_)) => self.take_off(round),
+                (Ok(()), Ok(_)) => self.take_off(round, begun),
                 (outcome, _) => {
                     round.waiters.fail();
                     outcome.map(|()| None)
                 }
             };
-            if let Some((outputs, waiters)) = earlier? {
-                self.carry_out(outputs, waiters);
+            if let Some(told) = earlier? {
+                self.tell(told);
             }
             match next {
                 Ok(next) => flight = next,
@@ -170,22 +185,20 @@ impl Thread {
     }
 
     /// Has the round committed.
-    fn take_off(&self, round: Round) -> Result<Option<Flight>, StorageError> {
+    fn take_off(&self, round: Round, begun: Instant) -> Result<Option<Flight>, StorageError> {
         let Round { batch, outputs, waiters, .. } = round;
-        let batch = Arc::new(batch);
+        let (batch, told) = (Arc::new(batch), Told { outputs, waiters, begun });
         if batch.is_empty() {
-            return Ok(Some(Flight { commit: None, batch, outputs, waiters }));
+            return Ok(Some(Flight { commit: None, batch, told }));
         }
         let under_way = self.shared.commits.begin();
         match self.store.begin(&batch) {
-            Ok(committing) => {
-                Ok(Some(Flight { commit: Some((committing, under_way)), batch, outputs, waiters }))
-            }
+            Ok(committing) => Ok(Some(Flight { commit: Some((committing, under_way)), batch, told })),
             Err(error) => {
                 let outcome = Err(error);
                 under_way.end(&outcome);
                 if !matches!(outcome, Err(StorageError::TooLarge { .. })) {
-                    waiters.fail();
+                    told.waiters.fail();
                 }
                 outcome.map(|()| None)
             }
@@ -194,10 +207,23 @@ impl Thread {
 
     /// Waits until the round is on the disk, and carries out its outputs.
     fn land(&mut self, flight: Option<Flight>) -> Result<(), StorageError> {
-        if let Some((outputs, waiters)) = flight.map(Flight::land).transpose()? {
-            self.carry_out(outputs, waiters);
+        if let Some(told) = flight.map(Flight::land).transpose()? {
+            self.tell(told);
         }
         Ok(())
+    }
+
+    /// Carries out what a round that is on the disk has led to.
+    fn tell(&mut self, told: Told) {
+        let Told { outputs, waiters, begun } = told;
+        let with_sent = !waiters.places.is_empty();
+        self.carry_out(outputs, waiters);
+        // It began while the one before was being committed: the disk counts once.
+        let took = begun.max(self.told).elapsed();
+        self.told = Instant::now();
+        if with_sent {
+            self.shared.load.round_took(took);
+        }
     }
 
     /// Opens the replica from what is stored, and has its peers connect again.
@@ -237,6 +263,8 @@ impl Thread {
             let view = Overlay::with(&base, std::mem::take(&mut round.batch));
             let Step { batch: changes, outputs } = self.replica.step(input, crate::time::now(), &view)?;
             round.batch = view.into_batch();
+            // What was stepped is in the batch, which is bounded by itself.
+            round.waiters.peers.clear();
             round.batch.append(changes);
             output_bytes += outputs.iter().map(weight).sum::<usize>();
             round.outputs.extend(outputs);
@@ -331,6 +359,15 @@ fn to_input(message: Message, waiters: &mut Waiters, ticket: &mut u64) -> Option
         Message::Awaited(input, done) => {
             waiters.done.push(done);
             input
+        }
+        Message::Records(input, place) => {
+            waiters.peers.extend(place);
+            input
+        }
+        Message::Sent(request, answer, place) => {
+            waiters.places.push(place);
+            waiters.answers.insert(ticket, answer);
+            Input::Request { ticket, request }
         }
         Message::Request(request, answer) => {
             waiters.answers.insert(ticket, answer);

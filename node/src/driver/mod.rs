@@ -5,6 +5,8 @@
 //! signatures are verified on worker threads ([`arrivals`]). What is to be delivered directly is read from the outbox by one
 //! task for each connected peer ([`delivery`]), as fast as that peer takes it: batches form by themselves.
 //!
+//! More than the engine takes in time is held up early ([`load`]): devices are told to try again, and peers are not read from.
+//!
 //! There is no decision here: what is refused, kept, sent or said is the replica's.
 
 mod arrivals;
@@ -14,6 +16,7 @@ mod delivery;
 mod durable;
 mod engine;
 mod lifetime;
+mod load;
 mod shared;
 mod space;
 mod wanted;
@@ -43,6 +46,8 @@ use shared::Shared;
 
 /// Inputs that wait for the engine; who brings more waits.
 const INPUTS: usize = 256;
+/// Inputs that are stepped into one commit.
+const STEPS_MAX: usize = 128;
 /// Network commands that wait to be carried out; gossip beyond it is dropped, as gossip may be.
 const ERRANDS: usize = 1024;
 
@@ -127,6 +132,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         shared: shared.clone(),
         errands,
         runtime,
+        told: std::time::Instant::now(),
     };
     let spawned = std::thread::Builder::new().name("engine".into()).spawn(move || {
         // Nobody waits for the reason once the driver is being stopped.

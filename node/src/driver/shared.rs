@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use lanyard_crypto::gateway::Refusal;
 use lanyard_crypto::network::Network;
 use lanyard_crypto::{Fingerprint, NodeId, TrustId};
+use lanyard_replica::audit::AuditEntry;
 use lanyard_replica::pin::PinPolicy;
 use lanyard_replica::{Input, Reply, Request};
 use lanyard_storage::{SledStore, StorageError, View};
@@ -13,9 +14,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::durable::Commits;
 use super::engine::Message;
+use super::load::Load;
 use crate::backend::refusal;
 use crate::p2p;
 use crate::refusals::Refusals;
+
+/// The word for who is refused since there is too much to do.
+const BUSY: &str = "busy";
 
 /// The handle; clones are cheap.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ pub(super) struct Shared {
     pub(super) pins: PinPolicy,
     /// Of the engine, to the store.
     pub(super) commits: Arc<Commits>,
+    /// What waits for the engine.
+    pub(super) load: Arc<Load>,
     network: RwLock<Arc<Network>>,
     inputs: mpsc::Sender<Message>,
     shell: OnceLock<p2p::Handle>,
@@ -58,6 +65,7 @@ impl Shared {
             store,
             pins,
             commits: Arc::default(),
+            load: Arc::default(),
             network: RwLock::new(network),
             inputs,
             shell: OnceLock::new(),
@@ -129,6 +137,25 @@ impl Shared {
         self.ask(|reply| Message::Request(request, reply)).await
     }
 
+    /// As [`Shared::request`], for what a device sends, of so many bytes: refused at once if it would have to wait for long.
+    pub(super) async fn send(&self, request: Request, bytes: usize) -> Result<Reply, Refusal> {
+        let Some(place) = self.load.enter(bytes) else {
+            self.note_busy();
+            return Err(busy());
+        };
+        self.ask(|reply| Message::Sent(request, reply, place)).await
+    }
+
+    /// Tells the operator that messages are refused, once in a while, with how many there were.
+    fn note_busy(&self) {
+        let text =
+            "messages of devices were refused for the moment: they come faster than this node stores them";
+        if let Some(detail) = self.refusals.admit(BUSY, "devices", text) {
+            tracing::warn!("{detail}");
+            self.push_or_drop(Message::Input(Input::Note(AuditEntry::new("overloaded", BUSY, detail))));
+        }
+    }
+
     /// Reads the store on a thread that may block, and waits there until what was read is on the disk.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
@@ -186,6 +213,11 @@ pub(super) fn failed() -> Refusal {
     refusal("disk", "this node cannot write to its disk, and stops: its operator must look at the node's log")
 }
 
+/// The answer to who would have to wait for long.
+fn busy() -> Refusal {
+    refusal(BUSY, "this node has more to do than it can at the moment: try again in a few seconds")
+}
+
 pub(super) fn stopped() -> Refusal {
     refusal("stopping", "this node is stopping: try again in a moment")
 }
@@ -198,12 +230,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use lanyard_storage::SledOptions;
 
+    use super::super::STEPS_MAX;
     use super::*;
     use crate::backend::Backend;
     use crate::testing;
 
-    #[test]
-    fn that_a_device_is_there_waits_for_no_place_in_the_queue() {
+    /// Of so many places, with its queue in place of an engine.
+    fn engine(places: usize) -> (Engine, mpsc::Receiver<Message>, tempfile::TempDir) {
         let (trust, dir) = (testing::Trust::new("RXA"), tempfile::tempdir().unwrap());
         let store = SledStore::open(SledOptions {
             dir: dir.path().join("store"),
@@ -211,7 +244,7 @@ mod tests {
             store_key: [1; 32].into(),
             cache_bytes: 1 << 20,
         });
-        let (inputs, mut waiting) = mpsc::channel(1);
+        let (inputs, waiting) = mpsc::channel(places);
         let shared = Shared::new(
             trust.id.clone(),
             PinPolicy::default(),
@@ -219,7 +252,44 @@ mod tests {
             Arc::new(store.unwrap()),
             inputs,
         );
-        let engine = Engine(Arc::new(shared));
+        (Engine(Arc::new(shared)), waiting, dir)
+    }
+
+    #[tokio::test]
+    async fn what_would_wait_long_is_refused_at_once_until_something_is_answered() {
+        let (engine, mut waiting, _dir) = engine(STEPS_MAX + 8);
+        for _ in 0..40 {
+            engine.0.load.round_took(std::time::Duration::from_secs(60));
+        }
+        let send = |engine: &Engine| {
+            let shared = engine.0.clone();
+            async move { shared.send(Request::Present(Fingerprint::new([1; 32])), 1000).await }
+        };
+        let asked: Vec<_> = (0..STEPS_MAX).map(|_| tokio::spawn(send(&engine))).collect();
+        let mut sent = Vec::new();
+        while sent.len() < STEPS_MAX {
+            sent.extend(waiting.recv().await);
+        }
+        for _ in 0..3 {
+            assert_eq!(send(&engine).await.unwrap_err().code, BUSY);
+        }
+        // The operator is told once; nothing else of it reaches the engine.
+        assert!(
+            matches!(waiting.try_recv(), Ok(Message::Input(Input::Note(entry))) if entry.event == "overloaded")
+        );
+        assert!(waiting.try_recv().is_err());
+        let Some(Message::Sent(_, answer, place)) = sent.pop() else { panic!("what was sent") };
+        drop(place);
+        answer.send(Ok(Reply::Done)).unwrap();
+        let next = tokio::spawn(send(&engine));
+        assert!(matches!(waiting.recv().await, Some(Message::Sent(..))));
+        next.abort();
+        asked.into_iter().for_each(|asked| asked.abort());
+    }
+
+    #[test]
+    fn that_a_device_is_there_waits_for_no_place_in_the_queue() {
+        let (engine, mut waiting, _dir) = engine(1);
         let [first, second] = [1, 2].map(|n| Fingerprint::new([n; 32]));
         engine.present(first);
         engine.present(second);

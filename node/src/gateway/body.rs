@@ -1,7 +1,7 @@
 //! Bodies of requests and answers: CBOR, bounded, and a [`Refusal`] for everything that is not done.
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lanyard_crypto::cbor;
@@ -9,6 +9,7 @@ use lanyard_crypto::gateway::{MEDIA_TYPE, Refusal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::limits::RETRY_AFTER_SECS;
 use crate::backend::refusal;
 
 /// What a handler returns.
@@ -50,7 +51,11 @@ impl IntoResponse for Empty {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        respond(status_of(&self.0.code), cbor::to_vec(&self.0))
+        let mut response = respond(status_of(&self.0.code), cbor::to_vec(&self.0));
+        if matches!(self.0.code.as_str(), "busy" | "stopping") {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECS));
+        }
+        response
     }
 }
 
@@ -93,5 +98,21 @@ pub(super) fn status_of(code: &str) -> StatusCode {
         "identity-provider" => StatusCode::BAD_GATEWAY,
         "disk" | "internal" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_for_the_moment_is_told_when_to_try_again() {
+        for (code, again) in
+            [("busy", true), ("stopping", true), ("no-registrar", false), ("not-member", false)]
+        {
+            let response = Refused::new(code, "").into_response();
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), again, "{code}");
+        }
+        assert_eq!(Refused::new("busy", "").into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -51,6 +51,8 @@ pub const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 pub const RECHECK_TIME_SECS: u64 = 60;
 /// An event stream without news sends a comment this often, so that both ends notice a dead connection.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// When a client that was refused for the moment (503) is to try again, in seconds.
+pub const RETRY_AFTER_SECS: u16 = 2;
 /// How long connections may take to finish at shutdown.
 pub const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 

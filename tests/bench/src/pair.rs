@@ -198,7 +198,12 @@ impl Site {
     pub fn new(store: Box<dyn Store>, trust: &Trust, network: &Network) -> Result<Self, Box<dyn Error>> {
         store.commit(found(&*store, &network.charter)?)?;
         let replica = Replica::open(&*store, trust.own(), &network.charter)?;
-        Ok(Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO, flight: None })
+        Ok(Self::with(store, replica))
+    }
+
+    /// Of a replica that was opened from this store.
+    pub fn with(store: Box<dyn Store>, replica: Replica) -> Self {
+        Self { store, replica, busy: Duration::ZERO, committing: Duration::ZERO, flight: None }
     }
 
     /// Steps what waits, and commits it.

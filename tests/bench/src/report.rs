@@ -1,5 +1,9 @@
 //! The report of several benchmarks: `report.json` for programs, `report.html` for people, readable without a network.
 
+mod machine;
+mod page;
+mod plot;
+
 use std::error::Error;
 use std::fs;
 use std::path::Path;
@@ -7,21 +11,20 @@ use std::process::Command;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 
-/// A benchmark, in the order in which they are run.
+/// A benchmark, in the order in which they are run; the report shows what is said of it here, without its full stop.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
-    /// Records from the wire to the disk.
+    /// Records of 1 KiB from their bytes on the wire to the synced disk, on one core and on two, against verifying and writing alone.
     Ingest,
-    /// Anti-entropy between two replicas.
+    /// What two replicas that hold nearly the same exchange to find out how they differ, against the size of the difference.
     Reconcile,
-    /// An empty replica gets everything.
+    /// How long an empty replica takes to get everything from another one, against verifying and writing the same.
     Restore,
-    /// What a compaction leaves.
+    /// What is left on the disk once nine in ten records have expired and the store was compacted, against what lives.
     Compact,
-    /// Single deletions, a conversation, expiry.
+    /// Erasing single messages against storing them, a whole conversation, and expiry beside what is stored meanwhile.
     Erase,
     /// Groups of several sizes, against the bare MLS library.
     Groups,
@@ -39,113 +42,47 @@ pub fn at_least(figure: f64, goal: f64) -> Value {
     json!({ "figure": figure, "goal": format!("at least {goal}"), "met": figure >= goal })
 }
 
+/// Runs what is named, or everything. One that fails is reported as failed, and the others run all the same.
+///
+/// # Errors
+/// Files that cannot be written; and at the end, if a benchmark has failed.
 pub fn run(names: &[Name], quick: bool, out: &Path) -> Result<(), Box<dyn Error>> {
     let wanted = Name::value_variants().iter().filter(|name| names.is_empty() || names.contains(name));
-    let mut benchmarks = Vec::new();
+    let (mut benchmarks, mut failed) = (Vec::new(), Vec::new());
     for name in wanted.filter_map(Name::to_possible_value) {
         let name = name.get_name();
         eprintln!("bench: {name}");
         let begun = Instant::now();
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args([name, "--json"]).args(quick.then_some("--quick"));
-        let output = command.output()?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(format!("{name}: {said}").into());
-        }
-        let lines: Result<Vec<Value>, _> =
-            String::from_utf8(output.stdout)?.lines().map(serde_json::from_str).collect();
+        let outcome = results(name, quick);
         let seconds = begun.elapsed().as_secs();
-        benchmarks.push(json!({ "name": name, "seconds": seconds, "results": lines? }));
+        benchmarks.push(match outcome {
+            Ok(results) => json!({ "name": name, "seconds": seconds, "results": results }),
+            Err(error) => {
+                eprintln!("bench: {name}: {error}");
+                failed.push(name.to_owned());
+                json!({ "name": name, "seconds": seconds, "results": [], "failed": error.to_string() })
+            }
+        });
     }
-    let cores = std::thread::available_parallelism()?.get();
-    let report = json!({
-        "version": env!("CARGO_PKG_VERSION"), "processor": processor(), "cores": cores, "quick": quick,
-        "benchmarks": benchmarks,
-    });
     fs::create_dir_all(out)?;
+    let machine = machine::describe(out);
+    let report = json!({
+        "version": env!("CARGO_PKG_VERSION"), "machine": machine, "quick": quick, "benchmarks": benchmarks,
+    });
     fs::write(out.join("report.json"), serde_json::to_vec_pretty(&report)?)?;
-    fs::write(out.join("report.html"), page(&report).into_string())?;
+    fs::write(out.join("report.html"), page::page(&report).into_string())?;
     println!("{}", out.join("report.html").canonicalize()?.display());
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", ")).into()) }
 }
 
-fn processor() -> String {
-    let all = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = all.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    model.map_or_else(|| "unknown".to_owned(), |(_, model)| model.to_owned())
-}
-
-const STYLE: &str = "body{font:16px/1.5 sans-serif;max-width:64em;margin:2em auto;padding:0 1em;color:#212b32}
-table{border-collapse:collapse;margin:1em 0}th,td{border-bottom:1px solid #d8dde0;padding:.3em .8em;text-align:left;vertical-align:top}
-td{font-variant-numeric:tabular-nums}.met{color:#00703c}.missed{color:#b3001b;font-weight:bold}";
-
-fn page(report: &Value) -> Markup {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    html! {
-        (DOCTYPE)
-        html lang="en-GB" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width";
-                title { "Lanyard: benchmarks" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { "Lanyard " (text(&report["version"])) ": benchmarks" }
-                p {
-                    (text(&report["processor"])) ", " (text(&report["cores"])) " cores"
-                    @if report["quick"] == true { ". A fiftieth of everything: not to be quoted." }
-                }
-                @for benchmark in report["benchmarks"].as_array().into_iter().flatten() {
-                    h2 { (text(&benchmark["name"])) }
-                    p { (text(&benchmark["seconds"])) " seconds" }
-                    @for result in benchmark["results"].as_array().into_iter().flatten() {
-                        table {
-                            @for (name, value) in result.as_object().into_iter().flatten() {
-                                tr { th scope="row" { (name) } td { (figure(value)) } }
-                            }
-                        }
-                    }
-                }
-            }
-        }
+/// What a benchmark prints, in a process of its own.
+fn results(name: &str, quick: bool) -> Result<Vec<Value>, Box<dyn Error>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([name, "--json"]).args(quick.then_some("--quick"));
+    let output = command.output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned().into());
     }
-}
-
-fn figure(value: &Value) -> Markup {
-    match value {
-        Value::Object(figure) if figure.contains_key("goal") => {
-            let (word, class) = if figure["met"] == true { ("met", "met") } else { ("missed", "missed") };
-            let goal = figure["goal"].as_str().unwrap_or_default();
-            let (scale, wide) = (40.0, figure["figure"].as_f64().unwrap_or_default());
-            let limit = goal.rsplit(' ').next().and_then(|limit| limit.parse().ok()).unwrap_or(0.0_f64);
-            html! {
-                (wide) " (goal: " (goal) ", " span class=(class) { (word) } ") "
-                svg width="240" height="14" role="img" aria-label=(format!("{wide}, goal {goal}")) {
-                    rect width=((wide * scale).min(240.0)) height="14" fill="#005eb8" {}
-                    rect x=((limit * scale).min(238.0)) width="2" height="14" fill="#b3001b" {}
-                }
-            }
-        }
-        Value::Object(parts) => html! {
-            @for (name, value) in parts { (name) ": " (value.to_string()) br; }
-        },
-        Value::String(text) => html! { (text) },
-        other => html! { (other.to_string()) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missed_goal_is_shown_as_missed_and_nothing_is_markup() {
-        let results = [json!({ "<b>": at_most(1.4, 1.3), "cores": at_least(1.8, 1.7), "note": "a < b" })];
-        let benchmarks = [json!({ "name": "ingest", "seconds": 3, "results": results })];
-        let page = page(&json!({ "version": "1", "benchmarks": benchmarks })).into_string();
-        assert_eq!((page.matches(">missed<").count(), page.matches(">met<").count()), (1, 1));
-        assert!(page.contains("&lt;b&gt;") && page.contains("a &lt; b") && !page.contains("<b>"));
-    }
+    let lines: Result<_, _> = String::from_utf8(output.stdout)?.lines().map(serde_json::from_str).collect();
+    Ok(lines?)
 }

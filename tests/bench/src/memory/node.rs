@@ -131,7 +131,7 @@ fn store_of(node: &Node, own: &Own, charter: &Decoded) -> Result<StoreAt, Box<dy
 fn fill(store: &StoreAt, own: &Own, peer: &Own, charter: &Decoded, count: u64) -> Result<(), Box<dyn Error>> {
     let store = store.open()?;
     let replica = Replica::open(&store, own.clone(), charter)?;
-    let mut site = Site { store: Box::new(store), replica, busy: Duration::ZERO, committing: Duration::ZERO };
+    let mut site = Site::with(Box::new(store), replica);
     let now = Timestamp::from_secs(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs());
     let hello = Input::Connected { node: peer.node, trust: peer.trust.clone(), chain: peer.chain.clone() };
     site.step(vec![hello], now)?;
