@@ -22,11 +22,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use lanyard_crypto::Fingerprint;
@@ -184,7 +186,12 @@ impl Gateway {
         let is_stranger = session.fingerprint().is_none();
         let mut end = pin!(time::sleep(self.stranger_time_max));
         let session = Arc::new(session);
-        let service = TowerToHyperService::new(router.layer(Extension(session.clone())));
+        // With each request, and not as a layer of a router of its own, of which every connection would hold all routes.
+        let (router, shown) = (TowerToHyperService::new(router), session.clone());
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(shown.clone());
+            router.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits::HEADER_TIME_MAX)
