@@ -33,7 +33,7 @@ const GOAL: f64 = 1.2;
 const TEXT: &str = "Potassium is 5.9 in bed 9, repeat sent at 14:10; please hold the spironolactone until we have seen it again.";
 
 /// Devices in a group, and how often each operation is taken there.
-const SIZES: [(usize, usize); 3] = [(10, 15), (100, 9), (1000, 5)];
+const SIZES: [(usize, usize); 3] = [(10, 15), (100, 7), (1000, 3)];
 /// To see that it runs: founding a thousand takes longer than that should.
 const SIZES_QUICK: [(usize, usize); 2] = [(10, 3), (100, 2)];
 
@@ -242,6 +242,8 @@ impl Scene {
         let operation = Operation::Message;
         let id = self.founded.conversation.to_bytes();
         let state = self.founder.state()?;
+        // It takes so little that who comes first would pay for what the others then find in the processor's caches.
+        Bare::believing(&id, &state)?.send(TEXT.as_bytes())?;
         let mut bare = Bare::believing(&id, &state)?;
         let library = self.timed(operation, LIBRARY, || bare.send(TEXT.as_bytes()))?;
         let mut checked = Checked::checking(&self.world.network, &id, &state)?;
@@ -265,6 +267,8 @@ impl Scene {
         let id = self.founded.conversation.to_bytes();
         let state = self.member.state()?;
         let content = published.map(|published| &published.envelope.content);
+        // As before a message that is sent.
+        Bare::believing(&id, &state)?.receive(content.unwrap_or(made[LIBRARY]))?;
         let mut bare = Bare::believing(&id, &state)?;
         let library = seconds(|| bare.receive(content.unwrap_or(made[LIBRARY])))?;
         let mut checked = Checked::checking(&self.world.network, &id, &state)?;
