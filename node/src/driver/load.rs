@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::STEPS_MAX;
 
 /// Who would wait longer for the rounds before its own is refused.
-const WAIT_MAX: Duration = Duration::from_millis(250);
+const WAIT_MAX: Duration = Duration::from_millis(100);
 /// Records of peers that wait for the engine, in bytes: what a few frames bring, so that signatures are looked at while it commits.
 const PEERS_BYTES: usize = 4 * 1024 * 1024;
 /// The share of a round that what is sent has at least, in bytes: a round takes so many steps.
