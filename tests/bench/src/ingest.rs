@@ -78,7 +78,7 @@ pub fn run(size: &Size, dir: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// The cores that this process may use.
-fn allowed() -> Result<Vec<usize>, Box<dyn Error>> {
+pub fn allowed() -> Result<Vec<usize>, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     let mut cores = Vec::new();

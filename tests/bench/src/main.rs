@@ -8,6 +8,7 @@ mod ingest;
 mod memory;
 mod network;
 mod other;
+mod overload;
 mod pair;
 mod report;
 mod restore;
@@ -101,6 +102,14 @@ enum What {
     /// Asks a vault what this file says, and nothing else: likewise.
     #[command(hide = true)]
     Query { file: PathBuf },
+    /// What a node does with more messages than it can take, from a tenth to three times of it; nothing that it acknowledged is lost.
+    Overload {
+        #[command(flatten)]
+        size: Size,
+        /// On which core the node runs; this process runs on another.
+        #[arg(long, hide = true)]
+        node_core: Option<usize>,
+    },
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -126,6 +135,8 @@ fn main() -> ExitCode {
         What::Memory { size, only } => memory::run(&size, only),
         What::Alone => memory::alone::run(),
         What::Query { file } => memory::alone::query(&file),
+        What::Overload { size, node_core: None } => overload::run(&size),
+        What::Overload { size, node_core: Some(core) } => overload::with_node_on(core, &size),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

@@ -30,6 +30,9 @@ pub enum Name {
     Groups,
     /// Memory and start-up of node and client.
     Memory,
+    /// More messages than a node can take, from a tenth to three times of it: how long what it accepts takes, how soon it refuses the rest,
+    /// and whether anything that it acknowledged is lost.
+    Overload,
 }
 
 /// A figure that is to be so much at most.

@@ -111,3 +111,18 @@ fn real_processes_have_their_memory_and_start_taken() {
         assert!(figure(of(words), "time against bare SQLCipher's") > 0.0, "{lines:?}");
     }
 }
+
+#[test]
+fn nothing_that_was_acknowledged_is_lost_whatever_is_offered() {
+    let lines = lines(&["overload", "--quick"]);
+    let of = |scenario: &str| lines.iter().find(|line| line["scenario"] == scenario).unwrap();
+    let killed = of("killed, and started again");
+    assert!(killed["acknowledged"].as_u64().unwrap() > 0, "{killed}");
+    assert_eq!(killed["of these lost"]["figure"], 0.0, "{killed}");
+    let all = of("all rates");
+    assert_eq!(all["of these taken then"], all["of these handed in again"], "{all}");
+    let peer = of("a peer that sends as fast as it reads");
+    assert_eq!(peer["connections cut off"]["figure"], 0.0, "{peer}");
+    let plots = lines.iter().find_map(|line| line["plot"].as_array()).unwrap();
+    assert!(plots.iter().all(|plot| plot["series"][0]["points"].as_array().unwrap().len() == 4), "{plots:?}");
+}

@@ -20,6 +20,9 @@ figure{margin:1.5em 0}figure>svg{width:100%;max-width:45em;height:auto;font:13px
 summary{cursor:pointer;color:#005eb8}
 @media print{body{font-size:11pt;max-width:none;margin:0}h2,figure,tr{break-inside:avoid}h2{break-after:avoid}}";
 
+/// Cases of a benchmark up to which each has a column.
+const SIDE_BY_SIDE_MAX: usize = 4;
+
 /// A figure that has a goal, and where it stands.
 struct Goal<'a> {
     benchmark: &'a str,
@@ -175,26 +178,47 @@ fn figures(alike: &[Value]) -> Markup {
     let fields: Vec<_> = alike.iter().filter_map(Value::as_object).collect();
     let names: Vec<_> = fields.first().into_iter().flat_map(|first| first.keys()).collect();
     let names: Vec<_> = names.into_iter().filter(|name| *name != "plot" && *name != "scenario").collect();
-    let scenarios: Vec<_> = fields.iter().map(|one| one.get("scenario").map(plain)).collect();
+    if names.is_empty() {
+        return html! {};
+    }
+    // A few cases stand side by side; many, one below the other.
+    let table =
+        if fields.len() > SIDE_BY_SIDE_MAX { below(&fields, &names) } else { beside(&fields, &names) };
+    html! { div.wide { table { (table) } } }
+}
+
+fn beside(fields: &[&Map<String, Value>], names: &[&String]) -> Markup {
     html! {
-        @if !names.is_empty() {
-            div.wide {
-                table {
-                    @if scenarios.iter().any(Option::is_some) {
-                        thead { tr { th scope="col" { "scenario" } @for one in scenarios { th scope="col" { (one.unwrap_or_default()) } } } }
-                    }
-                    tbody {
-                        @for name in names {
-                            tr {
-                                th scope="row" { (name) }
-                                @for one in &fields { td { (figure(&one[name])) } }
-                            }
-                        }
-                    }
+        @if fields.iter().any(|one| one.contains_key("scenario")) {
+            thead { tr { th scope="col" { "scenario" } @for one in fields { th scope="col" { (scenario(one)) } } } }
+        }
+        tbody {
+            @for name in names {
+                tr {
+                    th scope="row" { (name) }
+                    @for one in fields { td { (figure(&one[*name])) } }
                 }
             }
         }
     }
+}
+
+fn below(fields: &[&Map<String, Value>], names: &[&String]) -> Markup {
+    html! {
+        thead { tr { th scope="col" { "scenario" } @for name in names { th scope="col" { (name) } } } }
+        tbody {
+            @for one in fields {
+                tr {
+                    th scope="row" { (scenario(one)) }
+                    @for name in names { td { (figure(&one[*name])) } }
+                }
+            }
+        }
+    }
+}
+
+fn scenario(result: &Map<String, Value>) -> String {
+    result.get("scenario").map(plain).unwrap_or_default()
 }
 
 fn figure(value: &Value) -> Markup {
