@@ -12,6 +12,7 @@ use lanyard_crypto::x509::{Certificate, Revocation, SecretKey, Subject};
 use lanyard_crypto::{ConversationId, NetworkId, NodeId, RecordId, Timestamp, TrustId};
 
 use crate::Own;
+use crate::sync::coded::{self, Keyed, Sketch};
 
 /// When every test begins: 2027-01-15T08:00:00Z.
 pub const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -337,4 +338,16 @@ fn subject(trust: &TrustId, name: &str) -> Subject {
         title: None,
         registration: None,
     }
+}
+
+/// What two replicas do to find out how their sets differ: a sketch of each, coded symbols of one, and the difference that the other reads.
+/// How many ids one side lacks and the other; none if the symbols were too few.
+pub fn compare(ours: &[[u8; 16]], theirs: &[[u8; 16]]) -> Option<[usize; 2]> {
+    let salt = [7; 16];
+    let [ours, theirs] =
+        [ours, theirs].map(|ids| ids.iter().map(|id| Keyed::new(&salt, id)).collect::<Vec<_>>());
+    let apart = Sketch::of(&ours).difference(&Sketch::of(&theirs));
+    let symbols = coded::encode(&theirs, coded::symbols_for(apart));
+    let difference = coded::decode(&salt, symbols, &ours)?;
+    Some([difference.theirs.len(), difference.ours.len()])
 }

@@ -13,6 +13,7 @@ mod pair;
 mod report;
 mod restore;
 mod size;
+mod small;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -110,6 +111,14 @@ enum What {
         #[arg(long, hide = true)]
         node_core: Option<usize>,
     },
+    /// The small parts of which the large ones are made, by Criterion, each against what it cannot do without.
+    Small {
+        #[command(flatten)]
+        size: Size,
+        /// Has Criterion write here what it measures.
+        #[arg(long, hide = true)]
+        here: Option<PathBuf>,
+    },
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -137,6 +146,8 @@ fn main() -> ExitCode {
         What::Query { file } => memory::alone::query(&file),
         What::Overload { size, node_core: None } => overload::run(&size),
         What::Overload { size, node_core: Some(core) } => overload::with_node_on(core, &size),
+        What::Small { size, here: None } => small::run(&size),
+        What::Small { size, here: Some(dir) } => small::here(&size, &dir),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

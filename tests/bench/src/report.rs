@@ -33,6 +33,8 @@ pub enum Name {
     /// More messages than a node can take, from a tenth to three times of it: how long what it accepts takes, how soon it refuses the rest,
     /// and whether anything that it acknowledged is lost.
     Overload,
+    /// The small parts of which the large ones are made, measured by Criterion, each against what it cannot do without.
+    Small,
 }
 
 /// A figure that is to be so much at most.

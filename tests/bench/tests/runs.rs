@@ -126,3 +126,13 @@ fn nothing_that_was_acknowledged_is_lost_whatever_is_offered() {
     let plots = lines.iter().find_map(|line| line["plot"].as_array()).unwrap();
     assert!(plots.iter().all(|plot| plot["series"][0]["points"].as_array().unwrap().len() == 4), "{plots:?}");
 }
+
+#[test]
+fn small_parts_have_medians_and_yardsticks() {
+    let lines = lines(&["small", "--quick"]);
+    for line in &lines {
+        assert!(line["microseconds"].as_f64().unwrap() > 0.0, "{line}");
+        assert_eq!(line["against it"].is_null(), line["yardstick"].is_null(), "{line}");
+    }
+    assert!(lines.iter().filter(|line| line["against it"].as_f64().is_some()).count() > 8);
+}
