@@ -11,9 +11,6 @@ mod pair;
 #[path = "../src/small/parts.rs"]
 mod parts;
 
-/// Not in use: nothing is counted here.
-static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
-
 fn main() {
     let mut criterion = criterion::Criterion::default().configure_from_args();
     parts::measure(&mut criterion);

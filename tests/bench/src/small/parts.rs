@@ -113,7 +113,8 @@ fn engine(criterion: &mut Criterion, records: &[Decoded]) {
     let frame = frames(&records[..STEP]).remove(0);
     let fresh = || {
         let custodian = Custodian::with(Box::new(MemoryStore::new()), None).expect("a store in memory opens");
-        let arrivals = look_at(&frame, &custodian.site.replica.network()).expect("a frame of our own");
+        let arrivals = look_at(&frame, &custodian.site.replica.network(), &&*custodian.site.store)
+            .expect("a frame of our own");
         (custodian, arrivals)
     };
     let step = |custodian: &mut Custodian, arrivals: Vec<Arrival>| -> Batch {
