@@ -182,6 +182,10 @@ impl Beliefs {
     /// over: it may be of a trust that this charter does not carry.
     fn take_crl(&mut self, bytes: &[u8]) -> Result<bool, TrustError> {
         let decoded = Decoded::from_bytes(bytes)?;
+        // A node tells all of them with every sync: what is held was verified and is on the disk.
+        if self.crls.values().any(|held| held.id() == decoded.id()) {
+            return Ok(false);
+        }
         let Ok(verified) = record::verify(decoded.clone(), &self.read()) else {
             return Ok(false);
         };

@@ -116,6 +116,27 @@ fn what_was_revoked_stays_revoked() {
 }
 
 #[test]
+fn a_list_that_is_held_is_not_written_again() {
+    let world = World::start(&["RTD", "RXH"]);
+    let (_dir, profile, mut beliefs) = begin(&world);
+    let trust = &world.trusts[1];
+    let now = clock::now();
+    let issuer = Issuer::new(&trust.registrar, &trust.registrar_key).unwrap();
+    let list = issuer.revocation_list(1, now, now.plus_secs(3600), &[]).unwrap();
+    let (custodians, expires) = (Vec::new(), now.plus_secs(LIFE_SECS));
+    let header = Header { network: Some(world.network), custodians, issued: now, expires };
+    let body = Body::Crl(Crl { list: list.der().to_vec(), issuer: trust.registrar.der().to_vec() });
+    let list = record::sign(header, body, trust.registrar.fingerprint(), &trust.registrar_key).unwrap();
+
+    beliefs.take(&told(&world.charter, &[&list])).unwrap();
+    std::fs::remove_file(profile.crls_path()).unwrap();
+    let revision = beliefs.read().revision();
+    beliefs.take(&told(&world.charter, &[&list])).unwrap();
+    assert!(!profile.crls_path().exists(), "nothing is new, so nothing is written");
+    assert_eq!(beliefs.read().revision(), revision, "and what was verified stays so");
+}
+
+#[test]
 fn a_clock_that_is_hours_behind_opens_no_certificate_that_has_ended() {
     let world = World::start(&["RTD", "RXH"]);
     let (_dir, profile, mut beliefs) = begin(&world);
