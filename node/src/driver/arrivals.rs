@@ -73,7 +73,7 @@ async fn take(shared: &Shared, from: &Source, records: Vec<Vec<u8>>) {
     }
     if !others.is_empty() {
         // While others wait, nothing more is taken from the shell.
-        let place = shared.load.from_peer(bytes).await;
+        let place = shared.load.peer_enters(bytes).await;
         let arrivals = look_at(shared, others).await;
         shared.push(Message::Records(Input::Records { from: from.clone(), arrivals }, place)).await;
     }

@@ -74,7 +74,7 @@ impl Load {
     }
 
     /// Waits until so many bytes of peers' records may wait for the engine, and holds their place until it is dropped.
-    pub(super) async fn from_peer(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn peer_enters(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let permits = u32::try_from(bytes.min(PEERS_BYTES)).unwrap_or(u32::MAX);
         self.peers.clone().acquire_many_owned(permits).await.ok()
     }
@@ -126,10 +126,10 @@ mod tests {
     #[tokio::test]
     async fn peers_wait_for_a_place_and_one_frame_always_has_one() {
         let load = Load::default();
-        let first = load.from_peer(10 * PEERS_BYTES).await.unwrap();
-        let second = tokio::time::timeout(Duration::from_millis(20), load.from_peer(1));
+        let first = load.peer_enters(10 * PEERS_BYTES).await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(20), load.peer_enters(1));
         assert!(second.await.is_err());
         drop(first);
-        assert!(load.from_peer(PEERS_BYTES).await.is_some());
+        assert!(load.peer_enters(PEERS_BYTES).await.is_some());
     }
 }

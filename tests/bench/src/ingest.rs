@@ -168,12 +168,15 @@ fn spread(seconds: &[f64]) -> [f64; 2] {
     [by(f64::min), by(f64::max)]
 }
 
-/// Takes the frames into this store, which lies in `place`. The seconds, and what was committed: how many batches before the first frame, and all.
+/// The seconds, how many batches came before the first frame, and all batches.
+type Recorded = (f64, usize, Vec<Arc<Batch>>);
+
+/// Takes the frames into this store, which lies in `place`.
 fn recorded(
     store: impl Store + Send + Sync + 'static,
     place: TempDir,
     frames: &[Vec<u8>],
-) -> Result<(f64, usize, Vec<Arc<Batch>>), Box<dyn Error>> {
+) -> Result<Recorded, Box<dyn Error>> {
     let recorder = Recorder { store: Arc::new(store), begun: Arc::default() };
     let mut custodian = Custodian::with(Box::new(recorder.clone()), Some(place))?;
     let before = recorder.begun().len();

@@ -2,14 +2,18 @@
 
 mod compact;
 mod custodian;
+mod end_to_end;
 mod erase;
 mod groups;
+mod idle_peers;
 mod ingest;
+mod load;
 mod memory;
 mod network;
 mod other;
 mod overload;
 mod pair;
+mod peers;
 mod report;
 mod restore;
 mod size;
@@ -119,6 +123,16 @@ enum What {
         #[arg(long, hide = true)]
         here: Option<PathBuf>,
     },
+    /// A client at one trust sends to a client at another, beside other messengers that do the same with servers of theirs.
+    EndToEnd {
+        #[command(flatten)]
+        size: Size,
+        /// Which of the systems; all of them without it.
+        #[arg(long, value_enum)]
+        only: Vec<end_to_end::System>,
+    },
+    /// What an idle client takes in the memory of other messengers' servers.
+    IdlePeers(Size),
     /// Runs benchmarks, each in a process of its own, and writes report.html and report.json.
     Report {
         /// Which; all of them without it.
@@ -148,6 +162,8 @@ fn main() -> ExitCode {
         What::Overload { size, node_core: Some(core) } => overload::with_node_on(core, &size),
         What::Small { size, here: None } => small::run(&size),
         What::Small { size, here: Some(dir) } => small::here(&size, &dir),
+        What::EndToEnd { size, only } => end_to_end::run(&size, &only),
+        What::IdlePeers(size) => idle_peers::run(&size),
         What::Report { names, quick, out } => report::run(&names, quick, &out),
     };
     match outcome {

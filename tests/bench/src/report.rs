@@ -35,6 +35,10 @@ pub enum Name {
     Overload,
     /// The small parts of which the large ones are made, measured by Criterion, each against what it cannot do without.
     Small,
+    /// From a client at one trust to one at another, beside other messengers.
+    EndToEnd,
+    /// What idle clients take at other messengers' servers.
+    IdlePeers,
 }
 
 /// A figure that is to be so much at most.

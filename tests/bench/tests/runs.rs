@@ -136,3 +136,12 @@ fn small_parts_have_medians_and_yardsticks() {
     }
     assert!(lines.iter().filter(|line| line["against it"].as_f64().is_some()).count() > 8);
 }
+
+#[test]
+fn texts_of_a_client_reach_a_client_of_another_trust() {
+    let [line] = lines(&["end-to-end", "--only", "lanyard", "--records", "25"]).try_into().unwrap();
+    assert_eq!((&line["system"], &line["arrived in time"]), (&"Lanyard".into(), &25.into()));
+    for name in ["one sender at most, messages a second", "2 senders at most, messages a second"] {
+        assert!(line[name].as_f64().unwrap() > 0.0, "{line}");
+    }
+}
